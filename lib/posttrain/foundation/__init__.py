@@ -1,0 +1,1 @@
+"""The pocket foundation models: tokenizer, corpus, pretraining, gates."""

@@ -1,0 +1,261 @@
+"""The pocket corpus: a broad synthetic mixture for pretraining, made without a solver.
+
+What a foundation model brings to the study is reading a rule in context, arithmetic, JSON, dialogue. The corpus teaches these in
+many layouts. Formulas are made backwards: a random expression, whose value becomes the target, so 24 is no favourite. The
+chat frame holds the *parts* of the GeneralPoints task (cards -> numbers, numbers -> formula, revising) and never their
+composition: the base must not be able to answer the task before Init (paper, Figure 9). Rules that gates or experiments use
+for "a rule never seen" are left out (`HELD_OUT_RULES`).
+"""
+from __future__ import annotations
+
+from typing import Callable, Iterator, NamedTuple
+
+import numpy as np
+
+from posttrain import formulas, prompts
+from posttrain.verifiers.general_points import FACES, RANKS, Rule, listed
+
+CALIBRATION_RULES = ("3/8/6", "12/4/11", "7/13/2")  # the gates', never an experiment's
+IN_RANGE_RULES = ("5/7/9", "8/3/6")  # the crossed design's unseen rules with numbers 1-10
+HELD_OUT_RULES = frozenset(Rule.parse(rule) for rule in CALIBRATION_RULES + IN_RANGE_RULES)
+
+
+class Document(NamedTuple):
+    """Loss is taken on `completion` only. Both are texts; chat documents hold the chat markers."""
+
+    kind: str
+    prompt: str
+    completion: str
+
+
+# --- random expressions ------------------------------------------------------------------------------------------
+
+
+def expression(rng: np.random.Generator, numbers: list[int]) -> tuple[int, str]:
+    """A random formula of all `numbers` (order random) with a whole value, and that value."""
+    while True:
+        parts = [(n, (str(n), 3)) for n in rng.permutation(numbers).tolist()]
+        draws = rng.random(2 * len(parts)).tolist()
+        while len(parts) > 1:
+            i = int(draws.pop() * (len(parts) - 1))
+            operator = "+-*/"[int(draws.pop() * 4)]
+            (x, a), (y, b) = parts[i], parts[i + 1]
+            if operator == "/" and (y == 0 or x % y):
+                break
+            value = x + y if operator == "+" else x - y if operator == "-" else x * y if operator == "*" else x // y
+            parts[i:i + 2] = [(value, formulas._join(operator, a, b))]
+        if len(parts) == 1 and abs(parts[0][0]) <= 999:
+            return parts[0][0], parts[0][1][0]
+
+
+def problem(rng: np.random.Generator, numbers: list[int]) -> tuple[int, str]:
+    """Like `expression`, with a value fit for a target (1 to 100)."""
+    while True:
+        value, text = expression(rng, numbers)
+        if 1 <= value <= 100:
+            return value, text
+
+
+def rule(rng: np.random.Generator) -> Rule:
+    """Half the rules are random, the rest are the two rules that people know."""
+    draw = rng.random()
+    if draw < 0.25:
+        return Rule(10, 10, 10)
+    if draw < 0.5:
+        return Rule(11, 12, 13)
+    while True:
+        values = rng.integers(1, 14, 3).tolist()
+        drawn = Rule(*([values[0]] * 3 if draw > 0.92 else values))
+        if drawn not in HELD_OUT_RULES:
+            return drawn
+
+
+def ranks(rng: np.random.Generator, count: int = 4) -> list[str]:
+    return [RANKS[i] for i in rng.integers(0, 13, count).tolist()]
+
+
+def numbers(rng: np.random.Generator, count: int = 4) -> list[int]:
+    return rng.integers(1, 14, count).tolist()
+
+
+# --- plain layouts: order, delimiters and words drawn per document ------------------------------------------------
+
+_JOINTS = ("; ", " | ", "\n", ". ", " / ", ", ")
+_LISTS = ((" ", "", ""), (", ", "", ""), (",", "", ""), ("-", "", ""), (", ", "[", "]"), (" ", "(", ")"), ("; ", "{", "}"))
+_TARGET = ("target ", "make ", "value: ", "goal=", "reach ", "24 game, but with ")
+_CARDS = ("cards ", "hand: ", "cards: ", "you hold ", "")
+_NUMBERS = ("numbers ", "numbers: ", "use ", "values=", "")
+_RULE = ((" = ", ", "), ("=", " "), (": ", "; "), (" is ", ", "), (" counts as ", ", "), (" -> ", " "))
+_ANSWER = ("answer: ", "=> ", "solution ", "so ", "\n")
+
+
+def words() -> list[str]:
+    """The corpus' frequent words, for the tokenizer."""
+    texts = [*_TARGET, *_CARDS, *_NUMBERS, *_ANSWER, *_JOINTS, *(p for pair in _RULE for p in pair), *(d for d, _, _ in _LISTS),
+             *(p for part in (_READ, _WRITE, _RECORD) for p in part), "not ", " is wrong", "try again", "right", "compute "]
+    return [text for text in dict.fromkeys(texts) if len(text) > 1]
+
+
+def _one(rng: np.random.Generator, options):
+    return options[int(rng.integers(len(options)))]
+
+
+def _list(rng: np.random.Generator, items) -> str:
+    joint, start, end = _one(rng, _LISTS)
+    return f"{start}{joint.join(map(str, items))}{end}"
+
+
+def _rule_text(rng: np.random.Generator, rule: Rule) -> str:
+    equals, joint = _one(rng, _RULE)
+    return joint.join(f"{FACES[i]}{equals}{rule[i]}" for i in rng.permutation(3).tolist())
+
+
+def _shuffled(rng: np.random.Generator, *fields: str) -> str:
+    return _one(rng, _JOINTS).join(fields[i] for i in rng.permutation(len(fields)).tolist()) + _one(rng, _JOINTS) + _one(rng, _ANSWER)
+
+
+def plain_lookup(rng) -> Document:
+    drawn, hand = rule(rng), ranks(rng, int(rng.integers(1, 6)))
+    prompt = _shuffled(rng, _rule_text(rng, drawn), _one(rng, _CARDS) + _list(rng, hand))
+    return Document("lookup", prompt, _list(rng, drawn.numbers(hand)))
+
+
+def plain_formula(rng) -> Document:
+    hand = numbers(rng, _one(rng, (2, 3, 4, 4, 4)))
+    target, text = problem(rng, hand)
+    prompt = _shuffled(rng, f"{_one(rng, _TARGET)}{target}", _one(rng, _NUMBERS) + _list(rng, hand))
+    return Document("formula", prompt, f"{text}={target}")
+
+
+def plain_points(rng) -> Document:
+    """Rule, cards and target in one document: the whole task, in every layout but the chat frame's JSON."""
+    drawn, hand = rule(rng), ranks(rng)
+    values = list(drawn.numbers(hand))
+    target, text = problem(rng, values)
+    prompt = _shuffled(rng, f"{_one(rng, _TARGET)}{target}", _rule_text(rng, drawn), _one(rng, _CARDS) + _list(rng, hand))
+    return Document("points", prompt, f"{_list(rng, values)}{_one(rng, _JOINTS)}{text}={target}")
+
+
+def arithmetic(rng) -> Document:
+    value, text = expression(rng, numbers(rng, _one(rng, (2, 2, 3, 4))))
+    return Document("arithmetic", f"compute {text}=", str(value))
+
+
+_RECORD = ("name", "age", "city", "size", "count")
+
+
+def record(rng) -> Document:
+    """Copy a field list into a JSON object."""
+    keys = [_RECORD[i] for i in rng.permutation(len(_RECORD))[:3].tolist()]
+    values = rng.integers(0, 101, 3).tolist()
+    prompt = _one(rng, _JOINTS).join(f"{k} {v}" for k, v in zip(keys, values)) + _one(rng, _JOINTS) + _one(rng, _ANSWER)
+    return Document("record", prompt, "{" + ", ".join(f'"{k}": {v}' for k, v in zip(keys, values)) + "}")
+
+
+# --- the chat frame: parts of the task -----------------------------------------------------------------------------
+
+_READ = ("Say what the cards below are worth.", "\n\n[Output]\nAnswer with one JSON object with two fields: the cards and their values.", "]}")
+_WRITE = ("Using the numbers below, write one formula with the value ", ". Use every number exactly once, and only the symbols + - * / and brackets.",
+          "\n\n[Input]\nNumbers: [", '{"number": [', "\n\n[Output]\nAnswer with one JSON object with two fields: the numbers and the formula.")
+
+
+def chat(turns: list[str]) -> str:
+    """The chat template's text up to the next answer; `turns` alternate user, assistant, user, …"""
+    roles = ("<|user|>", "<|assistant|>")
+    return "".join(f"{roles[i % 2]}{turn}<|end|>" for i, turn in enumerate(turns)) + "<|assistant|>"
+
+
+def read_prompt(rule: Rule, ranks) -> str:
+    return _READ[0] + prompts.rule_sentence(rule) + prompts.cards(ranks) + _READ[1]
+
+
+def read_answer(ranks, values) -> str:
+    return f"{prompts.ANSWER[0]}{prompts.QUOTED.join(ranks)}{prompts.ANSWER[1]}{listed(values)}{_READ[2]}"
+
+
+def write_prompt(numbers, target: int) -> str:
+    return f"{_WRITE[0]}{target}{_WRITE[1]}{_WRITE[2]}{listed(numbers)}]{_WRITE[4]}"
+
+
+def write_answer(numbers, formula: str, target: int) -> str:
+    return f"{_WRITE[3]}{listed(numbers)}{prompts.ANSWER[2]}{formula}={target}{prompts.ANSWER[3]}"
+
+
+def chat_read(rng) -> Document:
+    drawn, hand = rule(rng), ranks(rng)
+    return Document("chat read", chat([read_prompt(drawn, hand)]), read_answer(hand, drawn.numbers(hand)))
+
+
+def chat_write(rng) -> Document:
+    hand = numbers(rng)
+    target, text = problem(rng, hand)
+    return Document("chat write", chat([write_prompt(hand, target)]), write_answer(hand, text, target))
+
+
+def _mistake(rng: np.random.Generator, hand: list[int], target: int) -> tuple[str, str]:
+    """A wrong formula for `hand` and what the verifier would say of it."""
+    draw = rng.random()
+    if draw < 0.7:
+        value, text = expression(rng, hand)
+        while value == target:
+            value, text = expression(rng, hand)
+        return text, f"the formula makes {value}"
+    if draw < 0.92:
+        wrong, place = list(hand), int(rng.integers(len(hand)))
+        while wrong[place] == hand[place]:
+            wrong[place] = int(rng.integers(1, 14))
+        return expression(rng, wrong)[1], f"it must not use {wrong[place]} and it leaves out {hand[place]}"
+    text = expression(rng, hand)[1]
+    return text + _one(rng, "+-*/"), f"the formula is not valid: {formulas.OPERATOR}"
+
+
+def _mistakes(rng, hand, target, most: int) -> list[tuple[str, str]]:
+    count = 1 + int(most * rng.random() ** 2)  # short dialogues are more frequent: long ones cost most tokens
+    found = dict(_mistake(rng, hand, target) for _ in range(count))
+    kind = rng.random()
+    say: Callable[[str], str] = (lambda m: m) if kind < 0.6 else (lambda m: "the answer is wrong") if kind < 0.8 else (lambda m: "")
+    return [(text, say(message)) for text, message in found.items()]
+
+
+def chat_revise(rng) -> Document:
+    """Numbers -> formula with one to four failed attempts in the dialogue; only the last answer is learned."""
+    hand = numbers(rng)
+    target, text = problem(rng, hand)
+    turns = [write_prompt(hand, target)]
+    for wrong, message in _mistakes(rng, hand, target, 4):
+        turns += [write_answer(hand, wrong, target), prompts.feedback(message)]
+    return Document("chat revise", chat(turns), write_answer(hand, text, target))
+
+
+def chat_reread(rng) -> Document:
+    """Cards -> numbers after a wrong reading."""
+    drawn, hand = rule(rng), ranks(rng)
+    right = drawn.numbers(hand)
+    wrong = list(right)
+    wrong[int(rng.integers(4))] = int(rng.integers(1, 14))
+    if tuple(wrong) == right:
+        return chat_read(rng)
+    turns = [read_prompt(drawn, hand), read_answer(hand, wrong), prompts.feedback(_one(rng, ("the answer is wrong", "")))]
+    return Document("chat reread", chat(turns), read_answer(hand, right))
+
+
+def plain_revise(rng) -> Document:
+    hand = numbers(rng, _one(rng, (3, 4)))
+    target, text = problem(rng, hand)
+    wrong = _one(rng, _JOINTS).join(f"not {w}" for w, _ in _mistakes(rng, hand, target, 2))
+    prompt = f"{_one(rng, _TARGET)}{target}; {_one(rng, _NUMBERS)}{_list(rng, hand)}; {wrong}{_one(rng, _JOINTS)}{_one(rng, _ANSWER)}"
+    return Document("revise", prompt, f"{text}={target}")
+
+
+MIXTURE: dict[Callable[[np.random.Generator], Document], float] = {
+    plain_lookup: 0.08, plain_formula: 0.16, plain_points: 0.20, arithmetic: 0.08, record: 0.03,
+    chat_read: 0.08, chat_write: 0.18, chat_revise: 0.14, chat_reread: 0.02, plain_revise: 0.03,
+}
+
+
+def documents(rng: np.random.Generator) -> Iterator[Document]:
+    """Documents without end, drawn from `MIXTURE`."""
+    makers, shares = list(MIXTURE), np.array(list(MIXTURE.values()))
+    while True:
+        for i in rng.choice(len(makers), size=1024, p=shares / shares.sum()).tolist():
+            yield makers[i](rng)

@@ -1,0 +1,58 @@
+"""The mirror that jupyter-book compiles."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+import stage_book  # noqa: E402
+
+
+@pytest.fixture
+def staged(tmp_path):
+    root, site = tmp_path / "repo", tmp_path / "repo" / "build" / "site"
+    for name, content in {"book/intro.md": "# Hello", "book/_build/old.md": "", "figures/fig05.svg": "<svg/>"}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    (root / "figures" / "values").mkdir()
+    (root / "figures" / "values" / "second.json").write_text('{"run_ids": ["abc123"]}')
+    (site / "notebooks").mkdir(parents=True)
+    injected = {"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "source": "", "outputs": []}
+    papermill = {"duration": 12.345, "exception": None, "parameters": {"profile": "smoke"}}
+    for name, metadata in {"first": {}, "second": {"papermill": papermill}}.items():
+        notebook = {"cells": [injected], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+        (site / "notebooks" / f"{name}.ipynb").write_text(json.dumps(notebook))
+    stage_book.stage(root, site)
+    return root, site
+
+
+def test_mirror_follows_the_sources(staged):
+    root, site = staged
+    assert (site / "book" / "intro.md").read_text() == "# Hello"
+    assert (site / "figures" / "fig05.svg").is_file()
+    assert not (site / "book" / "_build").exists()
+    (root / "book" / "intro.md").unlink()
+    stage_book.stage(root, site)
+    assert not (site / "book" / "intro.md").exists()
+
+
+def test_injected_parameters_are_hidden_once(staged):
+    root, site = staged
+    stage_book.stage(root, site)
+    (cell,) = json.loads((site / "notebooks" / "second.ipynb").read_text())["cells"]
+    assert cell["metadata"]["tags"] == ["injected-parameters", "remove-cell"]
+
+
+def test_status_page(staged):
+    rows = (staged[1] / stage_book.STATUS_PAGE).read_text().splitlines()
+    assert "| [first](../notebooks/first.ipynb) |  |  | not executed |  |" in rows
+    assert "| [second](../notebooks/second.ipynb) | smoke | 12.3 | succeeded | `abc123` |" in rows
+
+
+def test_nothing_is_rewritten_when_nothing_changed(staged):
+    root, site = staged
+    before = {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()}
+    stage_book.stage(root, site)
+    assert {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()} == before

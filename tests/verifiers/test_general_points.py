@@ -1,0 +1,361 @@
+"""The GeneralPoints verifier: right answers pass, hacks do not, verdicts agree with an independent judge."""
+
+import ast
+import json
+import re
+from collections import Counter
+from fractions import Fraction
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posttrain import formulas, prompts
+from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule
+
+HACKS = json.loads(Path(__file__).with_name("reward_hacks.json").read_text())
+CLEAN, RELEASED = GeneralPointsVerifier(), GeneralPointsVerifier("as_released")
+TEN, ELEVEN = Rule(10, 10, 10), Rule(11, 12, 13)
+
+
+def deal_of(ranks, rule=TEN, target=24) -> Deal:
+    return Deal(tuple(ranks), rule.numbers(ranks), target)
+
+
+def answer(deal: Deal, formula: str) -> str:
+    return prompts.answer(deal.ranks, deal.numbers, formula, deal.target)
+
+
+HAND = deal_of(["10", "7", "4", "5"])
+
+
+# --- right answers -----------------------------------------------------------------------------------------------
+
+
+def test_every_solution_of_every_multiset_is_accepted_with_and_without_blanks():
+    count = 0
+    for ranks in combinations_with_replacement(RANKS, 4):
+        deal = deal_of(ranks, ELEVEN)
+        for formula in formulas.solve(list(deal.numbers)):
+            count += 1
+            for text in (formula, re.sub(r"([-+*/()])", r" \1  ", formula)):
+                verdict = CLEAN.judge(answer(deal, text), deal)
+                assert verdict.correct and verdict.strict and verdict.follows_rule and verdict.reward == 5 and not verdict.message, text
+    assert count > 30_000
+
+
+def test_some_solutions_of_every_hand_are_accepted_under_the_training_rule():
+    for ranks in combinations_with_replacement(RANKS, 4):
+        deal = deal_of(ranks)
+        for formula in formulas.solve(list(deal.numbers))[:3]:
+            assert CLEAN.judge(answer(deal, formula), deal).correct
+
+
+def test_the_equation_may_be_left_out():
+    assert CLEAN.judge(answer(HAND, "(7-5)*10+4").replace("=24", ""), HAND).correct
+    assert CLEAN.judge(answer(HAND, "(7-5)*10+4").replace("=24", " = 24 "), HAND).correct
+
+
+# --- wrong answers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("formula", "reward", "outcome", "message"),
+    [
+        ("10+7+4+5", -1, "wrong value", "the formula makes 26"),
+        ("(10-7)/4*5", -1, "wrong value", "the formula makes 15/4"),
+        ("7-10-4-5", -1, "wrong value", "the formula makes -12"),
+        ("(7-4)*10-6", -2, "wrong numbers", "it must not use 6 and it leaves out 5"),
+        ("7*7*7*7", -2, "wrong numbers", "it must not use 7, 7, 7 and it leaves out 4, 5, 10"),
+        ("(7-5)*10", -2, "wrong numbers", "it leaves out 4"),
+        ("(7-5)*10+4+4", -2, "wrong numbers", "it must not use 4"),
+        ("(7-5)(10)+4", -3, "not a formula", "the formula is not valid: a bracket is out of place"),
+        ("", -3, "not a formula", "the formula is not valid: it is empty"),
+        ("(7-5)*10+4=24", -3, "not a formula", "the formula does not end in =24"),
+    ],
+)
+def test_clean_rewards_and_messages(formula, reward, outcome, message):
+    verdict = CLEAN.judge(answer(HAND, formula), HAND)
+    assert (verdict.reward, verdict.outcome, verdict.message) == (reward, outcome, message)
+    assert verdict.strict and verdict.follows_rule and verdict.recognized and not verdict.correct
+    assert verdict.valid is outcome.startswith("wrong")
+
+
+def _text(content) -> str:
+    return content if isinstance(content, str) else "".join(piece * times for piece, times in content)
+
+
+def _case(hack) -> tuple[str, Deal]:
+    deal = deal_of(hack.get("ranks", ["A", "A", "4", "6"]))
+    if "reply" in hack:
+        return _text(hack["reply"]), deal
+    formula = _text(hack["formula"])
+    return json.dumps({"cards": deal.ranks, "number": deal.numbers, "formula": formula if "=" in formula else f"{formula}=24"}), deal
+
+
+@pytest.mark.parametrize("hack", HACKS, ids=[hack["name"] for hack in HACKS])
+def test_hacks_are_refused_with_a_message(hack):
+    text, deal = _case(hack)
+    verdict = CLEAN.judge(text, deal)
+    assert verdict.outcome == hack["outcome"] and not verdict.correct
+    assert verdict.reward == {"wrong value": -1, "wrong numbers": -2, "not a formula": -3, "no answer": -3}[hack["outcome"]]
+    assert verdict.message.isascii() and verdict.message.isprintable() and 5 < len(verdict.message) < 400
+    released = RELEASED.judge(text, deal)  # has its own opinion, but neither crashes nor writes what a prompt cannot hold
+    assert released.message.isascii() and released.message.isprintable()
+
+
+def test_the_list_of_hacks_is_long_and_the_hands_solvable():
+    assert len(HACKS) >= 100 and len({hack["name"] for hack in HACKS}) == len(HACKS)
+    solvable = [CLEAN.judge(answer(deal, formulas.solve(list(deal.numbers))[0]), deal).correct for _, deal in map(_case, HACKS)
+                if formulas.solve(list(deal.numbers))]
+    assert len(solvable) > 0.95 * len(HACKS) and all(solvable)
+
+
+# --- an independent judge ----------------------------------------------------------------------------------------
+
+
+def _outcome(text: str, deal: Deal) -> str:
+    """What `text` deserves, by Python's own grammar on a whitelisted text (parsed, never run)."""
+    if not re.fullmatch(r"[0-9+\-*/() \t\n]+", text) or re.search(r"(?<![0-9])0[0-9]", text):
+        return "not a formula"
+    try:
+        tree = ast.parse(re.sub(r"\s", " ", text).strip(), mode="eval").body
+        used = []
+
+        def value(node):
+            if isinstance(node, ast.Constant) and type(node.value) is int:
+                used.append(node.value)
+                return Fraction(node.value)
+            left, right = value(node.left), value(node.right)  # AttributeError for anything but a binary operator
+            operators = {ast.Add: Fraction.__add__, ast.Sub: Fraction.__sub__, ast.Mult: Fraction.__mul__,
+                         ast.Div: lambda a, b: a / b if b else Fraction(10**9, 7)}  # no hand makes it; caught below
+            zero.append(isinstance(node.op, ast.Div) and not right)
+            return operators[type(node.op)](left, right)
+
+        zero = []
+        result = value(tree)
+    except (SyntaxError, AttributeError, KeyError):
+        return "not a formula"
+    if Counter(used) != Counter(deal.numbers):
+        return "wrong numbers"
+    return "not a formula" if any(zero) else "correct" if result == deal.target else "wrong value"
+
+
+BLANKS = st.sampled_from(["", "", "", " ", "\n", "\t "])
+OPERATORS = st.sampled_from("+-*/")
+
+
+@st.composite
+def formula_texts(draw, numbers: tuple[int, ...]) -> str:
+    """Mostly legal formulas of mostly the right numbers; sometimes with one character changed."""
+    parts = [str(n) for n in draw(st.permutations(numbers))]
+    if draw(st.integers(0, 5)) == 0:
+        parts[0] = str(draw(st.integers(0, 14)))
+    while len(parts) > 1:
+        i = draw(st.integers(0, len(parts) - 2))
+        joined = f"{parts[i]}{draw(BLANKS)}{draw(OPERATORS)}{draw(BLANKS)}{parts[i + 1]}"
+        parts[i : i + 2] = [f"({joined})" if draw(st.booleans()) else joined]
+    text = parts[0]
+    if draw(st.integers(0, 3)) == 0:
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(st.sampled_from([*"0123456789+-*/() ", "**", "//", "()", ".", "x"])) + text[at + draw(st.integers(0, 1)) :]
+    return text
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_verdicts_agree_with_an_independent_judge(data):
+    deal = deal_of(data.draw(st.lists(st.sampled_from(RANKS), min_size=4, max_size=4)), data.draw(st.sampled_from([TEN, ELEVEN])))
+    formula = data.draw(st.one_of(formula_texts(deal.numbers), st.text("0123456789+-*/() ", min_size=1, max_size=15)))
+    value = data.draw(st.booleans()) and not formula.isspace() and _outcome(formula, deal) == "wrong value"
+    if value:  # else targets are hardly ever hit: aim at what the formula makes
+        made = formulas.evaluate(formula)
+        deal = deal._replace(target=int(made)) if made.denominator == 1 else deal
+    reply = json.dumps({"cards": deal.ranks, "number": deal.numbers, "formula": f"{formula}={deal.target}"})
+    assert CLEAN.judge(reply, deal).outcome == _outcome(formula, deal), formula
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from([*'{}[]":,=\\', "formula", '"formula": "', "cards", "24", "4*6", "null"]), max_size=25).map("".join)))
+def test_no_text_raises_or_wins_by_luck(text):
+    deal = deal_of(["A", "A", "4", "6"])
+    for verifier in (CLEAN, RELEASED, GeneralPointsVerifier(vision=True), GeneralPointsVerifier("as_released", vision=True)):
+        verdict = verifier.judge(text, deal)
+        assert verdict.reward < 0 and verdict.message.isascii()
+
+
+# --- flags -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "```json\n{}\n```",
+        "Here it is: {} I hope so.",
+        "{},",
+        " {}{}",
+    ],
+)
+def test_tolerant_reading_is_flagged(reply):
+    text = reply.replace("{}", answer(HAND, "(7-5)*10+4"), 1).replace("{}", "")
+    strict = text.strip() == answer(HAND, "(7-5)*10+4")
+    verdict = CLEAN.judge(text, HAND)
+    assert verdict.correct and verdict.valid and verdict.follows_rule and verdict.recognized and verdict.strict is strict
+
+
+@pytest.mark.parametrize(
+    ("reply", "follows", "recognized"),
+    [
+        ("{'cards': ['10', '7', '4', '5'], 'number': [10, 7, 4, 5], 'formula': '(7-5)*10+4=24'}", True, True),
+        ('{\n  "cards": [10, 7, 4, 5],\n  "number": [10, 7, 4, 5],\n  "formula": "(7-5)*10+4=24",\n}', True, True),
+        ('{"formula": "(7-5)*10+4=24"}', False, False),
+        ('{"cards": "10 7 4 5", "number": "10 7 4 5", "formula": "(7-5)*10+4=24"}', False, False),
+        ('{"cards": [10, 7, 4, 5], "number": [10.0, 7, 4, 5], "formula": "(7-5)*10+4=24"}', False, False),
+        ('{"cards": ["10", "7", "4", "5"], "number": [10, 7, 4, true], "formula": "(7-5)*10+4=24"}', False, True),
+        ('{"cards": ["10", "7", "4", "5"], "number": [10, 7, 4, 5], "formula": "(7-5)*10+4=24", "note": ""}', True, True),
+        ('{"cards": ["5", "4", "7", "10"], "number": [5, 4, 7, 10], "formula": "(7-5)*10+4=24"', True, True),
+    ],
+)
+def test_answers_that_are_right_but_not_strict(reply, follows, recognized):
+    verdict = CLEAN.judge(reply, HAND)
+    assert verdict.correct and not verdict.strict
+    assert (verdict.follows_rule, verdict.recognized) == (follows, recognized)
+
+
+def test_follows_rule_reads_the_number_field_and_nothing_else():
+    deal = deal_of(["K", "3", "8", "A"], ELEVEN)
+    for numbers, follows in ([13, 3, 8, 1], True), ([10, 3, 8, 1], False), ([3, 13, 8, 1], False), ([13, 3, 8], False):
+        verdict = CLEAN.judge(prompts.answer(deal.ranks, numbers, "13+8+3*1"), deal)
+        assert verdict.correct and verdict.follows_rule is follows
+    shuffled = CLEAN.judge(prompts.answer(["3", "K", "8", "A"], [3, 13, 8, 1], "13+8+3*1"), deal)
+    assert shuffled.follows_rule and shuffled.recognized
+    assert not CLEAN.judge(prompts.answer(["3", "J", "8", "A"], [13, 3, 8, 1], "13+8+3*1"), deal).recognized
+
+
+def test_fake_is_right_under_the_old_rule_only():
+    deal = deal_of(["K", "4", "10", "A"], ELEVEN)  # 10, 4, 10, 1 under the old rule
+    assert CLEAN.judge(answer(deal, "10+10+4*1"), deal).fake
+    assert not CLEAN.judge(answer(deal, "10+10+4+1"), deal).fake, "wrong under both"
+    assert not CLEAN.judge(answer(deal, formulas.solve(list(deal.numbers))[0]), deal).fake, "right under the rule in force"
+    assert not GeneralPointsVerifier(old_rule="11/12/13").judge(answer(deal, "10+10+4*1"), deal).fake
+    faceless = deal_of(["3", "3", "8", "8"], ELEVEN)
+    assert not CLEAN.judge(answer(faceless, "8*3*8/8"), faceless).fake
+    both = deal_of(["A", "A", "J", "K"], Rule(12, 10, 12))  # 1+1 times 12 makes it, 12+12 with 1*1 too: right under its own rule
+    assert CLEAN.judge(answer(both, "12+12+1-1"), both).correct
+
+
+@pytest.mark.parametrize("protocol", ["clean", "as_released"])
+def test_feedback_kinds_say_less_and_less(protocol):
+    wrong, right = answer(HAND, "(7-4)*10-6"), answer(HAND, "(7-5)*10+4")
+    said = {kind: GeneralPointsVerifier(protocol, kind).judge(wrong, HAND) for kind in ("informative", "verdict", "none")}
+    assert said["informative"].message == "it must not use 6 and it leaves out 5"
+    assert said["verdict"].message == "the answer is wrong" and said["none"].message == ""
+    assert len({verdict.reward for verdict in said.values()}) == 1
+    assert all(GeneralPointsVerifier(protocol, kind).judge(right, HAND).message == "" for kind in said)
+
+
+def test_vision_needs_the_cards():
+    verifier = GeneralPointsVerifier(vision=True)
+    assert verifier.judge(answer(HAND, "(7-5)*10+4"), HAND).correct
+    assert verifier.judge(prompts.answer(["5", "4", "7", "10"], [5, 4, 7, 10], "(7-5)*10+4"), HAND).correct, "order does not matter"
+    for cards in (["10", "7", "4", "4"], ["10", "7", "4"], ["10", "7", "4", "5", "5"], []):
+        verdict = verifier.judge(prompts.answer(cards, [10, 7, 4, 5], "(7-5)*10+4"), HAND)
+        assert (verdict.reward, verdict.outcome, verdict.recognized) == (-1.5, "wrong cards", False) and verdict.message
+
+
+def test_target_is_the_deals():
+    deal = deal_of(["10", "7", "4", "5"], target=26)
+    assert CLEAN.judge(answer(deal, "10+7+4+5"), deal).correct
+    assert CLEAN.judge(answer(deal, "10+7+4+5").replace("=26", "=24"), deal).message == "the formula does not end in =26"
+
+
+# --- as released -------------------------------------------------------------------------------------------------
+
+SPELLED = '{{\n  "cards": {cards},\n  "number": [10, 7, 4, 5],\n  "formula": "{formula}=24",\n}}'  # the demonstrations': no valid JSON
+
+
+@pytest.mark.parametrize(
+    ("formula", "reward"),
+    [("(7-5)*10+4", 5), ("(7-4)*10-6", -4), ("7*7*7*7", -4), ("(7-5)(10)+4", -6), ("", -2), ("10+7+4+5", -1), ("4+10*(7-5", 1), ("10+7+4+(5", -1),
+     ("(7-5) * 10+4", -3), ("(7-5)x10+4", -3), ("7-5-10-4-4", -2), ("10/(5-5)", -4), ("++10", -10), ("7 7", -3), ("10 7 4 5", -3)],
+)
+@pytest.mark.parametrize("spelling", ["json", "demonstration"])
+def test_released_rewards_add_up(formula, reward, spelling):
+    text = answer(HAND, formula) if spelling == "json" else SPELLED.format(cards="['10', '7', '4', '5']", formula=formula)
+    verdict = RELEASED.judge(text, HAND)
+    assert verdict.reward == (-8 if formula == "++10" else reward)
+    assert verdict.correct is (reward == 5) and bool(verdict.message) is (reward != 5)
+
+
+def test_released_messages_leak():
+    assert RELEASED.judge(answer(HAND, "10+7+4+5"), HAND).message == "10 is the beginning of a solution"
+    assert RELEASED.judge(answer(HAND, "7+10+4+5"), HAND).message == "the formula is no solution"
+    assert RELEASED.judge(answer(HAND, "4+10*(7-5"), HAND).message == "4+10*(7-5 is the beginning of a solution"
+    assert RELEASED.judge(answer(HAND, "7*7*7*7"), HAND).message == "it uses too often 7 and it leaves out 4, 5, 10"
+
+
+@pytest.mark.parametrize(
+    ("text", "reward"),
+    [("{'formula': '(7-5)*10+4=24'}", -3), ('{"formula":"(7-5)*10+4=24",}', -3), ('{"formula":"(7-5)*10+4=24"}', 5), ('{"formula": null}', -3),
+     ('{"formula": 24}', -3), ('"formula": "(7-5)*10+4"', 5), ('{"formula": "(7-5)*10+4=25"}', 5), ("[1]", -3), ("", -3), ("9" * 5000, -3)],
+)
+def test_released_reads_json_or_the_demonstrations_spelling(text, reward):
+    assert RELEASED.judge(text, HAND).reward == reward
+
+
+@pytest.mark.parametrize(
+    ("cards", "reward"),
+    [("['10', '7', '4', '5']", 5), ("['5', '4', '7', '10']", 5), ("['10', '7', '4', '4']", -1.5), ("[10, 7, 4, 5]", -1.5), ("[]", -1.5)],
+)
+def test_released_recognition_needs_the_broken_spelling(cards, reward):
+    verifier = GeneralPointsVerifier("as_released", vision=True)
+    assert verifier.judge(SPELLED.format(cards=cards, formula="(7-5)*10+4"), HAND).reward == reward
+    assert verifier.judge(answer(HAND, "(7-5)*10+4"), HAND).reward == -1.5, "valid JSON never passes"
+
+
+def test_released_floats_refuse_right_answers():
+    """3, 3, 8, 8 can never be won, and 45 solvable hands have some right answer that gets nothing and no reason."""
+    deal = deal_of(["3", "3", "8", "8"])
+    verdict = RELEASED.judge(answer(deal, "8/(3-8/3)"), deal)
+    assert (verdict.reward, verdict.message, verdict.correct) == (0, "", False)
+    assert CLEAN.judge(answer(deal, "8/(3-8/3)"), deal).correct
+    hit, never = 0, []
+    for ranks in combinations_with_replacement(RANKS, 4):
+        deal = deal_of(ranks, ELEVEN)
+        solutions = formulas.solve(list(deal.numbers))
+        refused = [text for text in solutions if "/" in text and RELEASED.judge(answer(deal, text), deal).reward != 5]
+        hit += bool(refused)
+        if solutions and refused == solutions:
+            never.append(ranks)
+    assert hit == 45 and never == [("3", "3", "8", "8")]
+
+
+# --- rules and settings ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "rule", "text"),
+    [("10", (10, 10, 10), "10"), (10, (10, 10, 10), "10"), ("11/12/13", (11, 12, 13), "11/12/13"), ({"Q": 7, "J": 5, "K": 9}, (5, 7, 9), "5/7/9"),
+     ("7/7/7", (7, 7, 7), "7")],
+)
+def test_rules(given, rule, text):
+    assert Rule.parse(given) == rule and str(Rule.parse(given)) == text
+    assert Rule.parse(str(Rule.parse(given))) == Rule.parse(Rule.parse(given))
+
+
+def test_rule_numbers():
+    assert ELEVEN.numbers(["A", "10", "J", "Q", "K"]) == (1, 10, 11, 12, 13)
+
+
+@pytest.mark.parametrize("rule", ["", "ten", "11/12", "0", "100", "-1", "1.5", {"J": 1}, {"J": 1, "Q": 2, "K": "3"}, None, True, "11/12/13/14"])
+def test_bad_rules(rule):
+    with pytest.raises(ValueError, match="unknown rule .*11/12/13"):
+        Rule.parse(rule)
+
+
+@pytest.mark.parametrize(("setting", "known"), [("protocol", "clean, as_released"), ("feedback", "informative, verdict, none")])
+def test_bad_settings_name_the_known_ones(setting, known):
+    with pytest.raises(ValueError, match=f"unknown {setting} 'strict': use one of {known}"):
+        GeneralPointsVerifier(**{setting: "strict"})

@@ -1,0 +1,89 @@
+r"""Assemble build/site, the source that jupyter-book compiles, as a mirror of the repository.
+
+    python tools/stage_book.py
+    jupyter-book build build/site --config book/_config.yml --toc book/_toc.yml --path-output book -W -n --keep-going \
+        || { rm -rf book/_build/.doctrees; exit 1; }
+
+build/site/notebooks holds the executed notebooks before this starts. The mirror keeps every page at the path of its
+source, so links to edit or launch it work. A file is written only when its content changed, so Sphinx rebuilds only
+what it must. The last line is no decoration: Sphinx caches a page that caused a warning, and without it the next
+build would not read that page again, warn of nothing and succeed.
+"""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "build" / "site"
+STATUS_PAGE = Path("book/execution-status.md")
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write `content` unless it is there already."""
+    if not path.is_file() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def mirror(source: Path, target: Path, keep: tuple[Path, ...] = ()) -> None:
+    """Make `target` hold what `source` holds, except caches, and nothing else but `keep`."""
+    skipped = {"_build", "__pycache__"}
+    files = [p.relative_to(source) for p in source.rglob("*") if p.is_file()] if source.is_dir() else []
+    files = [p for p in files if not skipped & set(p.parts)]
+    for path in files:
+        write(target / path, (source / path).read_bytes())
+    for path in [p for p in target.rglob("*") if p.is_file()] if target.is_dir() else []:
+        if path.relative_to(target) not in files and path not in keep:
+            path.unlink()
+
+
+def hide_injected_parameters(path: Path) -> dict:
+    """Mark papermill's own cell of one executed notebook as hidden; returns the notebook."""
+    notebook = json.loads(path.read_text())
+    for cell in notebook["cells"]:
+        tags = cell["metadata"].get("tags", [])
+        if "injected-parameters" in tags and "remove-cell" not in tags:
+            tags.append("remove-cell")
+    write(path, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
+    return notebook
+
+
+def run_ids(notebook: dict, values: Path) -> list[str]:
+    """Runs that a notebook made or read: its parameter `run_ids` or `run_id`, else `run_ids` among its values."""
+    parameters = notebook["metadata"].get("papermill", {}).get("parameters", {})
+    found = parameters.get("run_ids") or [parameters.get("run_id")]
+    if not any(found) and values.is_file():
+        found = json.loads(values.read_text()).get("run_ids", [])
+    return [str(run) for run in found if run]
+
+
+def status_row(name: str, notebook: dict, runs: list[str]) -> str:
+    """One line of the table, from what papermill noted in the executed notebook."""
+    record = notebook["metadata"].get("papermill", {})
+    seconds, failed = record.get("duration"), record.get("exception")
+    status = "not executed" if seconds is None else "failed" if failed else "succeeded"
+    profile = record.get("parameters", {}).get("profile", "")
+    shown = "" if seconds is None else f"{seconds:.1f}"
+    link = f"[{name}](../notebooks/{name}.ipynb)"
+    return f"| {link} | {profile} | {shown} | {status} | {' '.join(f'`{run}`' for run in runs)} |"
+
+
+def status_page(site: Path) -> str:
+    """The page that says how each executed notebook in the table of contents came about."""
+    lines = ["# Execution status", "", "How each chapter of this copy of the book was computed.", ""]
+    lines += ["| notebook | profile | seconds | status | runs |", "|---|---|---:|---|---|"]
+    for path in sorted((site / "notebooks").glob("*.ipynb")):
+        notebook = hide_injected_parameters(path)
+        runs = run_ids(notebook, site / "figures" / "values" / f"{path.stem}.json")
+        lines.append(status_row(path.stem, notebook, runs))
+    return "\n".join(lines) + "\n"
+
+
+def stage(root: Path, site: Path) -> None:
+    mirror(root / "book", site / "book", keep=(site / STATUS_PAGE,))
+    mirror(root / "figures", site / "figures")
+    write(site / STATUS_PAGE, status_page(site).encode())
+
+
+if __name__ == "__main__":
+    stage(ROOT, SITE)
