@@ -34,13 +34,13 @@ HAND = deal_of(["10", "7", "4", "5"])
 # --- right answers -----------------------------------------------------------------------------------------------
 
 
-def test_every_solution_of_every_multiset_is_accepted_with_and_without_blanks():
+def test_every_solution_of_every_multiset_is_accepted_and_blanks_change_nothing():
     count = 0
     for ranks in combinations_with_replacement(RANKS, 4):
         deal = deal_of(ranks, ELEVEN)
         for formula in formulas.solve(list(deal.numbers)):
             count += 1
-            for text in (formula, re.sub(r"([-+*/()])", r" \1  ", formula)):
+            for text in (formula, re.sub(r"([-+*/()])", r" \1  ", formula))[: 1 + (count % 5 == 0)]:
                 verdict = CLEAN.judge(answer(deal, text), deal)
                 assert verdict.correct and verdict.strict and verdict.follows_rule and verdict.reward == 5 and not verdict.message, text
     assert count > 30_000
@@ -120,27 +120,26 @@ def _outcome(text: str, deal: Deal) -> str:
     """What `text` deserves, by Python's own grammar on a whitelisted text (parsed, never run)."""
     if not re.fullmatch(r"[0-9+\-*/() \t\n]+", text) or re.search(r"(?<![0-9])0[0-9]", text):
         return "not a formula"
+    used, zero_divisions = [], []
+
+    def divide(a: Fraction, b: Fraction) -> Fraction:
+        return a / b if b else zero_divisions.append(a) or Fraction(0)
+
+    operators = {ast.Add: Fraction.__add__, ast.Sub: Fraction.__sub__, ast.Mult: Fraction.__mul__, ast.Div: divide}
+
+    def value(node: ast.expr) -> Fraction:
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            used.append(node.value)
+            return Fraction(node.value)
+        return operators[type(node.op)](value(node.left), value(node.right))  # what is no such operator lacks an attribute or a key
+
     try:
-        tree = ast.parse(re.sub(r"\s", " ", text).strip(), mode="eval").body
-        used = []
-
-        def value(node):
-            if isinstance(node, ast.Constant) and type(node.value) is int:
-                used.append(node.value)
-                return Fraction(node.value)
-            left, right = value(node.left), value(node.right)  # AttributeError for anything but a binary operator
-            operators = {ast.Add: Fraction.__add__, ast.Sub: Fraction.__sub__, ast.Mult: Fraction.__mul__,
-                         ast.Div: lambda a, b: a / b if b else Fraction(10**9, 7)}  # no hand makes it; caught below
-            zero.append(isinstance(node.op, ast.Div) and not right)
-            return operators[type(node.op)](left, right)
-
-        zero = []
-        result = value(tree)
+        result = value(ast.parse(re.sub(r"\s", " ", text).strip(), mode="eval").body)
     except (SyntaxError, AttributeError, KeyError):
         return "not a formula"
     if Counter(used) != Counter(deal.numbers):
         return "wrong numbers"
-    return "not a formula" if any(zero) else "correct" if result == deal.target else "wrong value"
+    return "not a formula" if zero_divisions else "correct" if result == deal.target else "wrong value"
 
 
 BLANKS = st.sampled_from(["", "", "", " ", "\n", "\t "])
@@ -169,10 +168,8 @@ def formula_texts(draw, numbers: tuple[int, ...]) -> str:
 def test_verdicts_agree_with_an_independent_judge(data):
     deal = deal_of(data.draw(st.lists(st.sampled_from(RANKS), min_size=4, max_size=4)), data.draw(st.sampled_from([TEN, ELEVEN])))
     formula = data.draw(st.one_of(formula_texts(deal.numbers), st.text("0123456789+-*/() ", min_size=1, max_size=15)))
-    value = data.draw(st.booleans()) and not formula.isspace() and _outcome(formula, deal) == "wrong value"
-    if value:  # else targets are hardly ever hit: aim at what the formula makes
-        made = formulas.evaluate(formula)
-        deal = deal._replace(target=int(made)) if made.denominator == 1 else deal
+    if _outcome(formula, deal) == "wrong value" and data.draw(st.booleans()):  # 24 is hardly ever hit: aim at what the formula makes
+        deal = deal._replace(target=int(formulas.evaluate(formula)))
     reply = json.dumps({"cards": deal.ranks, "number": deal.numbers, "formula": f"{formula}={deal.target}"})
     assert CLEAN.judge(reply, deal).outcome == _outcome(formula, deal), formula
 
@@ -190,18 +187,11 @@ def test_no_text_raises_or_wins_by_luck(text):
 
 
 @pytest.mark.parametrize(
-    "reply",
-    [
-        "```json\n{}\n```",
-        "Here it is: {} I hope so.",
-        "{},",
-        " {}{}",
-    ],
+    ("before", "after", "strict"),
+    [("", "", True), (" \n", "\n", True), ("```json\n", "\n```", False), ("Here it is: ", " I hope so.", False), ("", ",", False), ("", "}", False)],
 )
-def test_tolerant_reading_is_flagged(reply):
-    text = reply.replace("{}", answer(HAND, "(7-5)*10+4"), 1).replace("{}", "")
-    strict = text.strip() == answer(HAND, "(7-5)*10+4")
-    verdict = CLEAN.judge(text, HAND)
+def test_tolerant_reading_is_flagged(before, after, strict):
+    verdict = CLEAN.judge(before + answer(HAND, "(7-5)*10+4") + after, HAND)
     assert verdict.correct and verdict.valid and verdict.follows_rule and verdict.recognized and verdict.strict is strict
 
 
@@ -235,15 +225,14 @@ def test_follows_rule_reads_the_number_field_and_nothing_else():
 
 
 def test_fake_is_right_under_the_old_rule_only():
-    deal = deal_of(["K", "4", "10", "A"], ELEVEN)  # 10, 4, 10, 1 under the old rule
-    assert CLEAN.judge(answer(deal, "10+10+4*1"), deal).fake
-    assert not CLEAN.judge(answer(deal, "10+10+4+1"), deal).fake, "wrong under both"
-    assert not CLEAN.judge(answer(deal, formulas.solve(list(deal.numbers))[0]), deal).fake, "right under the rule in force"
-    assert not GeneralPointsVerifier(old_rule="11/12/13").judge(answer(deal, "10+10+4*1"), deal).fake
-    faceless = deal_of(["3", "3", "8", "8"], ELEVEN)
-    assert not CLEAN.judge(answer(faceless, "8*3*8/8"), faceless).fake
-    both = deal_of(["A", "A", "J", "K"], Rule(12, 10, 12))  # 1+1 times 12 makes it, 12+12 with 1*1 too: right under its own rule
-    assert CLEAN.judge(answer(both, "12+12+1-1"), both).correct
+    deal = deal_of(["K", "3", "8", "A"], ELEVEN)
+    old = answer(deal, formulas.solve([10, 3, 8, 1])[0])
+    assert CLEAN.judge(old, deal).fake and CLEAN.judge(old, deal).outcome == "wrong numbers"
+    assert RELEASED.judge(old, deal).fake and not RELEASED.judge(answer(deal, "10+(3"), deal).fake
+    assert not CLEAN.judge(answer(deal, "10+3+8+1"), deal).fake, "wrong under both"
+    assert not CLEAN.judge(answer(deal, "13+8+3*1"), deal).fake, "right under the rule in force"
+    assert not GeneralPointsVerifier(old_rule="11/12/13").judge(old, deal).fake
+    assert not CLEAN.judge(answer(HAND, "10+7+4+5"), HAND).fake, "no face card: the rules agree"
 
 
 @pytest.mark.parametrize("protocol", ["clean", "as_released"])
@@ -279,14 +268,13 @@ SPELLED = '{{\n  "cards": {cards},\n  "number": [10, 7, 4, 5],\n  "formula": "{f
 @pytest.mark.parametrize(
     ("formula", "reward"),
     [("(7-5)*10+4", 5), ("(7-4)*10-6", -4), ("7*7*7*7", -4), ("(7-5)(10)+4", -6), ("", -2), ("10+7+4+5", -1), ("4+10*(7-5", 1), ("10+7+4+(5", -1),
-     ("(7-5) * 10+4", -3), ("(7-5)x10+4", -3), ("7-5-10-4-4", -2), ("10/(5-5)", -4), ("++10", -10), ("7 7", -3), ("10 7 4 5", -3)],
+     ("(7-5) * 10+4", -3), ("(7-5)x10+4", -3), ("7-5-10-4-4", -2), ("10/(5-5)", -4), ("++10", -8), ("10 7 4 5", -3)],
 )
 @pytest.mark.parametrize("spelling", ["json", "demonstration"])
 def test_released_rewards_add_up(formula, reward, spelling):
     text = answer(HAND, formula) if spelling == "json" else SPELLED.format(cards="['10', '7', '4', '5']", formula=formula)
     verdict = RELEASED.judge(text, HAND)
-    assert verdict.reward == (-8 if formula == "++10" else reward)
-    assert verdict.correct is (reward == 5) and bool(verdict.message) is (reward != 5)
+    assert verdict.reward == reward and verdict.correct is (reward == 5) and bool(verdict.message) is (reward != 5)
 
 
 def test_released_messages_leak():
@@ -299,7 +287,8 @@ def test_released_messages_leak():
 @pytest.mark.parametrize(
     ("text", "reward"),
     [("{'formula': '(7-5)*10+4=24'}", -3), ('{"formula":"(7-5)*10+4=24",}', -3), ('{"formula":"(7-5)*10+4=24"}', 5), ('{"formula": null}', -3),
-     ('{"formula": 24}', -3), ('"formula": "(7-5)*10+4"', 5), ('{"formula": "(7-5)*10+4=25"}', 5), ("[1]", -3), ("", -3), ("9" * 5000, -3)],
+     ('{"formula": 24}', -3), ('"formula": "(7-5)*10+4"', 5), ('{"formula": "(7-5)*10+4=25"}', 5), ("[1]", -3), ("", -3), ("9" * 5000, -3),
+     ('{"formula": "' + "9" * 5000 + '"}', -3)],
 )
 def test_released_reads_json_or_the_demonstrations_spelling(text, reward):
     assert RELEASED.judge(text, HAND).reward == reward
@@ -319,7 +308,7 @@ def test_released_floats_refuse_right_answers():
     """3, 3, 8, 8 can never be won, and 45 solvable hands have some right answer that gets nothing and no reason."""
     deal = deal_of(["3", "3", "8", "8"])
     verdict = RELEASED.judge(answer(deal, "8/(3-8/3)"), deal)
-    assert (verdict.reward, verdict.message, verdict.correct) == (0, "", False)
+    assert (verdict.reward, verdict.message, verdict.correct, verdict.fake) == (0, "", False, False)
     assert CLEAN.judge(answer(deal, "8/(3-8/3)"), deal).correct
     hit, never = 0, []
     for ranks in combinations_with_replacement(RANKS, 4):

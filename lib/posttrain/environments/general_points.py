@@ -73,8 +73,8 @@ def split_of(numbers: Iterable[int], target: int = TARGET) -> str:
 def hands(rule: Rule | str = "10", target: int = TARGET, split: str = "all", faces: bool = False) -> tuple[Hand, ...]:
     """Every solvable hand under `rule`, in the order of RANKS; `faces` keeps those with at least one J, Q or K.
 
-    The split is by number-multiset (DESIGN: "in distribution" means held out), so two hands that differ only in which of
-    10, J, Q, K makes the ten are on the same side. Raises ValueError for an unknown rule or split, or a target below 1.
+    The split is by number-multiset, so two hands that differ only in which of 10, J, Q, K makes a ten are on the same side.
+    Raises ValueError for an unknown rule or split, or a target below 1.
     """
     return _hands(Rule.parse(rule), _whole("target", target), _one_of("split", split, SPLITS), bool(faces))
 
@@ -137,7 +137,8 @@ class GeneralPointsEnv(gymnasium.Env):
         else:
             self.hands = tuple(dict.fromkeys(tuple(sorted(self._checked(hand), key=RANKS.index)) for hand in hands))
         if not self.hands:
-            raise ValueError(f"no solvable hand for rule {self.rule}, target {target}, split {split!r}, faces={self.faces}, hands={hands!r}")
+            raise ValueError(f"no solvable hand for rule {self.rule}, target {target}, split {split!r}, faces={self.faces}, hands={hands!r} "
+                             '(numbers above 10 are in split "test" only)')
         as_released = protocol == "as_released"
         self._steps = self.verify_steps + as_released
         self._cumulative = list(accumulate(_weight(hand, deck, self.faces and as_released) for hand in self.hands))

@@ -1,0 +1,196 @@
+"""Policies: any Hugging Face causal or image-text-to-text checkpoint, a LoRA adapter, a value head.
+
+Paper: section 5 (backbone) and appendix C.2 (tuned parts). The pocket checkpoints and Llama-3.2-Vision go through the same
+`load`. The released code tunes every weight; LoRA (peft) is this study's substitute, on all linear layers of the language model.
+
+Trap: at pocket size the low-rank products cost more kernels than the layers they adapt, so `Policy.score` forms W + s*B*A
+once a step and differentiates through it ("dense"): the same function and gradient, at half the time. Big models take peft's own path.
+"""
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+DENSE_BELOW = 50_000_000  # parameters; beyond, a gradient for every dense weight costs too much memory
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """LoRA on all linear layers of the language model."""
+
+    rank: int = 32
+    alpha: int = 64
+
+
+class ValueHead(nn.Module):
+    """Value of the dialogue so far, read at the last prompt token: FloatTensor[n, hidden] -> FloatTensor[n]."""
+
+    def __init__(self, hidden: int, width: int = 128):
+        super().__init__()
+        self.layers = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, width), nn.GELU(), nn.Linear(width, 1))
+        nn.init.zeros_(self.layers[-1].weight)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.layers(hidden.float()).squeeze(-1)
+
+
+class _Scorer(nn.Module):
+    """The model without its head on most positions: logits where asked, hidden states where asked."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor, learned: torch.Tensor, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
+        # No attention mask: rows are padded on the right, where causal attention never looks back from.
+        hidden = self.model.model(input_ids=ids, use_cache=False, **inputs).last_hidden_state
+        return self.model.get_output_embeddings()(hidden[:, :-1][learned[:, 1:]]).float(), hidden
+
+
+@dataclass
+class Policy:
+    """A model with its tokenizer (or processor), an optional adapter and an optional value head."""
+
+    model: nn.Module
+    tokenizer: object
+    processor: object | None = None
+    value_head: ValueHead | None = None
+    dense: bool = True
+    bf16: bool = False
+
+    @property
+    def base(self) -> nn.Module:
+        """The transformers model, its linear layers wrapped by peft where an adapter is present."""
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def autocast(self):
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+
+    def adapter_layers(self) -> list[tuple[str, LoraLayer]]:
+        return [(name, module) for name, module in self.base.named_modules() if isinstance(module, LoraLayer)]
+
+    def score(self, ids: torch.Tensor, learned: torch.Tensor, **inputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Differentiable logits at the learned positions.
+
+        ids: LongTensor[batch, time], padded on the right; learned: BoolTensor[batch, time], true where ids[:, t] is predicted.
+        Returns (FloatTensor[learned.sum(), vocabulary], FloatTensor[batch, time, hidden]); logits are float32.
+        """
+        scorer = _Scorer(self.base)
+        with self.autocast():
+            if not (self.dense and self.adapter_layers()) or _disabled(self):
+                return scorer(ids, learned, inputs)
+            weights = {f"model.{name}.base_layer.weight": layer.base_layer.weight + _delta(layer) for name, layer in self.adapter_layers()}
+            with self.model.disable_adapter():
+                # peft freezes and thaws adapter parameters with the switch; they must go on receiving gradients.
+                for _, layer in self.adapter_layers():
+                    for part in (layer.lora_A, layer.lora_B):
+                        part["default"].weight.requires_grad_(True)
+                return torch.func.functional_call(scorer, weights, (ids, learned, inputs))
+
+    @contextmanager
+    def merged(self):
+        """While rolling out, the adapter stands in the weights; afterwards the very same base weights are back (no drift)."""
+        layers = [] if not isinstance(self.model, PeftModel) else [layer for _, layer in self.adapter_layers()]
+        kept = [layer.base_layer.weight.data for layer in layers]
+        with torch.no_grad():
+            for layer in layers:
+                layer.base_layer.weight.data = layer.base_layer.weight.data + _delta(layer)
+        try:
+            with self.start() if layers else nullcontext():
+                yield self
+        finally:
+            for layer, weight in zip(layers, kept):
+                layer.base_layer.weight.data = weight
+
+    @contextmanager
+    def start(self):
+        """The model that the adapter started from (Init, or the base): the reference of the KL."""
+        if not isinstance(self.model, PeftModel):
+            raise ValueError("the policy has no adapter, so it has no starting model; call models.add_lora first")
+        wanted = [p for p in self.model.parameters() if p.requires_grad]
+        with self.model.disable_adapter():
+            yield self
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+
+    def trainable(self) -> list[nn.Parameter]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def save_adapter(self, folder: str | Path) -> None:
+        self.model.save_pretrained(str(folder))
+
+
+def _disabled(policy: Policy) -> bool:
+    return any(layer.disable_adapters for _, layer in policy.adapter_layers())
+
+
+def _delta(layer: LoraLayer) -> torch.Tensor:
+    """s * B * A of one layer, differentiable (peft's own get_delta_weight is not, in every version)."""
+    with torch.autocast(layer.base_layer.weight.device.type, enabled=False):
+        return (layer.lora_B["default"].weight @ layer.lora_A["default"].weight) * layer.scaling["default"]
+
+
+def load(path: str | Path, dtype: torch.dtype | str = torch.float32, device: str = "cpu", bf16: bool = False) -> Policy:
+    """Load a checkpoint folder or hub name as a policy without adapter.
+
+    Raises FileNotFoundError for a local path that holds no checkpoint, ValueError for one that is not a language model.
+    """
+    path = str(path)
+    if path.startswith((".", "/", "data/", "build/")) and not (Path(path) / "config.json").is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}: expected a folder with config.json, model.safetensors and tokenizer.json "
+                                "(make one with `posttrain pretrain`, or name a Hugging Face model)")
+    config = AutoConfig.from_pretrained(path)
+    kind = AutoModelForImageTextToText if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES else AutoModelForCausalLM
+    processor = None
+    if kind is AutoModelForImageTextToText:
+        try:
+            processor = AutoProcessor.from_pretrained(path)
+        except (OSError, ValueError):  # a text-only copy of a vision checkpoint has a tokenizer and no image processor
+            processor = None
+    tokenizer = getattr(processor, "tokenizer", None) or AutoTokenizer.from_pretrained(path)
+    if tokenizer.chat_template is None:
+        raise ValueError(f"{path} has no chat template: use an instruction-tuned checkpoint")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    # Pocket dialogues are so short that eager attention beats the fused CPU kernel; elsewhere the library's choice stands.
+    small = device == "cpu" and getattr(config, "hidden_size", 10**9) <= 512
+    model = kind.from_pretrained(path, dtype=dtype, **({"attn_implementation": "eager"} if small else {})).to(device).eval()
+    model.requires_grad_(False)
+    return Policy(model, tokenizer, processor, dense=sum(p.numel() for p in model.parameters()) < DENSE_BELOW, bf16=bf16)
+
+
+def add_lora(policy: Policy, settings: LoraSettings = LoraSettings(), seed: int = 0, value: bool = False) -> Policy:
+    """The policy with a fresh adapter (its function unchanged) and, if `value`, a fresh value head; weights from `seed`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        # The language model only: in an image-text-to-text class the vision tower has linear layers of its own.
+        targets = [name for name, module in policy.model.named_modules() if isinstance(module, nn.Linear)
+                   and module is not policy.model.get_output_embeddings() and not any(p in name for p in ("vision", "projector"))]
+        config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=targets, bias="none")
+        model = get_peft_model(policy.model, config)
+        hidden = policy.model.get_output_embeddings().weight.shape[1]
+        head = ValueHead(hidden).to(policy.device) if value else None
+    return Policy(model, policy.tokenizer, policy.processor, head, policy.dense, policy.bf16)
+
+
+def load_adapter(policy: Policy, folder: str | Path) -> Policy:
+    """`policy` with a saved adapter merged into its weights for good: the starting model of the next stage."""
+    if not (Path(folder) / "adapter_config.json").is_file():
+        raise FileNotFoundError(f"no adapter at {folder}: the run that makes it has not been carried out (`posttrain train` does)")
+    json.loads((Path(folder) / "adapter_config.json").read_text())
+    model = PeftModel.from_pretrained(policy.model, str(folder)).merge_and_unload()
+    model.requires_grad_(False)
+    return Policy(model.eval(), policy.tokenizer, policy.processor, None, policy.dense, policy.bf16)

@@ -1,0 +1,283 @@
+"""Runs: what identifies one, where its tables lie, how a killed one goes on.
+
+A run is a study's arm with one seed: settings from a profile (notebooks/profiles/*.yaml). Its identity is the hash of those
+settings, of the model it starts from and of the library code that decides its numbers; comments and docstrings do not count.
+A foundation's identity is the hash of its settings, of the corpus it reads and of the code that trains it. This module
+imports no torch, so Snakemake can plan in a fraction of a second.
+"""
+from __future__ import annotations
+
+import ast
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+LIBRARY = Path(__file__).parent
+ROOT = LIBRARY.parent.parent
+PROFILES = ROOT / "notebooks" / "profiles"
+ALGORITHMS = ("init", "sft", "ppo")
+# Settings an arm may hold; anything else in a profile is an error, never silently ignored.
+ARM_SETTINGS = {"algorithm", "start", "steps", "budget", "checkpoints", "environment", "sft", "ppo", "lora", "census", "bf16"}
+
+
+def digest(thing: Any, length: int = 10) -> str:
+    return hashlib.sha256(json.dumps(thing, sort_keys=True).encode()).hexdigest()[:length]
+
+
+# --- identity of code ---------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=None)
+def _parsed(path: Path) -> tuple[str, frozenset[str]]:
+    """A module's syntax without docstrings, and the posttrain modules it imports."""
+    tree = ast.parse(path.read_text())
+    imported = set()
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+            body.pop(0)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("posttrain"):
+            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return ast.dump(tree), frozenset(imported)
+
+
+def _path(module: str) -> Path | None:
+    base = LIBRARY.joinpath(*module.split(".")[1:])
+    return base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py" if (base / "__init__.py").is_file() else None
+
+
+def code_identity(entry: str, skip: frozenset[str] = frozenset()) -> str:
+    """Hash of the modules that `entry` reaches through imports within the library, `skip` left out."""
+    found: dict[str, str] = {}
+    waiting = [entry]
+    while waiting:
+        module = waiting.pop()
+        path = _path(module)
+        if path is None or module in found or module in skip:
+            continue
+        syntax, imported = _parsed(path)
+        found[module] = digest(syntax)
+        waiting += imported
+    return digest(found)
+
+
+@lru_cache(maxsize=None)
+def foundation_identity(settings: str) -> str:
+    """Identity of a pocket foundation; `settings` is FoundationConfig's fields as JSON.
+
+    The corpus enters by what it says (its first documents), so that tidying code elsewhere keeps the foundations.
+    """
+    import numpy as np
+
+    from posttrain import prompts
+    from posttrain.foundation import corpus
+
+    documents = list(itertools.islice(corpus.documents(np.random.default_rng(0)), 512))
+    return digest([json.loads(settings), documents, prompts.phrases(), corpus.words(),
+                   *(digest(_parsed(_path(f"posttrain.foundation.{name}"))[0]) for name in ("tokenizer", "pretraining"))])
+
+
+# --- what a profile asks for --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm of one study with one seed. `settings` are the arm's, completed by the study's."""
+
+    profile: str
+    study: str
+    arm: str
+    seed: int
+    model: str
+    model_identity: str
+    settings: dict[str, Any] = field(hash=False)
+    parent: "Run | None" = None
+
+    @property
+    def algorithm(self) -> str:
+        return self.settings["algorithm"]
+
+    @property
+    def name(self) -> str:
+        """The run's name within its profile: study/arm/seed."""
+        return f"{self.study}/{self.arm}/{self.seed}"
+
+    @property
+    def identity(self) -> str:
+        skip = frozenset({"posttrain.trainers.sft"} if self.algorithm == "ppo" else {"posttrain.trainers.ppo"}) | {"posttrain.runs"}
+        return digest([self.study, self.algorithm, self.seed, self.model_identity, self.settings, code_identity("posttrain.study", skip),
+                       self.parent.identity if self.parent else None])
+
+    @property
+    def id(self) -> str:
+        return f"{self.study}-{self.arm}-s{self.seed}-{self.identity}"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile's content, and where its models, results and states lie."""
+
+    name: str
+    settings: dict[str, Any] = field(hash=False)
+    root: Path = ROOT
+
+    @property
+    def results(self) -> Path:
+        return self.root / "data" / "results"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "build" / "state"
+
+    def foundation(self, seed: int) -> dict[str, Any]:
+        return {**self.settings.get("foundation", {}), "seed": seed}
+
+    def model(self, seed: int) -> tuple[str, str]:
+        """Path (or hub name) of the model that runs of this seed start from, and its identity."""
+        name = self.settings.get("model")
+        if name:
+            return name, name
+        return str(self.models / f"pocket-text-{seed}"), foundation_identity(json.dumps(self.foundation(seed), sort_keys=True))
+
+    @property
+    def models(self) -> Path:
+        return self.root / "data" / "models"
+
+    def runs(self) -> list[Run]:
+        """Every run of the profile, parents first."""
+        found: list[Run] = []
+        for study, content in self.settings["studies"].items():
+            shared = {k: v for k, v in content.items() if k not in ("arms", "seeds")}
+            for seed in content.get("seeds", self.settings["seeds"]):
+                model, identity = self.model(seed)
+                inits: dict[str, Run] = {}
+                for arm, own in content["arms"].items():
+                    settings = _merge(shared, own or {})
+                    unknown = set(settings) - ARM_SETTINGS
+                    if unknown or settings.get("algorithm") not in ALGORITHMS:
+                        raise ValueError(f"profile {self.name}, {study}/{arm}: unknown {', '.join(sorted(unknown)) or 'algorithm'}; "
+                                         f"settings are {', '.join(sorted(ARM_SETTINGS))}, algorithms {', '.join(ALGORITHMS)}")
+                    start = settings.get("start", "base")
+                    if start != "base" and start not in inits:
+                        raise ValueError(f"profile {self.name}, {study}/{arm}: it starts from {start!r}, which is no init arm listed before it")
+                    run = Run(self.name, study, arm, seed, model, identity, settings, inits.get(start))
+                    if run.algorithm == "init":
+                        inits[arm] = run
+                    found.append(run)
+        return found
+
+    def run(self, name: str) -> Run:
+        """The run called study/arm/seed."""
+        known = {run.name: run for run in self.runs()}
+        if name not in known:
+            raise ValueError(f"profile {self.name} has no run {name!r}: choose one of {', '.join(known)}")
+        return known[name]
+
+
+def _merge(shared: dict, own: dict) -> dict:
+    return {key: {**shared[key], **own[key]} if isinstance(shared.get(key), dict) and isinstance(own.get(key), dict) else own.get(key, shared.get(key))
+            for key in {**shared, **own}}
+
+
+def profile(name: str, fresh: bool = False) -> Profile:
+    """The profile `name` of notebooks/profiles. With `fresh` everything is trained anew, under build/reproduce."""
+    path = PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(sorted(p.stem for p in PROFILES.glob('*.yaml')))}")
+    # Only the published profile writes beside the sources; others keep to build/.
+    own = name != "cpu" or fresh
+    return Profile(name, yaml.safe_load(path.read_text()), ROOT / "build" / "reproduce" / name if own else ROOT)
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    os.replace(partial, path)
+
+
+class Tables:
+    """Tables that grow by parts, one a step; writing a step again replaces it, so a resumed run ends with the same tables."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+
+    def put(self, name: str, step: int, rows: pd.DataFrame) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path, partial = self.folder / f"{name}-{step:08d}.parquet", self.folder / f".{name}-{step:08d}"
+        rows.assign(step=step).to_parquet(partial, index=False)
+        os.replace(partial, path)
+
+    def steps(self, name: str) -> list[int]:
+        return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"{name}-*.parquet"))
+
+    def get(self, name: str, until: int | None = None) -> pd.DataFrame:
+        steps = [step for step in self.steps(name) if until is None or step <= until]
+        parts = [pd.read_parquet(self.folder / f"{name}-{step:08d}.parquet") for step in steps]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def publish(run: Run, results: Path, tables: Tables, provenance: dict[str, Any], adapter: Path | None = None) -> Path:
+    """Put a finished run's tables, configuration and provenance under `results`, all at once; returns the folder."""
+    folder, partial = Path(results) / run.id, Path(results) / f".{run.id}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    tables.get("checkpoints").to_csv(partial / "checkpoints.csv", index=False, float_format="%.6g")
+    tables.get("training").to_csv(partial / "training.csv", index=False, float_format="%.5g")
+    tables.get("hands").to_parquet(partial / "hands.parquet", index=False, compression="zstd")
+    if adapter is not None:
+        shutil.copytree(adapter, partial / "adapter")
+    record = {k: v for k, v in asdict(run).items() if k not in ("parent", "model")}
+    record |= {"id": run.id, "identity": run.identity, "parent": run.parent.id if run.parent else None, **provenance}
+    (partial / "run.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    return folder
+
+
+def read(run: Run, results: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """A finished run: record, checkpoints, training, hands. FileNotFoundError says how to carry it out."""
+    folder = Path(results) / run.id
+    if not (folder / "run.json").is_file():
+        raise FileNotFoundError(f"run {run.id} has no results; carry it out with: posttrain train --profile {run.profile} --run {run.name}")
+    return (json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "checkpoints.csv"), pd.read_csv(folder / "training.csv"),
+            pd.read_parquet(folder / "hands.parquet"))
+
+
+def collect(profile: Profile, study: str) -> tuple[list[dict], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """All finished runs of a study as tidy tables with the columns arm, seed, run: records, checkpoints, training, hands."""
+    parts: list[list] = [[], [], [], []]
+    for run in (run for run in profile.runs() if run.study == study):
+        record, *tables = read(run, profile.results)
+        parts[0].append(record)
+        for part, table in zip(parts[1:], tables):
+            part.append(table.assign(arm=run.arm, seed=run.seed, run=run.id))
+    if not parts[0]:
+        raise ValueError(f"profile {profile.name} has no study {study!r}")
+    return parts[0], *(pd.concat(part, ignore_index=True) for part in parts[1:])
+
+
+def verify(profile: Profile) -> list[str]:
+    """What is missing or stale among the stored results and foundations; empty when all belong to this code."""
+    problems, expected = [], {run.id for run in profile.runs()}
+    stored = {path.parent.name for path in profile.results.glob("*/run.json")}
+    problems += [f"missing: {name}" for name in sorted(expected - stored)]
+    problems += [f"stale (made by other code or settings): {name}" for name in sorted(stored - expected)]
+    for path in sorted(profile.models.glob("*/card.json")):
+        card = json.loads(path.read_text())
+        if foundation_identity(json.dumps(card["config"], sort_keys=True)) != card["identity"]:
+            problems.append(f"stale foundation: {path.parent.name}")
+    return problems

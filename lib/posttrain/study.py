@@ -1,0 +1,201 @@
+"""A study's run, carried out: Init, SFT or PPO on GeneralPoints, evaluated at checkpoints of equal compute.
+
+Paper: section 5 (protocol), appendix C.3 (compute). Both arms start from the same Init and stop when they have spent the same
+`budget`, counted as measured: 6N for a trained token, 2N for a token the policy read or wrote while rolling out.
+The state is saved at every checkpoint, so a killed run goes on from the last one and ends with the same tables.
+"""
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from posttrain import compute, models, runs
+from posttrain.environments.general_points import GeneralPointsEnv
+from posttrain.evaluation import CensusConfig, census
+
+
+class _Progress:
+    """One line a run: step, success, tokens/s, time left; silent when standard error is no terminal."""
+
+    def __init__(self, run: runs.Run, total: float):
+        self.bar = tqdm(total=round(total), desc=run.name, unit="GFLOP", disable=None, mininterval=2.0)
+
+    def __call__(self, spent: float, **shown) -> None:
+        self.bar.set_postfix({k: f"{v:.3g}" for k, v in shown.items()}, refresh=False)
+        self.bar.update(max(0, round(spent) - self.bar.n))
+
+
+class _Record:
+    """Evaluates checkpoints and keeps the run's tables and clock."""
+
+    def __init__(self, run: runs.Run, folder: Path, config: CensusConfig):
+        self.run, self.config, self.tables = run, config, runs.Tables(folder / "tables")
+
+    def checkpoint(self, step: int, policy: models.Policy, tokens: dict[str, float]) -> None:
+        began = time.perf_counter()
+        summary, hands = census(policy, self.config, seed=self.run.seed)
+        summary = summary.assign(**tokens, evaluation_seconds=time.perf_counter() - began)
+        self.tables.put("checkpoints", step, summary)
+        self.tables.put("hands", step, hands)
+
+
+def environment(run: runs.Run, **changes) -> GeneralPointsEnv:
+    """The run's training environment; its profile's `environment` settings are GeneralPointsEnv's arguments."""
+    return GeneralPointsEnv(**{"rule": "10", "split": "train", **run.settings.get("environment", {}), **changes})
+
+
+def starting_policy(run: runs.Run, results: Path, value: bool = False, device: str = "cpu") -> models.Policy:
+    """The run's model with its parent's adapter merged in, and a fresh adapter."""
+    policy = models.load(run.model, device=device, bf16=run.settings.get("bf16", False))
+    if run.parent is not None:
+        policy = models.load_adapter(policy, Path(results) / run.parent.id / "adapter")
+    return models.add_lora(policy, models.LoraSettings(**run.settings.get("lora", {})), seed=run.seed, value=value)
+
+
+def carry_out(run: runs.Run, profile: runs.Profile, threads: int = 1, device: str = "cpu") -> Path:
+    """Carry out `run` (or what is left of it) and publish its tables; returns their folder. Finished runs are left alone."""
+    folder = profile.results / run.id
+    if (folder / "run.json").is_file():
+        return folder
+    if run.parent is not None:
+        carry_out(run.parent, profile, threads, device)
+    torch.set_num_threads(threads)
+    state = profile.state / run.id
+    state.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    clock = state / "seconds"
+    before = float(clock.read_text()) if clock.is_file() else 0.0
+    adapter = None
+    record = _Record(run, state, CensusConfig(**_tuples(run.settings.get("census", {}))))
+
+    def tick() -> float:
+        seconds = before + time.perf_counter() - began
+        runs.write(clock, f"{seconds:.3f}")
+        return seconds
+
+    parameters = (_ppo if run.algorithm == "ppo" else _sft)(run, profile, state, record, tick, device)
+    if run.algorithm == "init":
+        adapter = state / "adapter"
+    done = runs.publish(run, profile.results, record.tables, {"seconds": round(tick(), 1), "parameters": parameters, **provenance(threads)}, adapter)
+    shutil.rmtree(state)
+    return done
+
+
+def _tuples(settings: dict) -> dict:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+
+
+def provenance(threads: int) -> dict:
+    import importlib.metadata
+
+    return {"versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate", "numpy")},
+            "python": platform.python_version(), "machine": _processor(), "threads": threads}
+
+
+def _processor() -> str:
+    if sys.platform == "linux":
+        with open("/proc/cpuinfo") as lines:
+            return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()) + f", {os.cpu_count()} cores"
+    return platform.machine()
+
+
+def _spent(parameters: int, trained: float, processed: float) -> float:
+    """GFLOP of an arm: 6N per trained token, 2N per token of its rollouts."""
+    return compute.rl_flops(parameters, 0, trained, processed) / 1e9
+
+
+def _sft(run, profile, state, record, tick, device) -> int:
+    from posttrain.trainers import sft
+
+    policy = starting_policy(run, profile.results, device=device)
+    parameters = compute.model_parameters(policy.model)
+    config = sft.SFTConfig(**run.settings.get("sft", {}))
+    rng = np.random.default_rng(np.random.SeedSequence([run.seed, runs.ALGORITHMS.index(run.algorithm)]))
+    budget = run.settings.get("budget")
+    tokens = None if budget is None else budget * 1e9 / (6 * parameters)
+    data, counts = sft.take(sft.examples(environment(run), policy.tokenizer, rng), run.settings.get("steps"), tokens, config.batch_size)
+    marks = set(np.linspace(0, len(counts), run.settings.get("checkpoints", 8) + 1).round().astype(int).tolist())
+    progress = _Progress(run, _spent(parameters, counts[-1], 0))
+
+    def evaluate(step: int) -> None:
+        trained = counts[step - 1] if step else 0
+        record.checkpoint(step, policy, {"trained_tokens": trained, "processed_tokens": 0, "gflops": _spent(parameters, trained, 0),
+                                         "gflops_published": compute.sft_flops(parameters, 0, trained) / 1e9})
+
+    def on_step(step: int, logs: dict) -> bool:
+        progress(_spent(parameters, counts[step - 1], 0), step=step, loss=float(logs.get("loss", "nan")))
+        record.tables.put("training", step, pd.DataFrame([{"iteration": step, "loss": float(logs.get("loss", "nan")), "tokens": counts[step - 1]}]))
+        if step in marks:
+            policy.model.eval()
+            evaluate(step)
+            policy.model.train()
+            tick()
+        return step in marks
+
+    if 0 not in record.tables.steps("checkpoints"):
+        evaluate(0)
+    sft.train(policy, data, config, state / "trainer", run.seed, on_step)
+    policy.save_adapter(state / "adapter")
+    return parameters
+
+
+def _ppo(run, profile, state, record, tick, device) -> int:
+    from posttrain.trainers import ppo
+
+    policy = starting_policy(run, profile.results, value=True, device=device)
+    parameters = compute.model_parameters(policy.model)
+    config = ppo.PPOConfig(**run.settings.get("ppo", {}))
+    trainer = ppo.PPO(policy, [environment(run) for _ in range(config.episodes)], config, seed=run.seed)
+    saved = state / "state.pt"
+    if saved.is_file():
+        trainer.load_state(torch.load(saved, weights_only=False))
+    budget, count = run.settings["budget"], run.settings.get("checkpoints", 8)
+    progress = _Progress(run, budget)
+
+    def spent() -> float:
+        return _spent(parameters, trainer.trained, trainer.processed)
+
+    def evaluate() -> None:
+        policy.model.eval()
+        record.checkpoint(trainer.iteration, policy, {
+            "trained_tokens": trainer.trained, "processed_tokens": trainer.processed, "gflops": spent(),
+            "gflops_published": compute.rl_flops_published(parameters, 0, trainer.trained, "general-points") / 1e9})
+        _save(trainer.state(), saved)
+        tick()
+
+    if trainer.iteration == 0:
+        evaluate()
+    reached = int(spent() / budget * count + 1e-9)
+    while spent() < budget:
+        metrics = trainer.iterate()
+        record.tables.put("training", trainer.iteration, pd.DataFrame([metrics]))
+        progress(spent(), step=trainer.iteration, first_try=metrics["first_try"], within=metrics["within"],
+                 tokens_per_s=metrics["tokens"] / metrics["seconds"])
+        if int(spent() / budget * count) > reached or spent() >= budget:
+            evaluate()
+            reached = int(spent() / budget * count)
+    policy.save_adapter(state / "adapter")
+    return parameters
+
+
+def _save(state: dict, path: Path) -> None:
+    partial = path.with_name(f".{path.name}")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def defaults() -> dict[str, dict]:
+    """Every hyperparameter with its default, for the book's table."""
+    from posttrain.trainers import ppo, sft
+
+    return {"sft": asdict(sft.SFTConfig()), "ppo": asdict(ppo.PPOConfig()), "lora": asdict(models.LoraSettings()), "census": asdict(CensusConfig())}

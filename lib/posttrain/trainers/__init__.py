@@ -1,0 +1,1 @@
+"""Trainers change a policy: `sft` on expert answers, `ppo` on the verifier's rewards."""

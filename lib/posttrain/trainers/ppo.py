@@ -1,0 +1,306 @@
+"""PPO for sequential revision, with a critic (paper, section 4.2 and appendix C; Schulman et al. 2017; Zhai et al. 2024).
+
+TRL has no PPO since 1.14, hence our own. An episode is one sequence: all its answers are scored in one forward pass. An answer is
+one action with one reward, one value (read at the last prompt token of its turn) and one advantage; GAE runs across answers.
+
+Implementation details, numbered as in the book's ledger:
+ 1. The probability ratio is taken per token by default (`ratio="token"`), per whole answer as released (`ratio="answer"`).
+ 2. `thought_coefficient` weighs the tokens before the answer's last field; 1 here, 0.5 as released (needs `ratio="answer"`).
+ 3. An episode's end never bootstraps; `bootstrap_truncated=True` is the released bug (the next episode's value is used).
+ 4. The value head reads detached hidden states (`detach_value`); as released its gradient reaches the backbone.
+ 5. Log-probabilities, ratios and advantages are float32; sampling is from the full softmax at `temperature`.
+ 6. Advantages are normalised over all answers of an iteration, on all processes.
+ 7. Over several processes (accelerate) each rolls out its own episodes; the gradients of the adapter are averaged.
+"""
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+
+from posttrain.models import Policy
+from posttrain.rollouts import Episode, roll
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Hyperparameters of PPO."""
+
+    learning_rate: float = 1e-3  # AdamW on the adapter
+    value_learning_rate: float = 3e-3  # AdamW on the value head
+    episodes: int = 256  # per iteration and process
+    epochs: int = 1  # passes over an iteration's episodes
+    minibatches: int = 2  # optimizer steps per pass
+    clip: float = 0.2  # of the ratio
+    value_clip: float = 0.2  # of the value, in units of the reward scale
+    value_coefficient: float = 0.5
+    entropy_coefficient: float = 0.0  # nats per token
+    kl_coefficient: float = 0.0  # to the starting model, nats per token
+    gamma: float = 0.9  # discount across answers
+    gae_lambda: float = 0.95
+    temperature: float = 1.0
+    max_tokens: int = 40  # per answer
+    max_grad_norm: float = 1.0
+    ratio: str = "token"  # or "answer"
+    thought_coefficient: float = 1.0
+    bootstrap_truncated: bool = False
+    detach_value: bool = True
+    microbatch_tokens: int = 8192  # tokens scored at once; memory and cache, never the result
+
+    def __post_init__(self):
+        if self.ratio not in ("token", "answer"):
+            raise ValueError(f"unknown ratio {self.ratio!r}: use token or answer")
+        if self.thought_coefficient != 1 and self.ratio != "answer":
+            raise ValueError('thought_coefficient needs ratio="answer"')
+        if self.temperature <= 0:
+            raise ValueError("PPO samples its answers: temperature must be above 0")
+        if self.episodes % self.minibatches:
+            raise ValueError(f"episodes ({self.episodes}) must be a multiple of minibatches ({self.minibatches})")
+
+
+def gae(rewards: torch.Tensor, values: torch.Tensor, answered: torch.Tensor, gamma: float, lam: float,
+        after: torch.Tensor | None = None) -> torch.Tensor:
+    """Generalised advantage estimates across the answers of each episode (Schulman et al. 2016).
+
+    rewards, values: FloatTensor[episodes, answers]; answered: BoolTensor, true for answers that exist (a prefix of each row);
+    after: FloatTensor[episodes], the value behind the last answer; zero where an episode truly ends, which is everywhere in `clean`.
+    """
+    advantages, running = torch.zeros_like(rewards), torch.zeros(rewards.shape[0])
+    following = torch.zeros(rewards.shape[0]) if after is None else after.clone()
+    for t in range(rewards.shape[1] - 1, -1, -1):
+        here = answered[:, t]
+        delta = rewards[:, t] + gamma * following - values[:, t]
+        running = torch.where(here, delta + gamma * lam * running, running)
+        following = torch.where(here, values[:, t], following)
+        advantages[:, t] = torch.where(here, running, 0.0)
+    return advantages
+
+
+@dataclass
+class Batch:
+    """Episodes as tensors. Shapes: E episodes, T tokens, K answers.
+
+    ids, sampled (true for the policy's tokens), turn (answer a token belongs to), old (log-probabilities), weight: [E, T];
+    ask (index of the last prompt token), rewards, values, answered, advantages, returns: [E, K]; lengths (tokens), correct: [E].
+    """
+
+    ids: torch.Tensor
+    sampled: torch.Tensor
+    turn: torch.Tensor
+    old: torch.Tensor
+    weight: torch.Tensor
+    ask: torch.Tensor
+    rewards: torch.Tensor
+    values: torch.Tensor
+    answered: torch.Tensor
+    lengths: torch.Tensor
+    correct: torch.Tensor
+    advantages: torch.Tensor | None = None
+    returns: torch.Tensor | None = None
+
+
+def collate(episodes: list[Episode], pad: int) -> Batch:
+    time_, answers = max(len(e.ids) for e in episodes), max(len(e.ask) for e in episodes)
+
+    def padded(rows, width, fill, dtype):
+        return torch.tensor([list(row) + [fill] * (width - len(row)) for row in rows], dtype=dtype)
+
+    # `turn` counts the questions asked so far, so every sampled token knows its answer.
+    turns = [np.searchsorted(e.ask, np.arange(len(e.ids)), side="left") - 1 for e in episodes]
+    return Batch(
+        ids=padded([e.ids for e in episodes], time_, pad, torch.long), sampled=padded([e.sampled for e in episodes], time_, False, torch.bool),
+        turn=padded([t.clip(min=0).tolist() for t in turns], time_, 0, torch.long), old=padded([e.logprobs for e in episodes], time_, 0.0, torch.float32),
+        weight=torch.ones(len(episodes), time_), ask=padded([e.ask for e in episodes], answers, 0, torch.long),
+        rewards=padded([e.rewards for e in episodes], answers, 0.0, torch.float32),
+        values=padded([e.values for e in episodes], answers, 0.0, torch.float32),
+        answered=padded([[True] * len(e.ask) for e in episodes], answers, False, torch.bool), lengths=torch.tensor([len(e.ids) for e in episodes]),
+        correct=torch.tensor([e.correct for e in episodes]))
+
+
+class PPO:
+    """The trainer: `iterate()` rolls out `episodes` episodes and updates the policy once; `state()` resumes exactly.
+
+    environments: one Gymnasium text environment per episode of an iteration (`config.episodes` of them), all of one task.
+    """
+
+    def __init__(self, policy: Policy, environments: list, config: PPOConfig = PPOConfig(), seed: int = 0):
+        if policy.value_head is None:
+            raise ValueError("PPO needs a value head: models.add_lora(policy, value=True)")
+        if len(environments) != config.episodes:
+            raise ValueError(f"{config.episodes} environments are needed, one an episode, not {len(environments)}")
+        self.policy, self.environments, self.config = policy, environments, config
+        self.processes = PartialState()
+        child = np.random.SeedSequence(seed).spawn(self.processes.num_processes)[self.processes.process_index]
+        self.rng = np.random.default_rng(child)
+        self.sampler = torch.Generator(device=policy.device).manual_seed(int(self.rng.integers(2**63)))
+        self.optimizer = torch.optim.AdamW(
+            [{"params": policy.trainable(), "lr": config.learning_rate}, {"params": list(policy.value_head.parameters()), "lr": config.value_learning_rate}],
+            weight_decay=0.0)
+        self.iteration, self.trained, self.processed = 0, 0, 0  # tokens, over all processes
+
+    # --- one iteration --------------------------------------------------------------------------------------------
+
+    def iterate(self) -> dict[str, float]:
+        """Roll out, estimate advantages, update. Returns what was measured (means over this iteration)."""
+        began = time.perf_counter()
+        episodes = self.rollout()
+        rolled = time.perf_counter()
+        batch = collate(episodes, self.policy.tokenizer.pad_token_id)
+        if self.config.thought_coefficient != 1:
+            self._weigh_thoughts(episodes, batch)
+        metrics = self._update(self._estimate(batch))
+        self.iteration += 1
+        self.processed += self._total(int(batch.lengths.sum()))
+        self.trained += self._total(int(batch.lengths.sum())) * self.config.epochs
+        first = [e.verdicts[0] for e in episodes]
+        return {
+            "iteration": self.iteration, "first_try": _mean(v.correct for v in first), "within": _mean(e.correct for e in episodes),
+            "rule_following": _mean(v.follows_rule for v in first), "valid": _mean(v.valid for v in first),
+            "reward": float(batch.rewards.sum(1).mean()), "answers": float(batch.answered.sum(1).float().mean()), **metrics,
+            "tokens": int(batch.lengths.sum()), "rollout_seconds": rolled - began, "seconds": time.perf_counter() - began}
+
+    def rollout(self) -> list[Episode]:
+        """One episode in every environment, sampled from the current policy."""
+        seeds = self.rng.integers(2**31, size=len(self.environments)).tolist()
+        openings = [environment.reset(seed=seed)[1]["messages"] for environment, seed in zip(self.environments, seeds)]
+
+        def judge(row: int, text: str):
+            says, reward, terminated, truncated, info = self.environments[row].step(text)
+            return reward, says, terminated or truncated, info["verdict"]
+
+        with self.policy.merged():
+            return roll(self.policy, openings, judge, self.config.max_tokens, self.config.temperature, self.sampler)
+
+    def _weigh_thoughts(self, episodes: list[Episode], batch: Batch) -> None:
+        """As released: tokens of an answer before the key of its last field count `thought_coefficient`."""
+        for row, episode in enumerate(episodes):
+            for k, ask in enumerate(episode.ask):
+                text, position = "", ask + 1
+                while position < len(episode.ids) and episode.sampled[position] and '"formula"' not in text:
+                    batch.weight[row, position] = self.config.thought_coefficient
+                    text += self.policy.tokenizer.decode([episode.ids[position]])
+                    position += 1
+
+    def _estimate(self, batch: Batch) -> Batch:
+        config = self.config
+        after = None
+        if config.bootstrap_truncated:
+            after = torch.where(batch.correct, torch.zeros(len(batch.ids)), batch.values[:, 0].roll(-1))
+        batch.advantages = gae(batch.rewards, batch.values, batch.answered, config.gamma, config.gae_lambda, after)
+        batch.returns = batch.advantages + batch.values
+        chosen = batch.advantages[batch.answered]
+        count, total, squares = (self._total(x) for x in (float(len(chosen)), float(chosen.sum()), float(chosen.square().sum())))
+        mean = total / count
+        batch.advantages = (batch.advantages - mean) / math.sqrt(max(squares / count - mean**2, 1e-8))
+        return batch
+
+    def _values(self, hidden: torch.Tensor, ask: torch.Tensor) -> torch.Tensor:
+        index = ask.to(hidden.device)[:, :, None].expand(-1, -1, hidden.shape[-1])
+        return self.policy.value_head(hidden.gather(1, index))
+
+    def _microbatches(self, batch: Batch, rows: torch.Tensor) -> list[torch.Tensor]:
+        """`rows` sorted by length and cut so that each part holds at most `microbatch_tokens`, padding included."""
+        parts, part = [], []
+        for row in sorted(rows.tolist(), key=lambda r: -int(batch.lengths[r])):
+            if part and (len(part) + 1) * int(batch.lengths[part[0]]) > self.config.microbatch_tokens:
+                parts.append(torch.tensor(part))
+                part = []
+            part.append(row)
+        return [*parts, torch.tensor(part)]
+
+    def _update(self, batch: Batch) -> dict[str, float]:
+        config, sums, steps = self.config, {}, 0
+        for _ in range(config.epochs):
+            order = torch.from_numpy(self.rng.permutation(len(batch.ids)))
+            for rows in order.chunk(config.minibatches):
+                answers = self._total(float(batch.answered[rows].sum()))
+                self.optimizer.zero_grad(set_to_none=True)
+                for part in self._microbatches(batch, rows):
+                    loss, metrics = self.loss(batch, part, answers / self.processes.num_processes)
+                    loss.backward()
+                    for name, value in metrics.items():
+                        sums[name] = sums.get(name, 0.0) + value
+                parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+                if self.processes.num_processes > 1:
+                    for parameter in parameters:
+                        parameter.grad = reduce(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter), "mean")
+                norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable(), config.max_grad_norm)
+                torch.nn.utils.clip_grad_norm_(self.policy.value_head.parameters(), config.max_grad_norm)
+                self.optimizer.step()
+                sums["grad_norm"] = sums.get("grad_norm", 0.0) + float(norm)
+                steps += 1
+        return {name: value / steps for name, value in sums.items()}
+
+    def loss(self, batch: Batch, rows: torch.Tensor, answers: float) -> tuple[torch.Tensor, dict[str, float]]:
+        """PPO's objective on the episodes `rows`, per answer (`answers` of them in the whole minibatch), and its parts.
+
+        The policy term is the sum over an answer's tokens, so at ratio 1 its gradient is the exact policy gradient.
+        """
+        config, device = self.config, self.policy.device
+        width = int(batch.lengths[rows].max())
+        ids, sampled, turn = (x[rows, :width].to(device) for x in (batch.ids, batch.sampled, batch.turn))
+        logits, hidden = self.policy.score(ids, sampled)
+        logits = logits / config.temperature
+        logprobs = logits.log_softmax(-1)
+        new = logprobs.gather(1, ids[sampled][:, None]).squeeze(1)
+        old, weight = (x[rows, :width].to(device)[sampled] for x in (batch.old, batch.weight))
+        advantages, answered = batch.advantages[rows].to(device), batch.answered[rows].to(device)
+        # The answer of each sampled token, counted over the part: rows * answers-per-row places.
+        place = (torch.arange(len(rows), device=device)[:, None] * answered.shape[1] + turn)[sampled]
+        if config.ratio == "answer":
+            log_ratio = torch.zeros(answered.numel(), device=device).index_add(0, place, weight * (new - old))[answered.flatten()]
+            advantage = advantages[answered]
+        else:
+            log_ratio, advantage = new - old, advantages.flatten()[place]
+        ratio = log_ratio.exp()
+        policy_loss = -torch.minimum(ratio * advantage, ratio.clamp(1 - config.clip, 1 + config.clip) * advantage).sum() / answers
+
+        values = self._values(hidden.detach() if config.detach_value else hidden, batch.ask[rows])[answered]
+        before, returns = (x[rows].to(device)[answered] for x in (batch.values, batch.returns))
+        clipped = before + (values - before).clamp(-config.value_clip, config.value_clip)
+        value_loss = 0.5 * torch.maximum((values - returns).square(), (clipped - returns).square()).sum() / answers
+
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+        loss = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy.sum() / answers
+        if config.kl_coefficient:
+            with torch.no_grad(), self.policy.start():
+                reference = (self.policy.score(ids, sampled)[0] / config.temperature).log_softmax(-1)
+            loss = loss + config.kl_coefficient * (logprobs.exp() * (logprobs - reference)).sum() / answers
+        share = float(answered.sum()) / answers
+        return loss, {
+            "policy_loss": float(policy_loss.detach()), "value_loss": float(value_loss.detach()), "entropy": float(entropy.detach().mean()) * share,
+            "approx_kl": float((ratio - 1 - log_ratio).detach().mean()) * share,
+            "clipped": float(((ratio - 1).abs() > config.clip).float().mean()) * share}
+
+    def _total(self, amount: float) -> float:
+        """Sum of a number over all processes."""
+        if self.processes.num_processes == 1:
+            return amount
+        return type(amount)(reduce(torch.tensor(float(amount), device=self.policy.device), "sum").item())
+
+    # --- resuming -------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict:
+        """All that decides what comes next: adapter, value head, optimizer, generators, counters."""
+        adapter = {name: p.detach().clone() for name, p in self.policy.model.named_parameters() if p.requires_grad}
+        return {"adapter": adapter, "value_head": self.policy.value_head.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "rng": self.rng.bit_generator.state, "sampler": self.sampler.get_state(),
+                "counters": (self.iteration, self.trained, self.processed)}
+
+    def load_state(self, state: dict) -> None:
+        self.policy.model.load_state_dict(state["adapter"], strict=False)
+        self.policy.value_head.load_state_dict(state["value_head"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = state["rng"]
+        self.sampler.set_state(state["sampler"])
+        self.iteration, self.trained, self.processed = state["counters"]
+
+
+def _mean(values) -> float:
+    values = [float(v) for v in values]
+    return sum(values) / len(values)

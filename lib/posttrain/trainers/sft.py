@@ -1,0 +1,138 @@
+"""Supervised fine-tuning on expert answers: Init and the SFT arm (paper, section 5 and appendix C.1).
+
+trl.SFTTrainer does the training; this module makes its data (token ids, loss on the answer only) and lets `Policy.score` compute
+the logits. An expert answer is any of the hand's solutions, drawn uniformly, as in the released data, which hold one record
+per pair of hand and solution. Single turns; no verifier text (appendix C.1) unless `suboptimal` (Figure 15, a later chapter).
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterator
+
+import datasets
+import numpy as np
+import torch
+import trl
+from torch.utils.data import SequentialSampler
+from transformers import TrainerCallback
+
+from posttrain import formulas, prompts
+from posttrain.models import Policy
+from posttrain.rollouts import Chat
+
+
+@dataclass(frozen=True)
+class SFTConfig:
+    """Hyperparameters of supervised fine-tuning."""
+
+    learning_rate: float = 1e-3  # AdamW, constant after warm-up
+    batch_size: int = 128  # examples per optimizer step and process (the paper's global batch)
+    warmup: float = 0.03  # share of the steps
+    adam_beta2: float = 0.98
+    max_grad_norm: float = 1.0
+
+
+@dataclass(frozen=True)
+class Example:
+    """ids: prompt and answer; `answer` tokens at the end carry the loss."""
+
+    ids: list[int]
+    answer: int
+
+
+def expert_answer(deal, rng: np.random.Generator) -> str:
+    """One of the deal's solutions, drawn uniformly, in the format that the task asks for."""
+    solutions = formulas.solve(list(deal.numbers), deal.target)
+    return prompts.answer(deal.ranks, deal.numbers, solutions[int(rng.integers(len(solutions)))], deal.target)
+
+
+def examples(environment, tokenizer, rng: np.random.Generator) -> Iterator[Example]:
+    """Expert demonstrations without end, on deals of `environment`."""
+    chat = Chat(tokenizer)
+    environment.reset(seed=int(rng.integers(2**31)))
+    while True:
+        _, info = environment.reset()
+        opening = chat.opening(info["messages"])
+        answer = tokenizer(expert_answer(info["deal"], rng), add_special_tokens=False)["input_ids"] + [chat.end]
+        yield Example(opening + answer, len(answer))
+
+
+def take(stream: Iterator[Example], steps: int | None, tokens: int | None, batch_size: int) -> tuple[datasets.Dataset, list[int]]:
+    """Whole batches from `stream`: `steps` of them, or as many as `tokens` pay for. Also the running token count after each."""
+    ids, labels, counts, total = [], [], [], 0
+    while (steps is None or len(counts) < steps) and (tokens is None or total < tokens):
+        for example in (next(stream) for _ in range(batch_size)):
+            ids.append(example.ids)
+            labels.append([-100] * (len(example.ids) - example.answer) + example.ids[-example.answer:])
+            total += len(example.ids)
+        counts.append(total)
+    return datasets.Dataset.from_dict({"input_ids": ids, "labels": labels}), counts
+
+
+class _Trainer(trl.SFTTrainer):
+    """SFTTrainer with `Policy.score` for the logits; examples are taken in the order of the data set."""
+
+    policy: Policy
+
+    def _get_train_sampler(self, dataset=None):
+        return SequentialSampler(dataset if dataset is not None else self.train_dataset)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        learned = inputs["labels"] != -100
+        learned[:, 0] = False
+        logits, _ = self.policy.score(inputs["input_ids"], learned)
+        loss = torch.nn.functional.cross_entropy(logits, inputs["input_ids"][learned])
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+
+class _Callback(TrainerCallback):
+    """Calls `on_step(step, loss)`; a true answer makes the trainer save its state."""
+
+    def __init__(self, on_step: Callable[[int, dict], bool], complete: Path | None):
+        self.on_step, self.complete, self.logs = on_step, complete, {}
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        self.logs = {**self.logs, **(logs or {})}
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_save = self.on_step(state.global_step, self.logs)
+
+    def on_save(self, args, state, control, **kwargs):
+        # The mark is what tells a whole checkpoint from one that a kill left half-written.
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
+
+
+def train(policy: Policy, data: datasets.Dataset, config: SFTConfig, folder: str | Path, seed: int = 0,
+          on_step: Callable[[int, dict], bool] = lambda step, logs: False) -> None:
+    """Train the adapter of `policy` on `data`, one pass in order; resumes from `folder` if a state was saved there.
+
+    `on_step(step, logs)` is called after every optimizer step; where it returns true the state is saved.
+    """
+    if not len(data):
+        raise ValueError("no examples to train on: the budget is smaller than one batch")
+    steps = len(data) // config.batch_size
+    arguments = trl.SFTConfig(
+        output_dir=str(folder), max_steps=steps, per_device_train_batch_size=config.batch_size, learning_rate=config.learning_rate,
+        lr_scheduler_type="constant_with_warmup", warmup_steps=int(config.warmup * steps), adam_beta2=config.adam_beta2,
+        max_grad_norm=config.max_grad_norm, weight_decay=0.0, seed=seed, data_seed=seed, logging_steps=1, save_strategy="no",
+        save_total_limit=2, report_to="none", use_cpu=policy.device.type == "cpu", disable_tqdm=True, gradient_checkpointing=False,
+        bf16=False, dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, max_length=None, dataloader_pin_memory=False)
+    callback = _Callback(on_step, Path(folder))
+    trainer = _Trainer(model=policy.model, args=arguments, train_dataset=data, processing_class=policy.tokenizer, callbacks=[callback])
+    trainer.policy = policy
+    trainer.remove_callback(_printer())
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    policy.model.eval()
+
+
+def _printer():
+    from transformers.trainer_callback import PrinterCallback
+
+    return PrinterCallback
+
+
+def last_checkpoint(folder: str | Path) -> str | None:
+    """The newest whole checkpoint under `folder`, or None."""
+    found = [path.parent for path in Path(folder).glob("checkpoint-*/complete")]
+    return str(max(found, key=lambda path: int(path.name.rpartition("-")[2]))) if found else None

@@ -1,0 +1,69 @@
+"""FLOPs: the paper's arithmetic in closed form, what counts as a parameter, and the machine's rate."""
+import numpy as np
+import pytest
+import torch
+from posttrain import compute
+
+N = 1_000
+
+
+def test_closed_forms():
+    assert compute.sft_flops(N, 100, 50) == 6 * N * 150
+    assert compute.rl_flops(N, 100, 50, 300) == 6 * N * 150 + 2 * N * 300
+    assert compute.rl_flops(N, 100, 0, 0) == compute.sft_flops(N, 100, 0), "both arms pay the initial SFT"
+
+
+@pytest.mark.parametrize(("task", "cost"), [("general-points", 18.0), ("navigation", 16.2)])
+def test_published_cost_of_one_rl_token(task, cost):
+    assert compute.rl_flops_published(N, 0, 1, task) == pytest.approx(cost * N)
+    assert compute.rl_flops_published(N, 7, 1, task) == compute.rl_flops(N, 7, 1, compute.LAMBDA[task])
+
+
+def test_a_column_of_token_counts():
+    tokens = np.array([0, 10, 20])
+    np.testing.assert_array_equal(compute.sft_flops(N, 5, tokens), 6 * N * (5 + tokens))
+    published = compute.rl_flops_published(N, 5, tokens, "general-points")
+    np.testing.assert_allclose(published, 6 * N * 5 + 18 * N * tokens)
+
+
+@pytest.mark.parametrize("call", [
+    lambda: compute.sft_flops(N, -1, 0),
+    lambda: compute.sft_flops(N, 0, np.array([1, -1])),
+    lambda: compute.rl_flops(N, 0, 0, float("nan")),
+    lambda: compute.rl_flops(0, 0, 0, 0),
+    lambda: compute.rl_flops_published(N, 0, 0, "chess"),
+    lambda: compute.peak_flops(size=0),
+])
+def test_bad_input(call):
+    with pytest.raises(ValueError):
+        call()
+
+
+class Toy(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(11, 4)
+        self.layer = torch.nn.Linear(4, 4)
+        self.head = torch.nn.Linear(4, 11, bias=False)
+        self.head.weight = self.embedding.weight
+
+
+def test_parameters_are_counted_once_and_without_what_training_adds():
+    model = Toy()
+    assert compute.model_parameters(model) == 11 * 4 + 20
+    model.lora_A = torch.nn.ModuleDict({"default": torch.nn.Linear(4, 2)})
+    model.value_head = torch.nn.Linear(4, 1)
+    assert compute.model_parameters(model) == 11 * 4 + 20
+
+
+def test_parameters_of_a_lora_model_are_those_of_its_base():
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(Toy(), LoraConfig(r=2, target_modules=["layer"]))
+    assert sum(p.numel() for p in adapted.parameters()) > compute.model_parameters(adapted) == 11 * 4 + 20
+
+
+def test_peak_rate_is_positive_and_leaves_the_threads_alone():
+    before = torch.get_num_threads()
+    assert compute.peak_flops(torch.float32, threads=1, size=64, repeats=2) > 1e6
+    assert torch.get_num_threads() == before
