@@ -64,48 +64,52 @@ def census(policy: Policy, config: CensusConfig = CensusConfig(), seed: int = 0)
     is the rule applied to the cards), valid, strict (the JSON format), fake (right under the training rule), per_step (right
     answers / all answers), kl (nats per first answer to the starting model; sampled decoding only), tokens.
     """
+    places = [(name, decoding) for name in config.sets for decoding in config.decodings]
+    episodes, deals = _play(policy, config, places, seed)
     summaries, outcomes = [], []
-    for name in config.sets:
-        for decoding in config.decodings:
-            # The same hands, order of cards and noise at every checkpoint: differences between checkpoints are paired.
-            rng = np.random.default_rng(np.random.SeedSequence([seed, list(SETS).index(name)]))
-            episodes, deals = _play(policy, config, name, decoding, rng)
-            table = pd.DataFrame([_outcome(e) for e in episodes])
-            table.insert(0, "hand", [" ".join(sorted(d.ranks, key=RANKS.index)) for d in deals])
-            summary = {"set": name, "decoding": decoding, "n": len(table), "kl": float("nan"),
-                       **{c: float(table[c].mean()) for c in ("first_try", "within", "rule_following", "valid", "strict", "fake")},
-                       "per_step": table["within"].sum() / table["answers"].sum(), "tokens": sum(len(e.ids) for e in episodes)}
-            if decoding == "sampled" and hasattr(policy.model, "disable_adapter"):
-                summary["kl"] = divergence(policy, episodes[:config.kl_hands])
-            summaries.append(summary)
-            outcomes.append(table.assign(set=name, decoding=decoding))
+    for name, decoding in places:
+        played = episodes[name, decoding]
+        table = pd.DataFrame([_outcome(e) for e in played])
+        table.insert(0, "hand", [" ".join(sorted(d.ranks, key=RANKS.index)) for d in deals[name]])
+        summary = {"set": name, "decoding": decoding, "n": len(table), "kl": float("nan"),
+                   **{c: float(table[c].mean()) for c in ("first_try", "within", "rule_following", "valid", "strict", "fake")},
+                   "per_step": table["within"].sum() / table["answers"].sum(), "tokens": sum(len(e.ids) for e in played)}
+        if decoding == "sampled" and hasattr(policy.model, "disable_adapter"):
+            summary["kl"] = divergence(policy, played[:config.kl_hands])
+        summaries.append(summary)
+        outcomes.append(table.assign(set=name, decoding=decoding))
     return pd.DataFrame(summaries), pd.concat(outcomes, ignore_index=True)
 
 
-def _play(policy: Policy, config: CensusConfig, name: str, decoding: str, rng: np.random.Generator):
-    chosen = hands(SETS[name].rule, split=SETS[name].split, faces=SETS[name].faces)
-    order = rng.permutation(len(chosen))[:config.limit]
-    cards = [rng.permutation(chosen[i]).tolist() for i in order]
-    noise = torch.Generator(device=policy.device).manual_seed(int(rng.integers(2**63)))
-    steps = config.verify_steps if name in config.revised else 1
-    environments, openings, deals = [], [], []
-    for ranks in cards:
-        environment = GeneralPointsEnv(rule=SETS[name].rule, verify_steps=steps, feedback=config.feedback, protocol=config.protocol, hands=[ranks])
-        environments.append(environment)
-        _, info = environment.reset(seed=0, options={"ranks": ranks})
-        openings.append(info["messages"])
-        deals.append(info["deal"])
+def _play(policy: Policy, config: CensusConfig, places: list[tuple[str, str]], seed: int):
+    """Episodes by set and decoding, deals by set; all of them share batches, whatever their set and decoding."""
+    cards, rows = {}, []
+    for name in config.sets:
+        # The same hands, and the same order of cards, at every checkpoint: differences between checkpoints are paired.
+        rng = np.random.default_rng(np.random.SeedSequence([seed, list(SETS).index(name)]))
+        chosen = hands(SETS[name].rule, split=SETS[name].split, faces=SETS[name].faces)
+        cards[name] = [rng.permutation(chosen[i]).tolist() for i in rng.permutation(len(chosen))[:config.limit]]
+    for name, decoding in places:
+        steps = config.verify_steps if name in config.revised else 1
+        for ranks in cards[name]:
+            environment = GeneralPointsEnv(rule=SETS[name].rule, verify_steps=steps, feedback=config.feedback, protocol=config.protocol, hands=[ranks])
+            _, info = environment.reset(seed=0, options={"ranks": ranks})
+            rows.append((name, decoding, environment, info))
 
-    episodes: list[Episode] = []
+    noise = torch.Generator(device=policy.device).manual_seed(seed)
+    episodes: dict[tuple[str, str], list[Episode]] = {place: [] for place in places}
     with policy.merged():
-        for start in range(0, len(cards), config.batch):
-            def judge(row: int, text: str, start=start):
-                says, reward, terminated, truncated, info = environments[start + row].step(text)
+        for start in range(0, len(rows), config.batch):
+            part = rows[start:start + config.batch]
+
+            def judge(row: int, text: str, part=part):
+                says, reward, terminated, truncated, info = part[row][2].step(text)
                 return reward, says, terminated or truncated, info["verdict"]
 
-            episodes += roll(policy, openings[start:start + config.batch], judge, config.max_tokens, float(decoding == "sampled"), noise,
-                             keep_logprobs=False)
-    return episodes, deals
+            heat = [float(decoding == "sampled") for _, decoding, _, _ in part]
+            for (name, decoding, _, _), episode in zip(part, roll(policy, [info["messages"] for *_, info in part], judge, config.max_tokens, heat, noise)):
+                episodes[name, decoding].append(episode)
+    return episodes, {name: [info["deal"] for place, decoding, _, info in rows if (place, decoding) == (name, config.decodings[0])] for name in config.sets}
 
 
 def _outcome(episode: Episode) -> dict:

@@ -3,12 +3,12 @@
 Paper: section 5 (backbone) and appendix C.2 (tuned parts). The pocket checkpoints and Llama-3.2-Vision go through the same
 `load`. The released code tunes every weight; LoRA (peft) is this study's substitute, on all linear layers of the language model.
 
-Trap: at pocket size the low-rank products cost more kernels than the layers they adapt, so `Policy.score` forms W + s*B*A
-once a step and differentiates through it ("dense"): the same function and gradient, at half the time. Big models take peft's own path.
+Trap: at pocket size the low-rank products cost more kernels than the layers they adapt, so a small Llama is computed by
+`posttrain.llama` on the folded weights W + s*B*A, formed once a step and differentiated through: the same function and
+gradient at less than half the time. Everything else takes peft's and transformers' own path.
 """
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
-DENSE_BELOW = 50_000_000  # parameters; beyond, a gradient for every dense weight costs too much memory
+from posttrain import llama
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,6 @@ class ValueHead(nn.Module):
         return self.layers(hidden.float()).squeeze(-1)
 
 
-class _Scorer(nn.Module):
-    """The model without its head on most positions: logits where asked, hidden states where asked."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, ids: torch.Tensor, learned: torch.Tensor, inputs: dict) -> tuple[torch.Tensor, torch.Tensor]:
-        # No attention mask: rows are padded on the right, where causal attention never looks back from.
-        hidden = self.model.model(input_ids=ids, use_cache=False, **inputs).last_hidden_state
-        return self.model.get_output_embeddings()(hidden[:, :-1][learned[:, 1:]]).float(), hidden
-
-
 @dataclass
 class Policy:
     """A model with its tokenizer (or processor), an optional adapter and an optional value head."""
@@ -64,8 +51,8 @@ class Policy:
     tokenizer: object
     processor: object | None = None
     value_head: ValueHead | None = None
-    dense: bool = True
     bf16: bool = False
+    fast: bool = True  # False keeps a pocket model on the transformers path (tests compare the two)
 
     @property
     def base(self) -> nn.Module:
@@ -88,17 +75,27 @@ class Policy:
         ids: LongTensor[batch, time], padded on the right; learned: BoolTensor[batch, time], true where ids[:, t] is predicted.
         Returns (FloatTensor[learned.sum(), vocabulary], FloatTensor[batch, time, hidden]); logits are float32.
         """
-        scorer = _Scorer(self.base)
+        if self.is_fast and not inputs:
+            folded = self.folded()
+            hidden = folded.hidden(ids)
+            return folded.logits(hidden[:, :-1][learned[:, 1:]]), hidden
         with self.autocast():
-            if not (self.dense and self.adapter_layers()) or _disabled(self):
-                return scorer(ids, learned, inputs)
-            weights = {f"model.{name}.base_layer.weight": layer.base_layer.weight + _delta(layer) for name, layer in self.adapter_layers()}
-            with self.model.disable_adapter():
-                # peft freezes and thaws adapter parameters with the switch; they must go on receiving gradients.
-                for _, layer in self.adapter_layers():
-                    for part in (layer.lora_A, layer.lora_B):
-                        part["default"].weight.requires_grad_(True)
-                return torch.func.functional_call(scorer, weights, (ids, learned, inputs))
+            # No attention mask: rows are padded on the right, where causal attention never looks back from.
+            hidden = self.base.model(input_ids=ids, use_cache=False, **inputs).last_hidden_state
+            return self.base.get_output_embeddings()(hidden[:, :-1][learned[:, 1:]]).float(), hidden
+
+    @property
+    def is_fast(self) -> bool:
+        return self.fast and llama.supports(self.base)
+
+    def folded(self) -> llama.Llama:
+        """The model with the adapter, where one is active, folded into its weights; gradients reach the adapter."""
+        def weight(layer: nn.Module) -> torch.Tensor:
+            if not isinstance(layer, LoraLayer):
+                return layer.weight
+            return layer.base_layer.weight if layer.disable_adapters or layer.merged else layer.base_layer.weight + _delta(layer)
+
+        return llama.Llama(self.base, weight, self.bf16)
 
     @contextmanager
     def merged(self):
@@ -133,10 +130,6 @@ class Policy:
         self.model.save_pretrained(str(folder))
 
 
-def _disabled(policy: Policy) -> bool:
-    return any(layer.disable_adapters for _, layer in policy.adapter_layers())
-
-
 def _delta(layer: LoraLayer) -> torch.Tensor:
     """s * B * A of one layer, differentiable (peft's own get_delta_weight is not, in every version)."""
     with torch.autocast(layer.base_layer.weight.device.type, enabled=False):
@@ -169,7 +162,7 @@ def load(path: str | Path, dtype: torch.dtype | str = torch.float32, device: str
     small = device == "cpu" and getattr(config, "hidden_size", 10**9) <= 512
     model = kind.from_pretrained(path, dtype=dtype, **({"attn_implementation": "eager"} if small else {})).to(device).eval()
     model.requires_grad_(False)
-    return Policy(model, tokenizer, processor, dense=sum(p.numel() for p in model.parameters()) < DENSE_BELOW, bf16=bf16)
+    return Policy(model, tokenizer, processor, bf16=bf16)
 
 
 def add_lora(policy: Policy, settings: LoraSettings = LoraSettings(), seed: int = 0, value: bool = False) -> Policy:
@@ -183,14 +176,13 @@ def add_lora(policy: Policy, settings: LoraSettings = LoraSettings(), seed: int 
         model = get_peft_model(policy.model, config)
         hidden = policy.model.get_output_embeddings().weight.shape[1]
         head = ValueHead(hidden).to(policy.device) if value else None
-    return Policy(model, policy.tokenizer, policy.processor, head, policy.dense, policy.bf16)
+    return Policy(model, policy.tokenizer, policy.processor, head, policy.bf16, policy.fast)
 
 
 def load_adapter(policy: Policy, folder: str | Path) -> Policy:
     """`policy` with a saved adapter merged into its weights for good: the starting model of the next stage."""
     if not (Path(folder) / "adapter_config.json").is_file():
         raise FileNotFoundError(f"no adapter at {folder}: the run that makes it has not been carried out (`posttrain train` does)")
-    json.loads((Path(folder) / "adapter_config.json").read_text())
     model = PeftModel.from_pretrained(policy.model, str(folder)).merge_and_unload()
     model.requires_grad_(False)
-    return Policy(model.eval(), policy.tokenizer, policy.processor, None, policy.dense, policy.bf16)
+    return Policy(model.eval(), policy.tokenizer, policy.processor, None, policy.bf16, policy.fast)

@@ -11,42 +11,30 @@ from functools import lru_cache
 from typing import Callable, Sequence
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache
 
 from posttrain import prompts
 from posttrain.models import Policy
 
 
-class _RoomyLayer(DynamicLayer):
-    """A cache layer that grows by doubling instead of copying everything at every token."""
+class _Transformers:
+    """Decoding through transformers, for any model; the same three calls as `posttrain.llama.Llama`."""
 
-    def update(self, key_states, value_states, *args, **kwargs):
-        used, new = self.get_seq_length(), key_states.shape[-2]
-        if not self.is_initialized or used + new > self._room[0].shape[-2]:
-            self.lazy_initialization(key_states, value_states)
-            shape = (*key_states.shape[:2], max(64, 2 * (used + new)), key_states.shape[-1])
-            room = (key_states.new_empty(shape), value_states.new_empty(shape))
-            if used:
-                room[0][:, :, :used], room[1][:, :, :used] = self._old
-            self._room = room
-        for room, states in zip(self._room, (key_states, value_states)):
-            room[:, :, used:used + new] = states
-        self.keys, self.values = self._old = tuple(room[:, :, :used + new] for room in self._room)
-        return self.keys, self.values
+    def __init__(self, policy: Policy):
+        self.policy, self.model = policy, policy.base
+        self.cache = DynamicCache(config=self.model.config.get_text_config())
 
-    def batch_select_indices(self, indices):
-        self._room = tuple(room[indices] for room in self._room)
-        length = self.get_seq_length()
-        self.keys, self.values = self._old = tuple(room[:, :, :length] for room in self._room)
+    def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        with self.policy.autocast():
+            hidden = self.model.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache, use_cache=True)
+        return hidden.last_hidden_state[:, -1]
 
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        with self.policy.autocast():
+            return self.model.get_output_embeddings()(hidden).float()
 
-class RoomyCache(DynamicCache):
-    def __init__(self, config):
-        super().__init__(config=config)
-        if all(type(layer) is DynamicLayer for layer in self.layers):  # others (cross-attention, sliding) keep their own
-            self.layers = [_RoomyLayer() for _ in self.layers]
-        if getattr(self, "layer_class_to_replicate", None) is DynamicLayer:
-            self.layer_class_to_replicate = _RoomyLayer
+    def select(self, rows: torch.Tensor) -> None:
+        self.cache.batch_select_indices(rows)
 
 
 class Chat:
@@ -93,17 +81,17 @@ Judge = Callable[[int, str], tuple[float, str, bool, object]]  # (row, text) -> 
 
 
 @torch.no_grad()
-def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge, max_tokens: int = 48, temperature: float = 1.0,
-         generator: torch.Generator | None = None, keep_logprobs: bool = True) -> list[Episode]:
-    """Roll out one episode a dialogue; temperature 0 is greedy. The policy should be `merged` (the caller's context).
+def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge, max_tokens: int = 48, temperature: float | list[float] = 1.0,
+         generator: torch.Generator | None = None) -> list[Episode]:
+    """Roll out one episode a dialogue; temperature (one, or one a dialogue) 0 is greedy. The policy should be `merged` (the caller's context).
 
     `judge(row, text)` steps the environment of that row. Tokens are sampled from the float32 softmax of the full vocabulary.
     """
-    chat, model = Chat(policy.tokenizer), policy.base
+    chat, decoder = Chat(policy.tokenizer), policy.folded() if policy.is_fast else _Transformers(policy)
+    heat = torch.as_tensor(temperature, dtype=torch.float32, device=policy.device).expand(len(openings))
     episodes = [Episode() for _ in openings]
     rows = list(range(len(openings)))  # the episode of each row of the batch
     pending = [chat.opening(messages) for messages in openings]
-    cache = RoomyCache(model.config.get_text_config())
     mask = torch.zeros(len(rows), 0, dtype=torch.long, device=policy.device)
     while rows:
         width = max(map(len, pending))
@@ -117,14 +105,14 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
             episode.sampled += [False] * len(new)
             episode.logprobs += [0.0] * len(new)
             episode.ask.append(len(episode.ids) - 1)
-        answers, scores, values, mask = _answer(policy, model, cache, ids.to(policy.device), real.to(policy.device), mask, max_tokens, temperature, generator)
+        answers, scores, values, mask = _answer(policy, decoder, ids.to(policy.device), real.to(policy.device), mask, max_tokens, heat, generator)
         texts = policy.tokenizer.batch_decode(answers, skip_special_tokens=True)
         kept, pending = [], []
         for r, row in enumerate(rows):
             episode, answer = episodes[row], answers[r]
             episode.ids += answer
             episode.sampled += [True] * len(answer)
-            episode.logprobs += scores[r][:len(answer)] if keep_logprobs else [0.0] * len(answer)
+            episode.logprobs += scores[r][:len(answer)]
             episode.texts.append(texts[r])
             reward, says, over, verdict = judge(row, texts[r])
             episode.rewards.append(reward)
@@ -137,42 +125,35 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
                 pending.append(([] if answer[-1] == chat.end else [chat.end]) + chat.feedback(says))
         if len(kept) < len(rows) and kept:
             index = torch.tensor(kept, device=policy.device)
-            cache.batch_select_indices(index)
-            mask = mask[index]
+            decoder.select(index)
+            mask, heat = mask[index], heat[index]
         rows = [rows[r] for r in kept]
     return episodes
 
 
-def _answer(policy, model, cache, ids, real, mask, max_tokens, temperature, generator):
+def _answer(policy, decoder, ids, real, mask, max_tokens, heat, generator):
     """One answer for every row: token ids, log-probabilities, values, and the mask of what the cache now holds."""
-    end, pad, batch = policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id, ids.shape[0]
+    end, pad = policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id
     mask = torch.cat([mask, real], 1)
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1]:]
-    running = torch.ones(batch, dtype=torch.bool, device=ids.device)
-    tokens, scores, flags, values = [], [], [], []
-    for step in range(max_tokens):
-        asked = step == 0 and policy.value_head is not None
-        with policy.autocast():
-            out = model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
-                        logits_to_keep=1, output_hidden_states=asked)
-            values = policy.value_head(out.hidden_states[-1][:, -1]).tolist() if asked else values
-        logits = out.logits[:, -1].float()
-        if temperature == 0:
-            chosen = logits.argmax(-1)
-        else:
-            noise = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_(min=1e-10)
-            chosen = (logits / temperature - torch.log(-torch.log(noise))).argmax(-1)  # Gumbel: a sample of the softmax
-        scores.append((logits / (temperature or 1.0)).log_softmax(-1).gather(1, chosen[:, None]).squeeze(1))
+    running, greedy = torch.ones(len(ids), dtype=torch.bool, device=ids.device), heat == 0
+    scale = torch.where(greedy, 1.0, heat)[:, None]
+    tokens, scores, flags = [], [], []
+    hidden = decoder.extend(ids, mask, positions)
+    values = policy.value_head(hidden).tolist() if policy.value_head is not None else []
+    while True:
+        logits = decoder.logits(hidden) / scale
+        noise = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_(min=1e-10)
+        gumbel = torch.where(greedy[:, None], 0.0, -torch.log(-torch.log(noise)))  # argmax of logits + Gumbel: a sample of the softmax
+        chosen = (logits + gumbel).argmax(-1)
+        scores.append(logits.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1))
         tokens.append(torch.where(running, chosen, pad))
         flags.append(running)
-        # The token just chosen enters the cache with the next call, also the end token: the next turn continues behind it.
+        # The token just chosen enters the cache, also the end token: the next turn continues behind it.
         mask = torch.cat([mask, running[:, None].long()], 1)
-        positions = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
-        ids = tokens[-1][:, None]
         running = running & (chosen != end)
-        if not running.any():
+        hidden = decoder.extend(tokens[-1][:, None], mask, (mask.sum(1, keepdim=True) - 1).clamp(min=0))
+        if len(tokens) == max_tokens or not running.any():
             break
-    with policy.autocast():
-        model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
     lengths = torch.stack(flags, 1).sum(1).tolist()
     return [row[:n] for row, n in zip(torch.stack(tokens, 1).tolist(), lengths)], torch.stack(scores, 1).tolist(), values, mask

@@ -135,6 +135,6 @@ def _revise(model, tokens, chats: list[list[str]], hands, attempts: int = 5) -> 
 
 
 def _complaint(formula: str, hand) -> str:
-    # The same messages as in the task: the verifier judges the formula as if the numbers were cards.
-    deal = Deal(tuple(map(str, hand)), tuple(hand))
+    # The same messages as in the task: the verifier judges the formula as if the numbers were the cards of these values.
+    deal = Deal(tuple(RANKS[n - 1] for n in hand), tuple(hand))
     return GeneralPointsVerifier().judge(prompts.answer(deal.ranks, hand, formula.rpartition("=")[0]), deal).message

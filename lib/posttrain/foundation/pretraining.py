@@ -33,6 +33,7 @@ class FoundationConfig:
     mlp: int = 384
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
+    reading_steps: int = 300  # at the start, documents that only read rules
     warmup: int = 100  # steps of linear warm-up; linear decay to zero over the second half
     threads: int = 1  # one per core in parallel beats two in one process
 
@@ -48,10 +49,10 @@ class Batch:
 def batches(config: FoundationConfig, tokens: tokenizer.PreTrainedTokenizerFast) -> Iterator[Batch]:
     """Batches without end; pools of documents are sorted by length, and the batches of a pool shuffled."""
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, 1]))
-    stream = corpus.documents(rng)
+    reading, stream, made = corpus.documents(rng, corpus.READING), corpus.documents(rng), 0
     encode = lambda texts: tokens._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     while True:
-        documents = list(itertools.islice(stream, 8192))
+        documents = list(itertools.islice(reading if made < config.reading_steps else stream, 8192))
         prompts = [e.ids for e in encode([d.prompt for d in documents])]
         completions = [e.ids for e in encode([d.completion + tokenizer.END for d in documents])]
         order = sorted(range(len(documents)), key=lambda i: len(prompts[i]) + len(completions[i]))
@@ -71,6 +72,7 @@ def batches(config: FoundationConfig, tokens: tokenizer.PreTrainedTokenizerFast)
                 ids[r, :end] = torch.tensor(prompts[i] + completions[i])
                 learned[r, start:end] = True
             yield Batch(ids, learned)
+            made += 1
 
 
 def new_model(config: FoundationConfig, tokens) -> LlamaForCausalLM:
@@ -80,7 +82,7 @@ def new_model(config: FoundationConfig, tokens) -> LlamaForCausalLM:
         attn_implementation="eager",
         vocab_size=len(tokens), hidden_size=config.hidden, num_hidden_layers=config.layers, num_attention_heads=config.heads,
         intermediate_size=config.mlp, max_position_embeddings=1024, tie_word_embeddings=True, rope_theta=10000.0,
-        pad_token_id=tokens.pad_token_id, eos_token_id=tokens.eos_token_id, bos_token_id=None, initializer_range=0.02))
+        pad_token_id=tokens.pad_token_id, eos_token_id=tokens.eos_token_id, bos_token_id=None, initializer_range=0.08))
 
 
 def loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:

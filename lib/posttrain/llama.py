@@ -1,0 +1,105 @@
+"""Llama's forward pass with few kernels, for models so small that calling kernels is what takes the time.
+
+Takes the weights of a transformers `LlamaForCausalLM`, an adapter folded in, and computes the same function (a test compares
+them): fused projections, one rotation for queries and keys, a cache written in place. At pocket size a decoding step takes
+about a quarter of transformers' time and a training step about half. Anything but a plain Llama goes through transformers.
+Left out on purpose: grouped-query attention, biases, rope scaling, dropout.
+"""
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import LlamaForCausalLM
+
+
+def supports(model: nn.Module) -> bool:
+    """Whether `model` is a Llama that this module computes exactly."""
+    if type(model) is not LlamaForCausalLM:
+        return False
+    c = model.config
+    return (c.num_key_value_heads == c.num_attention_heads and not c.attention_bias and not c.mlp_bias and c.hidden_act == "silu"
+            and model.model.rotary_emb.rope_type == "default" and c.hidden_size <= 512)
+
+
+class Llama:
+    """One set of weights, ready to run. `weight(module)` gives a linear layer's weight: differentiable where its parameters are.
+
+    With `bf16` the matrix products are bfloat16 and the residual stream, norms, softmax and logits float32.
+    """
+
+    def __init__(self, model: LlamaForCausalLM, weight, bf16: bool = False):
+        self.dtype = torch.bfloat16 if bf16 else torch.float32
+        cast = lambda *parts: torch.cat(parts).to(self.dtype) if len(parts) > 1 else parts[0].to(self.dtype)
+        self.embedding, self.norm, self.eps = model.model.embed_tokens.weight, model.model.norm.weight, model.config.rms_norm_eps
+        self.head = cast(model.lm_head.weight)
+        self.heads, self.width = model.config.num_attention_heads, model.config.head_dim
+        self.frequencies = model.model.rotary_emb.inv_freq.float()
+        self.layers = [
+            (layer.input_layernorm.weight, cast(*(weight(p) for p in (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj))),
+             cast(weight(layer.self_attn.o_proj)), layer.post_attention_layernorm.weight,
+             cast(weight(layer.mlp.gate_proj), weight(layer.mlp.up_proj)), cast(weight(layer.mlp.down_proj)))
+            for layer in model.model.layers]
+        self.cache: list[list[torch.Tensor]] = []
+
+    def _normed(self, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(x, (x.shape[-1],), scale, self.eps)
+
+    def _rotation(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        angles = positions[:, :, None, None, None].float() * self.frequencies  # [batch, time, 1, 1, width / 2]
+        return angles.cos().to(self.dtype), angles.sin().to(self.dtype)
+
+    def _layers(self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, attend) -> torch.Tensor:
+        x, (cos, sin) = self.embedding[ids].float(), self._rotation(positions)
+        batch, time = ids.shape
+        for i, (norm, qkv, out, norm2, gate_up, down) in enumerate(self.layers):
+            packed = F.linear(self._normed(x, norm).to(self.dtype), qkv).view(batch, time, 3, self.heads, self.width)
+            first, second = packed[:, :, :2].chunk(2, -1)
+            turned = torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
+            q, k, v = (t.transpose(1, 2) for t in (turned[:, :, 0], turned[:, :, 1], packed[:, :, 2]))
+            k, v = attend(i, k, v)
+            weights = (q @ k.transpose(2, 3)).float().mul(self.width**-0.5).add(mask).softmax(-1).to(self.dtype)
+            x = x + F.linear((weights @ v).transpose(1, 2).reshape(batch, time, -1), out)
+            gate, up = F.linear(self._normed(x, norm2).to(self.dtype), gate_up).chunk(2, -1)
+            x = x + F.linear(F.silu(gate) * up, down)
+        return self._normed(x, self.norm)
+
+    def hidden(self, ids: torch.Tensor) -> torch.Tensor:
+        """Last hidden states, FloatTensor[batch, time, hidden], of sequences padded on the right. Differentiable."""
+        time = ids.shape[1]
+        mask = torch.full((time, time), float("-inf"), device=ids.device).triu(1)
+        positions = torch.arange(time, device=ids.device)[None]
+        return self._layers(ids, positions, mask, lambda i, k, v: (k, v))
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """float32 logits of hidden states [..., hidden]."""
+        return F.linear(hidden.to(self.dtype), self.head).float()
+
+    # --- decoding: the cache is kept between calls ------------------------------------------------------------------
+
+    @torch.no_grad()
+    def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Hidden states [batch, hidden] of the last of the new tokens `ids` [batch, new]; `mask` [batch, all] marks real tokens."""
+        new, used = ids.shape[1], mask.shape[1] - ids.shape[1]
+
+        def attend(i: int, k: torch.Tensor, v: torch.Tensor):
+            if i == len(self.cache):
+                self.cache.append([torch.empty(0)] * 2)
+            for j, states in enumerate((k, v)):
+                room = self.cache[i][j]
+                if not used or used + new > room.shape[2]:
+                    grown = states.new_empty(*states.shape[:2], max(64, 2 * (used + new)), states.shape[3])
+                    if used:
+                        grown[:, :, :used] = room[:, :, :used]
+                    room = self.cache[i][j] = grown
+                room[:, :, used:used + new] = states
+            return self.cache[i][0][:, :, :used + new], self.cache[i][1][:, :, :used + new]
+
+        blocked = torch.zeros(mask.shape, device=ids.device).masked_fill(mask == 0, -1e9)[:, None, None, :]
+        if new > 1:
+            blocked = blocked + torch.full((new, new + used), -1e9, device=ids.device).triu(1 + used)
+        return self._layers(ids, positions, blocked, attend)[:, -1]
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep only `rows` of the batch in the cache."""
+        self.cache = [[room[rows] for room in pair] for pair in self.cache]
