@@ -33,6 +33,7 @@ test: .venv/.installed ## run the tests with coverage of the library
 	python -m pytest --ignore=tests/benchmarks --cov=posttrain --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 reproduce: .venv/.installed ## train everything anew, stored results ignored, and build the book (use PROFILE=smoke)
+	@if [ -f build/reproduce/$(PROFILE)/book/_build/html/index.html ]; then rm -rf build/reproduce/$(PROFILE); fi # else go on where it stopped
 	$(call snakemake,book,fresh=1)
 
 figures: .venv/.installed ## draw every figure

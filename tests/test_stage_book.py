@@ -24,7 +24,7 @@ def staged(tmp_path):
     for name, metadata in {"first": {}, "second": {"papermill": papermill}}.items():
         notebook = {"cells": [injected], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
         (site / "notebooks" / f"{name}.ipynb").write_text(json.dumps(notebook))
-    stage_book.stage(root, site)
+    stage_book.stage(root, site, root / "figures")
     return root, site
 
 
@@ -34,13 +34,13 @@ def test_mirror_follows_the_sources(staged):
     assert (site / "figures" / "fig05.svg").is_file()
     assert not (site / "book" / "_build").exists()
     (root / "book" / "intro.md").unlink()
-    stage_book.stage(root, site)
+    stage_book.stage(root, site, root / "figures")
     assert not (site / "book" / "intro.md").exists()
 
 
 def test_injected_parameters_are_hidden_once(staged):
     root, site = staged
-    stage_book.stage(root, site)
+    stage_book.stage(root, site, root / "figures")
     (cell,) = json.loads((site / "notebooks" / "second.ipynb").read_text())["cells"]
     assert cell["metadata"]["tags"] == ["injected-parameters", "remove-cell"]
 
@@ -54,5 +54,5 @@ def test_status_page(staged):
 def test_nothing_is_rewritten_when_nothing_changed(staged):
     root, site = staged
     before = {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()}
-    stage_book.stage(root, site)
+    stage_book.stage(root, site, root / "figures")
     assert {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()} == before

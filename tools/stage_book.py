@@ -1,6 +1,6 @@
 r"""Assemble build/site, the source that jupyter-book compiles, as a mirror of the repository.
 
-    python tools/stage_book.py
+    python tools/stage_book.py [SITE FIGURES]
     jupyter-book build build/site --config book/_config.yml --toc book/_toc.yml --path-output book -W -n --keep-going \
         || { rm -rf book/_build/.doctrees; exit 1; }
 
@@ -11,6 +11,7 @@ build would not read that page again, warn of nothing and succeed.
 """
 
 import json
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,11 +80,12 @@ def status_page(site: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def stage(root: Path, site: Path) -> None:
+def stage(root: Path, site: Path, figures: Path) -> None:
     mirror(root / "book", site / "book", keep=(site / STATUS_PAGE,))
-    mirror(root / "figures", site / "figures")
+    mirror(figures, site / "figures")
     write(site / STATUS_PAGE, status_page(site).encode())
 
 
 if __name__ == "__main__":
-    stage(ROOT, SITE)
+    # Profiles other than the published one have a site and figures of their own.
+    stage(ROOT, *(map(Path, sys.argv[1:3]) if len(sys.argv) > 2 else (SITE, ROOT / "figures")))

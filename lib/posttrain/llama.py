@@ -81,24 +81,26 @@ class Llama:
     def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Hidden states [batch, hidden] of the last of the new tokens `ids` [batch, new]; `mask` [batch, all] marks real tokens."""
         new, used = ids.shape[1], mask.shape[1] - ids.shape[1]
+        # Products with a whole, contiguous cache are twice as fast as with a slice of it: the unused end is masked instead.
+        room = self.cache[0][0].shape[2] if used else 0
+        room = room if used + new <= room else -(-(used + new) // 32) * 32 + 32
 
         def attend(i: int, k: torch.Tensor, v: torch.Tensor):
             if i == len(self.cache):
-                self.cache.append([torch.empty(0)] * 2)
+                self.cache.append([k[:, :, :0], v[:, :, :0]])
             for j, states in enumerate((k, v)):
-                room = self.cache[i][j]
-                if not used or used + new > room.shape[2]:
-                    grown = states.new_empty(*states.shape[:2], max(64, 2 * (used + new)), states.shape[3])
-                    if used:
-                        grown[:, :, :used] = room[:, :, :used]
-                    room = self.cache[i][j] = grown
-                room[:, :, used:used + new] = states
-            return self.cache[i][0][:, :, :used + new], self.cache[i][1][:, :, :used + new]
+                kept = self.cache[i][j]
+                if kept.shape[2] != room:
+                    self.cache[i][j] = states.new_zeros(*states.shape[:2], room, states.shape[3])
+                    self.cache[i][j][:, :, :used] = kept[:, :, :used]
+                self.cache[i][j][:, :, used:used + new] = states
+            return self.cache[i]
 
-        blocked = torch.zeros(mask.shape, device=ids.device).masked_fill(mask == 0, -1e9)[:, None, None, :]
+        blocked = F.pad(mask == 0, (0, room - mask.shape[1]), value=True)[:, None, None, :]
         if new > 1:
-            blocked = blocked + torch.full((new, new + used), -1e9, device=ids.device).triu(1 + used)
-        return self._layers(ids, positions, blocked, attend)[:, -1]
+            blocked = blocked | torch.ones(new, room, dtype=torch.bool, device=ids.device).triu(1 + used)
+        # Finite, because a row's padding may see nothing at all, and the softmax of nothing is not a number.
+        return self._layers(ids, positions, torch.zeros(blocked.shape, device=ids.device).masked_fill(blocked, -1e9), attend)[:, -1]
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep only `rows` of the batch in the cache."""

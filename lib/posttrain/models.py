@@ -133,7 +133,8 @@ class Policy:
 def _delta(layer: LoraLayer) -> torch.Tensor:
     """s * B * A of one layer, differentiable (peft's own get_delta_weight is not, in every version)."""
     with torch.autocast(layer.base_layer.weight.device.type, enabled=False):
-        return (layer.lora_B["default"].weight @ layer.lora_A["default"].weight) * layer.scaling["default"]
+        delta = (layer.lora_B["default"].weight @ layer.lora_A["default"].weight) * layer.scaling["default"]
+        return delta.to(layer.base_layer.weight.dtype)  # the adapter is float32 also where the model is not
 
 
 def load(path: str | Path, dtype: torch.dtype | str = torch.float32, device: str = "cpu", bf16: bool = False) -> Policy:

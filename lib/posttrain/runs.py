@@ -26,7 +26,7 @@ ROOT = LIBRARY.parent.parent
 PROFILES = ROOT / "notebooks" / "profiles"
 ALGORITHMS = ("init", "sft", "ppo")
 # Settings an arm may hold; anything else in a profile is an error, never silently ignored.
-ARM_SETTINGS = {"algorithm", "start", "steps", "budget", "checkpoints", "environment", "sft", "ppo", "lora", "census", "bf16"}
+ARM_SETTINGS = {"algorithm", "start", "steps", "budget", "checkpoints", "environment", "sft", "ppo", "lora", "census", "midway", "bf16"}
 
 
 def digest(thing: Any, length: int = 10) -> str:
@@ -273,10 +273,10 @@ def collect(profile: Profile, study: str) -> tuple[list[dict], pd.DataFrame, pd.
 def verify(profile: Profile) -> list[str]:
     """What is missing or stale among the stored results and foundations; empty when all belong to this code."""
     problems, expected = [], {run.id for run in profile.runs()}
-    stored = {path.parent.name for path in profile.results.glob("*/run.json")}
+    stored = {path.parent.name for path in profile.results.glob("[!.]*/run.json")}
     problems += [f"missing: {name}" for name in sorted(expected - stored)]
     problems += [f"stale (made by other code or settings): {name}" for name in sorted(stored - expected)]
-    for path in sorted(profile.models.glob("*/card.json")):
+    for path in sorted(profile.models.glob("[!.]*/card.json")):
         card = json.loads(path.read_text())
         if foundation_identity(json.dumps(card["config"], sort_keys=True)) != card["identity"]:
             problems.append(f"stale foundation: {path.parent.name}")

@@ -38,12 +38,15 @@ class _Progress:
 class _Record:
     """Evaluates checkpoints and keeps the run's tables and clock."""
 
-    def __init__(self, run: runs.Run, folder: Path, config: CensusConfig):
-        self.run, self.config, self.tables = run, config, runs.Tables(folder / "tables")
+    def __init__(self, run: runs.Run, folder: Path):
+        self.run, self.tables = run, runs.Tables(folder / "tables")
+        # The whole census at both ends; what the profile calls `midway` may leave some of it out in between.
+        full = run.settings.get("census", {})
+        self.census, self.midway = (CensusConfig(**_tuples(settings)) for settings in (full, {**full, **run.settings.get("midway", {})}))
 
-    def checkpoint(self, step: int, policy: models.Policy, tokens: dict[str, float]) -> None:
+    def checkpoint(self, step: int, policy: models.Policy, end: bool, tokens: dict[str, float]) -> None:
         began = time.perf_counter()
-        summary, hands = census(policy, self.config, seed=self.run.seed)
+        summary, hands = census(policy, self.census if end else self.midway, seed=self.run.seed)
         summary = summary.assign(**tokens, evaluation_seconds=time.perf_counter() - began)
         self.tables.put("checkpoints", step, summary)
         self.tables.put("hands", step, hands)
@@ -76,7 +79,7 @@ def carry_out(run: runs.Run, profile: runs.Profile, threads: int = 1, device: st
     clock = state / "seconds"
     before = float(clock.read_text()) if clock.is_file() else 0.0
     adapter = None
-    record = _Record(run, state, CensusConfig(**_tuples(run.settings.get("census", {}))))
+    record = _Record(run, state)
 
     def tick() -> float:
         seconds = before + time.perf_counter() - began
@@ -129,7 +132,7 @@ def _sft(run, profile, state, record, tick, device) -> int:
 
     def evaluate(step: int) -> None:
         trained = counts[step - 1] if step else 0
-        record.checkpoint(step, policy, {"trained_tokens": trained, "processed_tokens": 0, "gflops": _spent(parameters, trained, 0),
+        record.checkpoint(step, policy, step in (0, len(counts)), {"trained_tokens": trained, "processed_tokens": 0, "gflops": _spent(parameters, trained, 0),
                                          "gflops_published": compute.sft_flops(parameters, 0, trained) / 1e9})
 
     def on_step(step: int, logs: dict) -> bool:
@@ -167,7 +170,7 @@ def _ppo(run, profile, state, record, tick, device) -> int:
 
     def evaluate() -> None:
         policy.model.eval()
-        record.checkpoint(trainer.iteration, policy, {
+        record.checkpoint(trainer.iteration, policy, trainer.iteration == 0 or spent() >= budget, {
             "trained_tokens": trainer.trained, "processed_tokens": trainer.processed, "gflops": spent(),
             "gflops_published": compute.rl_flops_published(parameters, 0, trainer.trained, "general-points") / 1e9})
         _save(trainer.state(), saved)

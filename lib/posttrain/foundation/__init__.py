@@ -1,1 +1,56 @@
-"""The pocket foundation models: tokenizer, corpus, pretraining, gates."""
+"""The pocket foundation models: tokenizer, corpus, pretraining, gates. `make` does all four and writes a model card."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+
+def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) -> dict[str, Any]:
+    """Pretrain the foundation that `settings` (FoundationConfig's fields) describe, measure its gates, save it; returns its card.
+
+    `folder` appears whole or not at all: an ordinary checkpoint (config.json, model.safetensors, tokenizer.json, chat template)
+    and card.json. A foundation that is there already, of the same identity, is left alone.
+    """
+    from tqdm import tqdm
+
+    from posttrain import runs
+    from posttrain.foundation import pretraining
+
+    folder = Path(folder)
+    if (folder / "card.json").is_file():
+        card = json.loads((folder / "card.json").read_text())
+        if card["identity"] == runs.foundation_identity(json.dumps(settings, sort_keys=True)):
+            return card
+    config = pretraining.FoundationConfig(**settings)
+    with tqdm(total=config.steps, desc=f"foundation {config.seed}", disable=None, mininterval=2.0) as bar:
+        def report(step: int, metrics: dict) -> None:
+            bar.set_postfix(loss=f"{metrics['loss']:.3f}", tokens_per_s=f"{metrics['tokens'] / metrics['seconds']:.0f}", refresh=False)
+            bar.update()
+
+        model, tokens, measured = pretraining.pretrain(config, report)
+    return publish(model, tokens, settings, measured, folder, gate_hands)
+
+
+def publish(model, tokens, settings: dict[str, Any], measured: dict[str, float], folder: str | Path, gate_hands: int = 512) -> dict[str, Any]:
+    """Measure the gates of a pretrained model and save it with its card, all at once."""
+    from posttrain import runs
+    from posttrain.foundation import corpus, gates
+
+    folder = Path(folder)
+    table = gates.measure(model, tokens, count=gate_hands)
+    total = sum(corpus.MIXTURE.values())
+    card = {"identity": runs.foundation_identity(json.dumps(settings, sort_keys=True)), "config": settings,
+            "parameters": model.num_parameters(), "vocabulary": len(tokens), **{k: round(v, 4) for k, v in measured.items()},
+            "mixture": {maker.__name__: round(share / total, 4) for maker, share in corpus.MIXTURE.items()}, "gate_hands": gate_hands,
+            "gates": {row.gate: {"measured": round(row.measured, 4), "bound": row.bound, "passed": row.passed} for row in table.itertuples()}}
+    partial = folder.with_name(f".{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    tokens.save_pretrained(partial)
+    (partial / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    return card

@@ -60,6 +60,8 @@ def examples(environment, tokenizer, rng: np.random.Generator) -> Iterator[Examp
 
 def take(stream: Iterator[Example], steps: int | None, tokens: int | None, batch_size: int) -> tuple[datasets.Dataset, list[int]]:
     """Whole batches from `stream`: `steps` of them, or as many as `tokens` pay for. Also the running token count after each."""
+    if steps is None and tokens is None:
+        raise ValueError("an SFT arm needs steps or a budget")
     ids, labels, counts, total = [], [], [], 0
     while (steps is None or len(counts) < steps) and (tokens is None or total < tokens):
         for example in (next(stream) for _ in range(batch_size)):
@@ -83,20 +85,19 @@ class _Trainer(trl.SFTTrainer):
         learned[:, 0] = False
         logits, _ = self.policy.score(inputs["input_ids"], learned)
         loss = torch.nn.functional.cross_entropy(logits, inputs["input_ids"][learned])
+        self.last_loss = loss.detach()
         return (loss, {"logits": logits}) if return_outputs else loss
 
 
 class _Callback(TrainerCallback):
-    """Calls `on_step(step, loss)`; a true answer makes the trainer save its state."""
+    """Calls `on_step(step, logs)`; a true answer makes the trainer save its state."""
 
-    def __init__(self, on_step: Callable[[int, dict], bool], complete: Path | None):
-        self.on_step, self.complete, self.logs = on_step, complete, {}
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        self.logs = {**self.logs, **(logs or {})}
+    def __init__(self, on_step: Callable[[int, dict], bool]):
+        self.on_step, self.trainer = on_step, None
 
     def on_step_end(self, args, state, control, **kwargs):
-        control.should_save = self.on_step(state.global_step, self.logs)
+        # Not the trainer's own logs: it logs after this event, so they would be the step before's, and none after resuming.
+        control.should_save = self.on_step(state.global_step, {"loss": self.trainer.last_loss.item()})
 
     def on_save(self, args, state, control, **kwargs):
         # The mark is what tells a whole checkpoint from one that a kill left half-written.
@@ -107,7 +108,7 @@ def train(policy: Policy, data: datasets.Dataset, config: SFTConfig, folder: str
           on_step: Callable[[int, dict], bool] = lambda step, logs: False) -> None:
     """Train the adapter of `policy` on `data`, one pass in order; resumes from `folder` if a state was saved there.
 
-    `on_step(step, logs)` is called after every optimizer step; where it returns true the state is saved.
+    `on_step(step, {"loss": …})` is called after every optimizer step; where it returns true the state is saved.
     """
     if not len(data):
         raise ValueError("no examples to train on: the budget is smaller than one batch")
@@ -118,9 +119,9 @@ def train(policy: Policy, data: datasets.Dataset, config: SFTConfig, folder: str
         max_grad_norm=config.max_grad_norm, weight_decay=0.0, seed=seed, data_seed=seed, logging_steps=1, save_strategy="no",
         save_total_limit=2, report_to="none", use_cpu=policy.device.type == "cpu", disable_tqdm=True, gradient_checkpointing=False,
         bf16=False, dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, max_length=None, dataloader_pin_memory=False)
-    callback = _Callback(on_step, Path(folder))
+    callback = _Callback(on_step)
     trainer = _Trainer(model=policy.model, args=arguments, train_dataset=data, processing_class=policy.tokenizer, callbacks=[callback])
-    trainer.policy = policy
+    trainer.policy, callback.trainer = policy, trainer
     trainer.remove_callback(_printer())
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     policy.model.eval()

@@ -1,0 +1,87 @@
+"""Tiny checkpoints of the real classes, built once a session: no network, no GPU."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+
+def pytest_configure(config):
+    import torch
+
+    torch.set_num_threads(1)  # at this size a second thread only costs
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    from posttrain.foundation import tokenizer
+
+    return tokenizer.build()
+
+
+def _llama(tokenizer, **changes):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "tie_word_embeddings": True, **changes}
+    return LlamaForCausalLM(LlamaConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None, initializer_range=0.15, **shape))
+
+
+def _mllama(tokenizer):
+    from transformers import MllamaConfig, MllamaForConditionalGeneration
+    from transformers.models.mllama.configuration_mllama import MllamaTextConfig, MllamaVisionConfig
+
+    text = MllamaTextConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        cross_attention_layers=[1], max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.eos_token_id, initializer_range=0.15, rope_parameters={"rope_type": "default", "rope_theta": 10000.0})
+    vision = MllamaVisionConfig(
+        hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_global_layers=1, attention_heads=2, image_size=28, patch_size=14,
+        max_num_tiles=1, supported_aspect_ratios=[[1, 1]], intermediate_layers_indices=[0], vision_output_dim=32)
+    return MllamaForConditionalGeneration(MllamaConfig(text_config=text, vision_config=vision))
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory, tokenizer):
+    """Folders of tiny checkpoints: "pocket" (the fast path), "grouped" (grouped-query attention) and "mllama" (a vision class)."""
+    import torch
+
+    made = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        for name, model in (("pocket", _llama(tokenizer)), ("grouped", _llama(tokenizer, num_key_value_heads=2)), ("mllama", _mllama(tokenizer))):
+            folder = tmp_path_factory.mktemp(name)
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            made[name] = str(folder)
+    return made
+
+
+@pytest.fixture
+def policy(checkpoints):
+    """policy(name, value=..., fast=..., stirred=...): a policy with an adapter, not at its starting point where `stirred`."""
+    import torch
+
+    from posttrain import models
+
+    def make(name="pocket", value=False, fast=True, stirred=True, rank=4):
+        made = models.add_lora(models.load(checkpoints[name]), models.LoraSettings(rank=rank, alpha=2 * rank), seed=1, value=value)
+        made.fast = fast
+        if stirred:
+            stir(made)
+        return made
+
+    return make
+
+
+def stir(policy, scale=0.05, seed=3):
+    """Move adapter and value head away from their starting point, the same way every time."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in [*policy.trainable(), *(policy.value_head.parameters() if policy.value_head else [])]:
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))

@@ -1,0 +1,82 @@
+"""The few-kernels Llama is transformers' Llama, in one pass and token by token."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from posttrain import llama, models
+
+
+@pytest.fixture(scope="module", params=[{}, {"head_dim": 12, "rope_theta": 500.0, "tie_word_embeddings": False, "rms_norm_eps": 1e-3}])
+def model(request):
+    torch.manual_seed(11)
+    made = LlamaForCausalLM(LlamaConfig(vocab_size=60, hidden_size=32, intermediate_size=40, num_hidden_layers=3, num_attention_heads=4,
+                                        max_position_embeddings=256, initializer_range=0.2, **request.param)).eval().requires_grad_(False)
+    for name, parameter in made.named_parameters():
+        if "norm" in name:
+            parameter.add_(0.3 * torch.randn_like(parameter))  # a scale of ones would hide a norm that is never applied
+    return made
+
+
+def fresh(model):
+    return llama.Llama(model, lambda module: module.weight)
+
+
+def close(got, expected, atol=3e-5):
+    torch.testing.assert_close(got, expected, rtol=0, atol=atol)
+
+
+def test_hidden_and_logits_equal_transformers(model):
+    ids = torch.randint(60, (3, 17), generator=torch.Generator().manual_seed(0))
+    own, expected = fresh(model), model(input_ids=ids, output_hidden_states=True)
+    close(own.hidden(ids), expected.hidden_states[-1])
+    close(own.logits(own.hidden(ids)), expected.logits)
+
+
+def test_decoding_with_holes_and_dropped_rows_equals_a_full_forward(model):
+    """Turns of different lengths leave holes in the cache; rows leave the batch; the cache outgrows its first 64 places."""
+    generator = torch.Generator().manual_seed(1)
+    own, dialogues, rows = fresh(model), [[] for _ in range(4)], [0, 1, 2, 3]
+    mask = torch.zeros(4, 0, dtype=torch.long)
+    seen = 0
+    for turn in range(9):
+        lengths = [int(torch.randint(1, 12, (1,), generator=generator)) for _ in rows]
+        if turn % 3 == 2 and len(rows) > 1:
+            lengths = [1 if r else 0 for r in range(len(rows))]  # one new place: row 0 has nothing for it
+        width = max(lengths)
+        ids, real = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.long)
+        for r, (row, n) in enumerate(zip(rows, lengths)):
+            new = torch.randint(60, (n,), generator=generator).tolist()
+            dialogues[row] += new
+            if n:
+                ids[r, width - n:], real[r, width - n:] = torch.tensor(new), 1
+        mask = torch.cat([mask, real], 1)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]
+        hidden = own.extend(ids, mask, positions)
+        for r, row in enumerate(rows):
+            if lengths[r]:  # the last place holds a real token of this row
+                full = model(input_ids=torch.tensor([dialogues[row]]), output_hidden_states=True)
+                close(hidden[r], full.hidden_states[-1][0, -1])
+                close(own.logits(hidden[r]), full.logits[0, -1])
+                seen += 1
+        if turn in (3, 6):
+            kept = torch.tensor([2, 0] if turn == 3 else [1])
+            own.select(kept)
+            mask, rows = mask[kept], [rows[k] for k in kept]
+    assert seen > 12 and mask.shape[1] > 64 and rows == [0]
+
+
+@pytest.mark.parametrize("changes", [{"num_key_value_heads": 2}, {"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}, {"hidden_size": 1024},
+                                     {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}}])
+def test_anything_but_a_plain_small_llama_is_left_to_transformers(changes):
+    shape = {"vocab_size": 8, "hidden_size": 32, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 4}
+    assert llama.supports(LlamaForCausalLM(LlamaConfig(**shape)))
+    assert not llama.supports(LlamaForCausalLM(LlamaConfig(**{**shape, **changes})))
+
+
+def test_a_subclass_is_left_to_transformers(checkpoints):
+    class Other(LlamaForCausalLM):
+        pass
+
+    policy = models.load(checkpoints["pocket"])
+    assert llama.supports(policy.model) and not llama.supports(Other(policy.model.config))

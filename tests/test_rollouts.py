@@ -1,0 +1,167 @@
+"""Rollouts: what the sampler says a token's probability was is what the trainer computes, whatever the class and the lengths."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from posttrain import prompts
+from posttrain.environments.general_points import GeneralPointsEnv
+from posttrain.rollouts import Chat, roll
+from posttrain.trainers.ppo import collate
+
+CLASSES = ("pocket", "grouped", "mllama")
+OPENINGS = [prompts.dialogue(text) for text in ("x", "a much longer question: 1, 2, 3?", prompts.task(SimpleNamespace(ranks=("A", "2", "10", "K"), target=24), "10"), "7 7")]
+
+
+def judge_until(turns):
+    """A judge that says something of another length to every row and ends row r after `turns[r]` answers."""
+    seen = [0] * len(turns)
+
+    def judge(row, text):
+        seen[row] += 1
+        return float(seen[row]), prompts.feedback("x" * (row + seen[row])), seen[row] == turns[row], SimpleNamespace(correct=row == 0)
+
+    return judge
+
+
+def rolled(policy, turns=(1, 3, 2, 3), temperature=1.0, max_tokens=6, seed=0, openings=OPENINGS):
+    with policy.merged():
+        return roll(policy, openings, judge_until(turns), max_tokens, temperature, torch.Generator().manual_seed(seed))
+
+
+def trainer_logprobs(policy, episodes, temperature=1.0):
+    batch = collate(episodes, policy.tokenizer.pad_token_id)
+    with torch.no_grad():
+        logits, hidden = policy.score(batch.ids, batch.sampled)
+    return batch, (logits / temperature).log_softmax(-1).gather(1, batch.ids[batch.sampled][:, None]).squeeze(1), hidden
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_sampled_logprobs_and_values_are_the_trainers(policy, name):
+    chosen = policy(name, value=True)
+    episodes = rolled(chosen, temperature=0.7)
+    batch, logprobs, hidden = trainer_logprobs(chosen, episodes, 0.7)
+    assert [len(e.texts) for e in episodes] == [1, 3, 2, 3] and len({len(e.ids) for e in episodes}) > 2
+    torch.testing.assert_close(batch.old[batch.sampled], logprobs, rtol=0, atol=2e-5)
+    values = chosen.value_head(hidden.gather(1, batch.ask[:, :, None].expand(-1, -1, hidden.shape[-1])))
+    torch.testing.assert_close(batch.values[batch.answered], values[batch.answered], rtol=0, atol=2e-5)
+    # Not vacuous: the probabilities are those of the adapted model, and differ from the starting model's.
+    with chosen.start():
+        assert (trainer_logprobs(chosen, episodes, 0.7)[1] - logprobs).abs().max() > 1e-2
+
+
+def test_fast_and_transformers_path_sample_the_same_dialogues(policy):
+    fast, slow = rolled(policy("pocket", value=True)), rolled(policy("pocket", value=True, fast=False))
+    assert [e.ids for e in fast] == [e.ids for e in slow]
+    torch.testing.assert_close([x for e in fast for x in e.values], [x for e in slow for x in e.values], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_greedy_equals_transformers_generate(policy, name):
+    chosen = policy(name)
+    episodes = rolled(chosen, turns=[1] * 4, temperature=0.0, max_tokens=8)
+    for messages, episode in zip(OPENINGS, episodes):
+        ids = torch.tensor([Chat(chosen.tokenizer).opening(messages)])
+        expected = chosen.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8,
+                                         eos_token_id=chosen.tokenizer.eos_token_id, pad_token_id=chosen.tokenizer.pad_token_id)
+        assert episode.ids == expected[0].tolist()
+    assert len({tuple(e.ids[-4:]) for e in episodes}) > 1
+
+
+def test_same_generator_same_episodes(policy):
+    chosen = policy()
+    once, again, other = rolled(chosen, seed=5), rolled(chosen, seed=5), rolled(chosen, seed=6)
+    assert [vars(e)["ids"] for e in once] == [e.ids for e in again] != [e.ids for e in other]
+    assert [e.logprobs for e in once] == [e.logprobs for e in again]
+
+
+def test_each_row_has_its_own_temperature_and_greedy_rows_ignore_their_batch(policy):
+    chosen = policy()
+    mixed = rolled(chosen, temperature=[0.0, 1.0, 0.0, 1.0])
+    other = rolled(chosen, temperature=[0.0, 1.0, 0.0, 1.0], seed=9)
+    for row in (0, 2):
+        # The same row alone, with the same feedback: a judge made for one row would count from row 0.
+        turns = [1, 3, 2, 3]
+        judge = judge_until(turns)
+        with chosen.merged():
+            alone = roll(chosen, [OPENINGS[row]], lambda _, text, row=row: judge(row, text), 6, 0.0)
+        assert alone[0].ids == mixed[row].ids == other[row].ids
+        assert alone[0].sampled == mixed[row].sampled
+    assert mixed[1].ids != other[1].ids and mixed[3].ids != other[3].ids
+
+
+def test_temperature_is_that_of_the_distribution(policy):
+    """4,000 draws of one token: frequencies of the likeliest tokens as softmax(logits / temperature) says."""
+    chosen = policy()
+    episodes = rolled(chosen, turns=[1] * 4000, temperature=0.5, max_tokens=1, openings=[OPENINGS[0]] * 4000)
+    ids = torch.tensor([Chat(chosen.tokenizer).opening(OPENINGS[0]) + [0]])
+    learned = torch.zeros_like(ids, dtype=torch.bool)
+    learned[0, -1] = True
+    with torch.no_grad():
+        expected = (chosen.score(ids, learned)[0][0] / 0.5).softmax(-1)
+    drawn = torch.tensor([e.ids[-1] for e in episodes]).bincount(minlength=len(expected)) / len(episodes)
+    likely = expected.topk(5).indices
+    assert expected[likely[0]] > 0.02
+    assert ((drawn - expected).abs()[likely] < 4 * (expected[likely] * (1 - expected[likely]) / len(episodes)).sqrt()).all()
+
+
+def test_cut_answers_get_an_end_token_that_is_not_learned(policy):
+    chosen = policy()
+    end = chosen.tokenizer.eos_token_id
+    episodes = rolled(chosen, max_tokens=2)
+    cut = [e for e in episodes if len(e.ask) > 1 and e.ids[e.ask[0] + 2] != end]
+    assert cut
+    for episode in cut:
+        first = episode.ask[0] + 1
+        assert episode.sampled[first:first + 3] == [True, True, False] and episode.ids[first + 2] == end
+    for episode in episodes:
+        assert sum(episode.sampled) <= 2 * len(episode.texts) and len(episode.ids) == len(episode.sampled) == len(episode.logprobs)
+        assert all(lp == 0 for lp, s in zip(episode.logprobs, episode.sampled) if not s)
+        assert not any(episode.sampled[a] for a in episode.ask) and all(episode.sampled[a + 1] for a in episode.ask)
+
+
+LLAMA3 = ("{{ '<|user|>system' + '\n\n' + 'Date' + '<|end|>' }}{% for m in messages %}{{ '<|user|>' + m['role'] + '\n\n' + m['content'] | trim "
+          "+ '<|end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|user|>assistant\n\n' }}{% endif %}")
+CHATML = ("{% for m in messages %}<|user|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
+          "{% if add_generation_prompt %}<|user|>assistant\n{% endif %}")
+
+
+@pytest.mark.parametrize("template", [None, LLAMA3, CHATML])
+def test_the_cut_chat_template_makes_the_dialogue_rendered_at_once(tokenizer, template):
+    kept = tokenizer.chat_template
+    tokenizer.chat_template = template or kept
+    try:
+        chat, encode = Chat(tokenizer), lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
+        attempts = [('{"formula": "1+1"}', "the answer is wrong"), ("answer", ""), ("no answer at all", "it leaves out 4")]
+        for n in range(len(attempts) + 1):
+            messages = prompts.dialogue("a task", attempts[:n])
+            ids = chat.opening(messages[:1])
+            for (text, _), says in zip(attempts[:n], (m["content"] for m in messages[2::2])):
+                ids = ids + encode(text) + [chat.end] + chat.feedback(says)
+            assert ids == encode(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    finally:
+        tokenizer.chat_template = kept
+
+
+@pytest.mark.parametrize("name", ("pocket", "mllama"))
+def test_the_dialogue_is_the_environments(policy, name):
+    """What the policy reads, token by token, is the environment's own dialogue through the chat template."""
+    chosen = policy(name)
+    environments = [GeneralPointsEnv(verify_steps=steps) for steps in (1, 2, 3)]
+    dialogues = [e.reset(seed=i)[1]["messages"] for i, e in enumerate(environments)]
+    openings, read = list(dialogues), []
+
+    def judge(row, text):
+        says, reward, terminated, truncated, info = environments[row].step(text)
+        read.append((row, info["messages"][:-1] if terminated or truncated else info["messages"]))
+        return reward, says, terminated or truncated, info["verdict"]
+
+    with chosen.merged():
+        episodes = roll(chosen, openings, judge, 5, 1.0, torch.Generator().manual_seed(2))
+    for row, episode in enumerate(episodes):
+        messages = [m for r, m in read if r == row][-1]
+        parts = [m["content"] for m in messages if m["role"] == "user"]
+        cuts = [chosen.tokenizer.decode(episode.ids[start + 1:ask + 1]) for start, ask in zip([-1, *episode.ask], episode.ask)]
+        assert len(parts) == len(episode.texts) == row + 1 and all(part in cut for part, cut in zip(parts, cuts))
+        assert [m["content"] for m in messages if m["role"] == "assistant"] == episode.texts

@@ -1,0 +1,154 @@
+"""A study end to end with a tiny model, and arms that are killed (SIGKILL) and carried out again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from posttrain import runs, study
+
+CLOCKS = ["evaluation_seconds", "rollout_seconds", "seconds"]  # the only columns that may differ between two machines' moods
+SETTINGS = {
+    "seeds": [0],
+    "studies": {"tiny": {
+        "checkpoints": 3, "lora": {"rank": 4, "alpha": 8}, "environment": {"verify_steps": 2},
+        "census": {"limit": 6, "kl_hands": 6, "verify_steps": 2, "max_tokens": 6, "batch": 32}, "sft": {"batch_size": 4, "learning_rate": 0.02},
+        "arms": {
+            "init": {"algorithm": "init", "steps": 8, "checkpoints": 1},
+            "sft": {"algorithm": "sft", "start": "init", "budget": 0.35},
+            "ppo": {"algorithm": "ppo", "start": "init", "budget": 0.35, "ppo": {"episodes": 4, "max_tokens": 6}}}}}}
+
+
+def profile(root, model):
+    return runs.Profile("tiny", {"model": model, **SETTINGS}, root)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, checkpoints):
+    """The study, carried out without interruption."""
+    made = profile(tmp_path_factory.mktemp("whole"), checkpoints["pocket"])
+    for run in reversed(made.runs()):  # the last first: an arm carries out its own Init
+        study.carry_out(run, made)
+    return made
+
+
+def test_the_tables_of_a_study(whole):
+    records, checkpoints, training, hands = runs.collect(whole, "tiny")
+    assert [r["arm"] for r in records] == ["init", "sft", "ppo"] and all(r["seconds"] > 0 and r["parameters"] > 1000 for r in records)
+    assert not list(whole.state.iterdir()) and runs.verify(whole) == []
+    for arm in ("sft", "ppo"):
+        table, budget = checkpoints[checkpoints.arm == arm], SETTINGS["studies"]["tiny"]["arms"][arm]["budget"]
+        spent = table.groupby("step").gflops.first()
+        assert spent.index[0] == 0 and spent.iloc[0] == 0 and spent.is_monotonic_increasing and len(spent) == 4
+        # An arm stops with the first step that spends the budget; checkpoints are about equally far apart.
+        assert budget <= spent.iloc[-1] < 1.4 * budget and (spent.diff().dropna() > 0.15 * budget).all()
+        assert set(table.groupby("step").size()) == {10}  # five sets, two decodings
+        assert (hands[hands.arm == arm].groupby(["step", "set", "decoding"]).size() == 6).all()
+        assert training[training.arm == arm].step.tolist() == list(range(1, spent.index[-1] + 1))
+    assert training[training.arm != "ppo"].loss.notna().all()  # of every step, the first one too
+
+
+def test_both_arms_start_where_init_ended(whole):
+    tables = {arm: runs.read(whole.run(f"tiny/{arm}/0"), whole.results) for arm in ("init", "sft", "ppo")}
+    last = tables["init"][1].step.max()
+    assert last == 8
+    measured = ["set", "decoding", "n", "first_try", "within", "rule_following", "valid", "strict", "fake", "per_step", "tokens"]
+    start = {arm: tables[arm][1].query(f"step == {last if arm == 'init' else 0}")[measured].reset_index(drop=True) for arm in tables}
+    pd.testing.assert_frame_equal(start["sft"], start["ppo"])
+    pd.testing.assert_frame_equal(start["sft"], start["init"])
+    for arm in ("init", "sft", "ppo"):  # and each of them moved away from its start
+        sampled = tables[arm][1].query("decoding == 'sampled'").groupby("step").kl.mean()
+        assert sampled.iloc[0] == pytest.approx(0, abs=1e-5) and sampled.iloc[-1] > 1e-3
+    assert (whole.results / whole.run("tiny/init/0").id / "adapter" / "adapter_config.json").is_file()
+
+
+def test_finished_runs_are_left_alone(whole, monkeypatch):
+    monkeypatch.setattr(study, "starting_policy", lambda *a, **k: pytest.fail("a finished run was started again"))
+    for run in whole.runs():
+        assert study.carry_out(run, whole) == whole.results / run.id
+
+
+# --- killed ------------------------------------------------------------------------------------------------------
+
+KILLER = """
+import json, os, signal, sys
+import torch
+from posttrain import evaluation, models, runs, study
+from posttrain.trainers import ppo, sft
+
+OWNERS = {"PPO": ppo.PPO, "study.os": study.os, "SFTTrainer": sft._Trainer}
+settings, jobs = json.loads(sys.argv[1])
+# What every child would have to do again: lazy imports, and solving the hands of each set.
+torch.set_num_threads(1)
+models.load(settings["model"])
+for each in evaluation.SETS.values():
+    evaluation.hands(each.rule, split=each.split, faces=each.faces)
+
+def after(owner, name, calls):
+    '''The process kills itself in call number `calls` of owner.name.'''
+    real, count = getattr(owner, name), [0]
+    def counted(*arguments, **keywords):
+        count[0] += 1
+        if count[0] == calls:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **keywords)
+    setattr(owner, name, counted)
+
+endings = []
+for arm, root, (owner, name, calls) in jobs:
+    child = os.fork()
+    if not child:
+        after(OWNERS[owner], name, calls)
+        made = runs.Profile("tiny", settings, runs.Path(root))
+        study.carry_out(made.run(f"tiny/{arm}/0"), made)
+        os._exit(0)
+    endings.append(os.WTERMSIG(os.waitpid(child, 0)[1]))
+print(json.dumps(endings))
+"""
+KILLS = {  # arm, and where the kill comes
+    "ppo-in-an-iteration": ("ppo", ("PPO", "iterate", 6)),
+    "ppo-while-saving": ("ppo", ("study.os", "replace", 22)),
+    "sft-in-a-step": ("sft", ("SFTTrainer", "compute_loss", 8)),
+    "sft-while-saving": ("sft", ("SFTTrainer", "_save_optimizer_and_scheduler", 2)),
+}
+
+
+@pytest.fixture(scope="module")
+def killed(whole, tmp_path_factory, checkpoints):
+    """Roots in which an arm was killed, all from one process that imports the library once."""
+    roots = {}
+    for case in KILLS:
+        roots[case] = tmp_path_factory.mktemp(case)
+        init = whole.run("tiny/init/0").id
+        shutil.copytree(whole.results / init, roots[case] / "data" / "results" / init)
+    jobs = [[arm, str(roots[case]), how] for case, (arm, how) in KILLS.items()]
+    done = subprocess.run([sys.executable, "-c", KILLER, json.dumps([{"model": checkpoints["pocket"], **SETTINGS}, jobs])], capture_output=True,
+                          text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [signal.SIGKILL] * len(KILLS)
+    return roots
+
+
+@pytest.mark.parametrize("case", KILLS)
+def test_a_killed_arm_goes_on_and_ends_with_the_same_tables(whole, killed, case, monkeypatch):
+    arm = KILLS[case][0]
+    broken = profile(killed[case], whole.settings["model"])
+    run = broken.run(f"tiny/{arm}/0")
+    expected = runs.read(whole.run(f"tiny/{arm}/0"), whole.results)
+    assert not (broken.results / run.id).exists() and runs.verify(broken)
+    before = runs.Tables(broken.state / run.id / "tables").steps("checkpoints")
+    assert len(before) > 1  # it was killed on the way, not before anything had been saved
+    evaluated = []
+    census = study.census
+    monkeypatch.setattr(study, "census", lambda *a, **k: evaluated.append(1) or census(*a, **k))
+    study.carry_out(run, broken)
+    assert len(evaluated) < len(expected[1].step.unique())  # it went on, it did not begin again
+    got = runs.read(run, broken.results)
+    for table, wanted in zip(got[1:], expected[1:]):
+        pd.testing.assert_frame_equal(table.drop(columns=CLOCKS, errors="ignore"), wanted.drop(columns=CLOCKS, errors="ignore"))
+    assert got[0]["identity"] == expected[0]["identity"] and not list(broken.state.iterdir())
