@@ -6,6 +6,7 @@ from posttrain import runs
 NAME = config.get("profile", "cpu")
 FRESH = bool(config.get("fresh", False))
 PROFILE = runs.profile(NAME, fresh=FRESH)
+DEVICE = PROFILE.settings.get("device", "cpu")
 RUNS = {run.id: run for run in PROFILE.runs()}
 BASE = PROFILE.root.relative_to(runs.ROOT)
 SITE = BASE / "build/site"
@@ -54,7 +55,7 @@ rule train:
     wildcard_constraints: run="|".join(RUNS)
     shell:
         "mkdir -p {BASE}/build/records && papermill --log-level WARNING notebooks/train.ipynb {params.record} --cwd . "
-        "-p profile {NAME} -p fresh {FRESH} -p run {params.name} && cp {params.record} {RESULTS}/{wildcards.run}/train.ipynb"
+        "-p profile {NAME} -p fresh {FRESH} -p run {params.name} -p device {DEVICE} && cp {params.record} {RESULTS}/{wildcards.run}/train.ipynb"
 
 rule chapter:
     input:

@@ -59,7 +59,9 @@ def environment(run: runs.Run, **changes) -> GeneralPointsEnv:
 
 def starting_policy(run: runs.Run, results: Path, value: bool = False, device: str = "cpu") -> models.Policy:
     """The run's model with its parent's adapter merged in, and a fresh adapter."""
-    policy = models.load(run.model, device=device, bf16=run.settings.get("bf16", False))
+    bf16 = run.settings.get("bf16", False)
+    # On a CPU bfloat16 speeds the products and the weights stay float32; on a GPU the weights are what fills the memory.
+    policy = models.load(run.model, dtype=torch.bfloat16 if bf16 and device != "cpu" else torch.float32, device=device, bf16=bf16)
     if run.parent is not None:
         policy = models.load_adapter(policy, Path(results) / run.parent.id / "adapter")
     return models.add_lora(policy, models.LoraSettings(**run.settings.get("lora", {})), seed=run.seed, value=value)
@@ -89,7 +91,8 @@ def carry_out(run: runs.Run, profile: runs.Profile, threads: int = 1, device: st
     parameters = (_ppo if run.algorithm == "ppo" else _sft)(run, profile, state, record, tick, device)
     if run.algorithm == "init":
         adapter = state / "adapter"
-    done = runs.publish(run, profile.results, record.tables, {"seconds": round(tick(), 1), "parameters": parameters, **provenance(threads)}, adapter)
+    done = runs.publish(run, profile.results, record.tables, {
+        "seconds": round(tick(), 1), "parameters": parameters, "spent_gflops": float(record.tables.get("checkpoints")["gflops"].max()), **provenance(threads)}, adapter)
     shutil.rmtree(state)
     return done
 

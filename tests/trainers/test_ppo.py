@@ -86,7 +86,7 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
         sampled = [False] * len(opening) + [True] * len(first[a]) + [False] * len(said) + [True] * len(second[b])
         logprobs = chosen.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
         steps = [logprobs[t - 1, ids[t]] if s else 0.0 for t, s in enumerate(sampled)]
-        one, both = sum(steps[:len(opening) + 2]), sum(steps)
+        one, both = sum(steps[:len(opening) + len(first[a])]), sum(steps)
         expected = expected + both.exp() * rewards[1][a, b] + (one.exp() * rewards[0][a] if b == 0 else 0.0)
         # The first answer's reward must count with the first answer's chance: these three seconds do not exhaust all.
         for second_reward, chance, part in ((rewards[1][a, b], both, ids), (None, one, ids)):
@@ -94,7 +94,7 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
                 continue
             short = second_reward is None
             cut = len(opening) + len(first[a]) if short else len(ids)
-            episodes.append(Episode(part[:cut], sampled[:cut], [float(s) for s in steps[:cut]], [len(opening) - 1] + ([] if short else [len(ids) - len(second[b]) - 1]),
+            episodes.append(Episode(part[:cut], sampled[:cut], [float(torch.as_tensor(s).detach()) for s in steps[:cut]], [len(opening) - 1] + ([] if short else [len(ids) - len(second[b]) - 1]),
                                     rewards=[rewards[0][a]] if short else [0.0, second_reward], values=[0.0] * (1 if short else 2)))
             chances.append(chance.exp().item())
     expected.backward()
@@ -172,7 +172,7 @@ def test_the_loss_is_the_one_written_by_hand(policy, name, changes):
     expected.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-5)
     same(got, gradients(chosen), 1e-3)
-    assert metrics["clipped"] > 0.05 and len(set(batch.lengths.tolist())) > 2 and batch.answered.sum() > len(batch.ids)
+    assert metrics["clipped"] > 0.05 and len(set(batch.lengths[rows].tolist())) > 1 and batch.answered.sum() > len(batch.ids)
     # Nothing but sampled tokens and true positions counts: garbage elsewhere, more padding, and the loss and gradients stay.
     wide = replace(batch, **{f: torch.cat([getattr(batch, f), getattr(batch, f)[:, :5]], 1) for f in ("ids", "turn", "old", "weight")},
                    sampled=torch.cat([batch.sampled, torch.zeros_like(batch.sampled[:, :5])], 1))
@@ -365,12 +365,14 @@ def test_one_answer_an_episode_on_the_real_task(policy):
 
 
 def test_success_rises_on_an_easy_task(policy):
-    """Long tokens are words: about a third of the first draws, nearly all of the last."""
+    """Long tokens are words: one in twenty of the first draws, nearly all of the last."""
     chosen = policy(value=True, stirred=False, rank=8)
-    config = PPOConfig(episodes=64, minibatches=2, max_tokens=1, learning_rate=1e-2)
+    with torch.no_grad():
+        chosen.base.get_output_embeddings().weight.mul_(2)  # as it was built, no hidden state makes any token likely
+    config = PPOConfig(episodes=96, minibatches=2, max_tokens=1, learning_rate=1e-2)
     made = trainer(chosen, config, steps=1, score=lambda text: 1.0 if len(text) > 3 else -1.0)
-    success = [made.iterate()["first_try"] for _ in range(14)]
-    assert 0.03 < success[0] < 0.6 and sum(success[-3:]) / 3 > 0.9
+    success = [made.iterate()["first_try"] for _ in range(10)]
+    assert 0.01 < success[0] < 0.3 and sum(success[-3:]) / 3 > 0.9
 
 
 @pytest.mark.parametrize("changes, complaint", [({"ratio": "word"}, "token or answer"), ({"thought_coefficient": 0.5}, "needs ratio"),

@@ -1,0 +1,99 @@
+"""Speed of training: our PPO against trl.GRPOTrainer, and how much of the machine an SFT step uses.
+
+Both sides of a ratio are measured in one run, in turn, on the same model, prompts and answer lengths.
+"""
+
+from time import perf_counter
+
+import datasets
+import numpy as np
+import pytest
+import torch
+import trl
+
+from posttrain import compute, models, runs, study
+from posttrain.environments.general_points import GeneralPointsEnv
+from posttrain.trainers import ppo, sft
+from posttrain.verifiers import GeneralPointsVerifier
+
+THREADS, EPISODES, TOKENS = 2, 512, 40
+
+
+@pytest.fixture(scope="module")
+def init():
+    """The first seed's Init: answers have the length that they have in the study."""
+    torch.set_num_threads(THREADS)
+    profile = runs.profile("cpu")
+    run = profile.run("gp-l/ppo/0")
+
+    def policy(**options):
+        return study.starting_policy(run, profile.results, **options)
+
+    return policy
+
+
+def ppo_seconds(policy, steps: int) -> float:
+    """Mean seconds of an iteration with one answer per episode."""
+    environments = [GeneralPointsEnv(verify_steps=1) for _ in range(EPISODES)]
+    trainer = ppo.PPO(policy, environments, ppo.PPOConfig(episodes=EPISODES, minibatches=1, max_tokens=TOKENS))
+    trainer.iterate()
+    start = perf_counter()
+    for _ in range(steps):
+        trainer.iterate()
+    return (perf_counter() - start) / steps
+
+
+def grpo_seconds(policy, folder, steps: int) -> float:
+    """The same in GRPOTrainer: as many completions a step, one update, no reference model, the same adapter and precision."""
+    environment = GeneralPointsEnv()
+    deals = [environment.reset(seed=seed)[1] for seed in range(EPISODES)]
+    verifier, marks = GeneralPointsVerifier(), []
+
+    def reward(completions, index, **_):
+        marks.append(perf_counter())
+        return [verifier.judge(completion[0]["content"], deals[i]["deal"]).reward for completion, i in zip(completions, index)]
+
+    data = datasets.Dataset.from_list([{"prompt": info["messages"], "index": i} for i, info in enumerate(deals)])
+    arguments = trl.GRPOConfig(
+        output_dir=str(folder), per_device_train_batch_size=EPISODES, num_generations=8, max_completion_length=TOKENS, temperature=1.0, beta=0.0,
+        max_steps=steps + 2, learning_rate=1e-3, bf16=True, use_cpu=True, report_to="none", logging_strategy="no", save_strategy="no", disable_tqdm=True,
+        gradient_checkpointing=False, dataloader_pin_memory=False)
+    trl.GRPOTrainer(policy.model, reward, args=arguments, train_dataset=data, processing_class=policy.tokenizer).train()
+    return (marks[-1] - marks[1]) / (len(marks) - 2)  # from one step's rewards to the next one's is a whole step
+
+
+def bench_ppo_against_grpo(init, tmp_path, record):
+    ours, theirs = [], []
+    for turn in range(2):
+        ours.append(ppo_seconds(init(value=True), steps=4))
+        theirs.append(grpo_seconds(init(), tmp_path / str(turn), steps=3))
+    ratio = min(theirs) / min(ours)
+    record("ppo-against-grpo", ppo_episodes_per_second=EPISODES / min(ours), grpo_episodes_per_second=EPISODES / min(theirs), ratio=ratio, threads=THREADS)
+    assert ratio > 1
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def bench_sft_utilisation(init, name, record, tmp_path):
+    """Model FLOPs (6N a token) of SFT steps against this machine's matrix products of the same type, measured side by side."""
+    policy = init()
+    policy.bf16 = name == "bfloat16"
+    parameters = compute.model_parameters(policy.model)
+    stream = sft.examples(GeneralPointsEnv(), policy.tokenizer, np.random.default_rng(0))
+    config, marks = sft.SFTConfig(), []
+    data, counts = sft.take(stream, 14, None, config.batch_size)
+    sft.train(policy, data, config, tmp_path, on_step=lambda step, logs: marks.append(perf_counter()) or False)
+    rate = (counts[-1] - counts[3]) / (marks[-1] - marks[3])
+    peak = compute.peak_flops(getattr(torch, name), THREADS)
+    share = compute.sft_flops(parameters, 0, rate) / peak
+    record(f"sft-utilisation-{name}", tokens_per_second=rate, examples_per_second=rate * 14 * config.batch_size / counts[-1],
+           model_gflops_per_second=compute.sft_flops(parameters, 0, rate) / 1e9, peak_gflops_per_second=peak / 1e9, share=share, threads=THREADS)
+    assert share > 0.05
+
+
+def bench_one_seed(record):
+    """Seconds of Init, SFT and PPO of the published runs, censuses included: one after the other, and on two cores side by side."""
+    profile, slowest = runs.profile("cpu"), {}
+    for seed in profile.settings["seeds"]:
+        seconds = {arm: runs.read(profile.run(f"gp-l/{arm}/{seed}"), profile.results)[0]["seconds"] for arm in ("init", "sft", "ppo")}
+        slowest[seed] = (sum(seconds.values()), seconds["init"] + max(seconds["sft"], seconds["ppo"]))
+    record("one-seed", minutes_in_turn=max(turn for turn, _ in slowest.values()) / 60, minutes_two_cores=max(beside for _, beside in slowest.values()) / 60)
