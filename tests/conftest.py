@@ -4,14 +4,9 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # at this size a second thread only costs; read when torch is first imported
 
 import pytest
-
-
-def pytest_configure(config):
-    import torch
-
-    torch.set_num_threads(1)  # at this size a second thread only costs
 
 
 @pytest.fixture(scope="session")
@@ -62,16 +57,19 @@ def checkpoints(tmp_path_factory, tokenizer):
 
 @pytest.fixture
 def policy(checkpoints):
-    """policy(name, value=..., fast=..., stirred=...): a policy with an adapter, not at its starting point where `stirred`."""
+    """policy(name, value=..., fast=..., stirred=..., brief=...): a policy with an adapter, not at its starting point where `stirred`."""
     import torch
 
     from posttrain import models
 
-    def make(name="pocket", value=False, fast=True, stirred=True, rank=4):
+    def make(name="pocket", value=False, fast=True, stirred=True, rank=4, brief=False):
         made = models.add_lora(models.load(checkpoints[name]), models.LoraSettings(rank=rank, alpha=2 * rank), seed=1, value=value)
         made.fast = fast
         if stirred:
             stir(made)
+        if brief:  # the end token is likely, so that answers differ in length
+            with torch.no_grad():
+                made.base.get_output_embeddings().weight[made.tokenizer.eos_token_id].mul_(6)
         return made
 
     return make

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import PartialState
 from tqdm import tqdm
 
 from posttrain import compute, models, runs
@@ -28,7 +29,7 @@ class _Progress:
     """One line a run: step, success, tokens/s, time left; silent when standard error is no terminal."""
 
     def __init__(self, run: runs.Run, total: float):
-        self.bar = tqdm(total=round(total), desc=run.name, unit="GFLOP", disable=None, mininterval=2.0)
+        self.bar = tqdm(total=round(total), desc=run.name, unit="GFLOP", disable=None if PartialState().is_main_process else True, mininterval=2.0)
 
     def __call__(self, spent: float, **shown) -> None:
         self.bar.set_postfix({k: f"{v:.3g}" for k, v in shown.items()}, refresh=False)
@@ -39,17 +40,36 @@ class _Record:
     """Evaluates checkpoints and keeps the run's tables and clock."""
 
     def __init__(self, run: runs.Run, folder: Path):
-        self.run, self.tables = run, runs.Tables(folder / "tables")
+        self.run, self.tables, self.main = run, runs.Tables(folder / "tables"), PartialState().is_main_process
         # The whole census at both ends; what the profile calls `midway` may leave some of it out in between.
         full = run.settings.get("census", {})
         self.census, self.midway = (CensusConfig(**_tuples(settings)) for settings in (full, {**full, **run.settings.get("midway", {})}))
 
+    def put(self, name: str, step: int, rows: pd.DataFrame) -> None:
+        if self.main:  # under `accelerate launch` every process trains, one writes
+            self.tables.put(name, step, rows)
+
     def checkpoint(self, step: int, policy: models.Policy, end: bool, tokens: dict[str, float]) -> None:
+        if not self.main:
+            return
         began = time.perf_counter()
         summary, hands = census(policy, self.census if end else self.midway, seed=self.run.seed)
         summary = summary.assign(**tokens, evaluation_seconds=time.perf_counter() - began)
-        self.tables.put("checkpoints", step, summary)
-        self.tables.put("hands", step, hands)
+        self.put("checkpoints", step, summary)
+        self.put("hands", step, hands)
+
+    def begin(self, policy: models.Policy, results: Path) -> None:
+        """The checkpoint of step 0: what the parent's last one was, where the parent was judged by the same census."""
+        nothing = {"trained_tokens": 0, "processed_tokens": 0, "gflops": 0.0, "gflops_published": 0.0}
+        parent = self.run.parent
+        if parent is None or parent.settings.get("census") != self.run.settings.get("census"):
+            return self.checkpoint(0, policy, parent is not None, nothing)
+        _, checkpoints, _, hands = runs.read(parent, results)
+        last = checkpoints[checkpoints["step"] == checkpoints["step"].max()]
+        # The parent's divergence was measured from its own start; from here on Init is the start.
+        kl = last["kl"].where(last["kl"].isna(), 0.0)
+        self.put("checkpoints", 0, last.drop(columns="step").assign(**nothing, kl=kl, evaluation_seconds=0.0))
+        self.put("hands", 0, hands[hands["step"] == hands["step"].max()].drop(columns="step"))
 
 
 def environment(run: runs.Run, **changes) -> GeneralPointsEnv:
@@ -85,12 +105,16 @@ def carry_out(run: runs.Run, profile: runs.Profile, threads: int = 1, device: st
 
     def tick() -> float:
         seconds = before + time.perf_counter() - began
-        runs.write(clock, f"{seconds:.3f}")
+        if record.main:
+            runs.write(clock, f"{seconds:.3f}")
         return seconds
 
     parameters = (_ppo if run.algorithm == "ppo" else _sft)(run, profile, state, record, tick, device)
     if run.algorithm == "init":
         adapter = state / "adapter"
+    PartialState().wait_for_everyone()
+    if not record.main:
+        return folder
     done = runs.publish(run, profile.results, record.tables, {
         "seconds": round(tick(), 1), "parameters": parameters, "spent_gflops": float(record.tables.get("checkpoints")["gflops"].max()), **provenance(threads)}, adapter)
     shutil.rmtree(state)
@@ -129,18 +153,20 @@ def _sft(run, profile, state, record, tick, device) -> int:
     rng = np.random.default_rng(np.random.SeedSequence([run.seed, runs.ALGORITHMS.index(run.algorithm)]))
     budget = run.settings.get("budget")
     tokens = None if budget is None else budget * 1e9 / (6 * parameters)
+    if run.settings.get("steps") == 0:
+        raise ValueError(f"{run.name}: steps must be above 0")
     data, counts = sft.take(sft.examples(environment(run), policy.tokenizer, rng), run.settings.get("steps"), tokens, config.batch_size)
     marks = set(np.linspace(0, len(counts), run.settings.get("checkpoints", 8) + 1).round().astype(int).tolist())
     progress = _Progress(run, _spent(parameters, counts[-1], 0))
 
     def evaluate(step: int) -> None:
-        trained = counts[step - 1] if step else 0
-        record.checkpoint(step, policy, step in (0, len(counts)), {"trained_tokens": trained, "processed_tokens": 0, "gflops": _spent(parameters, trained, 0),
+        trained = counts[step - 1]
+        record.checkpoint(step, policy, step == len(counts), {"trained_tokens": trained, "processed_tokens": 0, "gflops": _spent(parameters, trained, 0),
                                          "gflops_published": compute.sft_flops(parameters, 0, trained) / 1e9})
 
     def on_step(step: int, logs: dict) -> bool:
         progress(_spent(parameters, counts[step - 1], 0), step=step, loss=float(logs.get("loss", "nan")))
-        record.tables.put("training", step, pd.DataFrame([{"iteration": step, "loss": float(logs.get("loss", "nan")), "tokens": counts[step - 1]}]))
+        record.put("training", step, pd.DataFrame([{"iteration": step, "loss": float(logs.get("loss", "nan")), "tokens": counts[step - 1]}]))
         if step in marks:
             policy.model.eval()
             evaluate(step)
@@ -149,9 +175,10 @@ def _sft(run, profile, state, record, tick, device) -> int:
         return step in marks
 
     if 0 not in record.tables.steps("checkpoints"):
-        evaluate(0)
+        record.begin(policy, profile.results)
     sft.train(policy, data, config, state / "trainer", run.seed, on_step)
-    policy.save_adapter(state / "adapter")
+    if record.main:
+        policy.save_adapter(state / "adapter")
     return parameters
 
 
@@ -162,7 +189,7 @@ def _ppo(run, profile, state, record, tick, device) -> int:
     parameters = compute.model_parameters(policy.model)
     config = ppo.PPOConfig(**run.settings.get("ppo", {}))
     trainer = ppo.PPO(policy, [environment(run) for _ in range(config.episodes)], config, seed=run.seed)
-    saved = state / "state.pt"
+    saved = state / f"state-{trainer.processes.process_index}.pt"  # generators differ between processes
     if saved.is_file():
         trainer.load_state(torch.load(saved, weights_only=False))
     budget, count = run.settings["budget"], run.settings.get("checkpoints", 8)
@@ -173,24 +200,25 @@ def _ppo(run, profile, state, record, tick, device) -> int:
 
     def evaluate() -> None:
         policy.model.eval()
-        record.checkpoint(trainer.iteration, policy, trainer.iteration == 0 or spent() >= budget, {
+        record.checkpoint(trainer.iteration, policy, spent() >= budget, {
             "trained_tokens": trainer.trained, "processed_tokens": trainer.processed, "gflops": spent(),
             "gflops_published": compute.rl_flops_published(parameters, 0, trainer.trained, "general-points") / 1e9})
         _save(trainer.state(), saved)
         tick()
 
-    if trainer.iteration == 0:
-        evaluate()
+    if 0 not in record.tables.steps("checkpoints"):
+        record.begin(policy, profile.results)
     reached = int(spent() / budget * count + 1e-9)
     while spent() < budget:
         metrics = trainer.iterate()
-        record.tables.put("training", trainer.iteration, pd.DataFrame([metrics]))
+        record.put("training", trainer.iteration, pd.DataFrame([metrics]))
         progress(spent(), step=trainer.iteration, first_try=metrics["first_try"], within=metrics["within"],
                  tokens_per_s=metrics["tokens"] / metrics["seconds"])
         if int(spent() / budget * count) > reached or spent() >= budget:
             evaluate()
             reached = int(spent() / budget * count)
-    policy.save_adapter(state / "adapter")
+    if record.main:
+        policy.save_adapter(state / "adapter")
     return parameters
 
 

@@ -35,9 +35,9 @@ class PPOConfig:
     value_learning_rate: float = 3e-3  # AdamW on the value head
     episodes: int = 256  # per iteration and process
     epochs: int = 1  # passes over an iteration's episodes
-    minibatches: int = 2  # optimizer steps per pass
+    minibatches: int = 4  # optimizer steps per pass
     clip: float = 0.2  # of the ratio
-    value_clip: float = 0.2  # of the value, in units of the reward scale
+    value_clip: float = 5.0  # of the value, in units of reward: a return of -10 must be learned within a few iterations
     value_coefficient: float = 0.5
     entropy_coefficient: float = 0.0  # nats per token
     kl_coefficient: float = 0.0  # to the starting model, nats per token
@@ -50,7 +50,7 @@ class PPOConfig:
     thought_coefficient: float = 1.0
     bootstrap_truncated: bool = False
     detach_value: bool = True
-    microbatch_tokens: int = 8192  # tokens scored at once; memory and cache, never the result
+    microbatch_tokens: int = 4096  # tokens scored at once; memory and cache, never the result
 
     def __post_init__(self):
         if self.ratio not in ("token", "answer"):
