@@ -81,7 +81,7 @@ def foundation_identity(settings: str) -> str:
     from posttrain import prompts
     from posttrain.foundation import corpus
 
-    documents = list(itertools.islice(corpus.documents(np.random.default_rng(0)), 512))
+    documents = [list(itertools.islice(corpus.documents(np.random.default_rng(0), mixture), 256)) for mixture in (corpus.READING, corpus.MIXTURE, corpus.COMPOSING)]
     return digest([json.loads(settings), documents, prompts.phrases(), corpus.words(),
                    *(digest(_parsed(_path(f"posttrain.foundation.{name}"))[0]) for name in ("tokenizer", "pretraining"))])
 

@@ -227,6 +227,22 @@ def chat_revise(rng) -> Document:
     return Document("chat revise", chat(turns), write_answer(hand, text, target))
 
 
+def chat_points(rng) -> Document:
+    """Rule, cards and target in the chat frame, answered in plain text: the task without its prompt and without its JSON."""
+    drawn, hand = rule(rng), ranks(rng)
+    values = list(drawn.numbers(hand))
+    target, text = problem(rng, values)
+    return Document("chat points", chat([f"make {target}{prompts.rule_sentence(drawn)}{prompts.cards(hand)}"]), f"{listed(values)}; {text}={target}")
+
+
+def chat_add(rng) -> Document:
+    """Cards -> numbers and their sum: JSON whose last field is computed from the one before."""
+    drawn, hand = rule(rng), ranks(rng)
+    values = drawn.numbers(hand)
+    prompt = f"sum{prompts.rule_sentence(drawn)}{prompts.cards(hand)}"
+    return Document("chat add", chat([prompt]), read_answer(hand, values).removesuffix(_READ[2]) + f'], "sum": {sum(values)}}}')
+
+
 def chat_reread(rng) -> Document:
     """Cards -> numbers after a wrong reading."""
     drawn, hand = rule(rng), ranks(rng)
@@ -255,6 +271,11 @@ READING: Mixture = {plain_lookup: 0.4, chat_read: 0.6}
 MIXTURE: Mixture = {
     plain_lookup: 0.10, plain_formula: 0.10, plain_points: 0.20, arithmetic: 0.05, record: 0.01,
     chat_read: 0.20, chat_write: 0.20, chat_revise: 0.10, chat_reread: 0.02, plain_revise: 0.02,
+}
+
+# The last stage: less reading, more of what the task is made of.
+COMPOSING: Mixture = {
+    chat_points: 0.30, chat_write: 0.25, plain_points: 0.10, chat_read: 0.10, chat_add: 0.10, chat_revise: 0.10, plain_formula: 0.05,
 }
 
 

@@ -114,7 +114,7 @@ def _last_formula(text: str) -> str:
         except formulas.FormulaError:
             continue
         if len(formulas.numbers(tree)) == 4:
-            return f"{expression[start:]}={stated}"
+            return f"{expression[start:].lstrip()}={stated}"
     return text
 
 

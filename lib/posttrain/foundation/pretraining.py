@@ -25,7 +25,8 @@ class FoundationConfig:
     """Everything that decides a foundation's weights, together with the code."""
 
     seed: int = 0
-    steps: int = 3500  # optimizer steps
+    steps: int = 3500  # optimizer steps on corpus.MIXTURE, the first `reading_steps` of them on corpus.READING
+    composing_steps: int = 1800  # then as many on corpus.COMPOSING, with fresh optimizers and a schedule of their own
     batch_tokens: int = 4096  # tokens in a step, padding included
     hidden: int = 128
     layers: int = 4
@@ -33,7 +34,7 @@ class FoundationConfig:
     mlp: int = 384
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
-    reading_steps: int = 300  # at the start, documents that only read rules
+    reading_steps: int = 300
     warmup: int = 100  # steps of linear warm-up; linear decay to zero over the second half
     threads: int = 1  # one per core in parallel beats two in one process
 
@@ -46,13 +47,13 @@ class Batch:
     learned: torch.Tensor
 
 
-def batches(config: FoundationConfig, tokens: tokenizer.PreTrainedTokenizerFast) -> Iterator[Batch]:
+def batches(config: FoundationConfig, tokens: tokenizer.PreTrainedTokenizerFast, stage: int = 1) -> Iterator[Batch]:
     """Batches without end; pools of documents are sorted by length, and the batches of a pool shuffled."""
-    rng = np.random.default_rng(np.random.SeedSequence([config.seed, 1]))
-    reading, stream, made = corpus.documents(rng, corpus.READING), corpus.documents(rng), 0
+    rng = np.random.default_rng(np.random.SeedSequence([config.seed, stage]))
+    reading, stream, made = corpus.documents(rng, corpus.READING), corpus.documents(rng, corpus.MIXTURE if stage == 1 else corpus.COMPOSING), 0
     encode = lambda texts: tokens._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     while True:
-        documents = list(itertools.islice(reading if made < config.reading_steps else stream, 8192))
+        documents = list(itertools.islice(reading if stage == 1 and made < config.reading_steps else stream, 8192))
         prompts = [e.ids for e in encode([d.prompt for d in documents])]
         completions = [e.ids for e in encode([d.completion + tokenizer.END for d in documents])]
         order = sorted(range(len(documents)), key=lambda i: len(prompts[i]) + len(completions[i]))
@@ -92,24 +93,33 @@ def loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), batch.ids[:, 1:][batch.learned[:, 1:]])
 
 
-def schedule(step: int, config: FoundationConfig) -> float:
-    return min(1.0, (step + 1) / config.warmup, 2 * (1 - step / config.steps))
+def schedule(step: int, steps: int, warmup: int) -> float:
+    return min(1.0, (step + 1) / warmup, 2 * (1 - step / steps))
 
 
 def pretrain(config: FoundationConfig, report=lambda step, metrics: None) -> tuple[LlamaForCausalLM, "tokenizer.PreTrainedTokenizerFast", dict]:
     """Train one foundation; returns model, tokenizer and {"tokens", "seconds", "loss"}. `report` is called after each step."""
     torch.set_num_threads(config.threads)
     tokens = tokenizer.build()
-    model = new_model(config, tokens).train()
+    model = new_model(config, tokens)
+    measured = {"tokens": 0, "seconds": 0.0, "loss": float("nan")}
+    for stage, steps in ((1, config.steps), (2, config.composing_steps)):
+        measured = train_stage(model, tokens, config, stage, steps, measured, report)
+    return model, tokens, measured
+
+
+def train_stage(model: LlamaForCausalLM, tokens, config: FoundationConfig, stage: int, steps: int, before: dict, report=lambda step, metrics: None) -> dict:
+    """Train `model` in place for one stage; returns `before` with this stage's tokens and seconds added."""
+    model.train()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers = [torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=0.0),
                   torch.optim.AdamW(others, lr=config.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)]
     rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    started, seen, smooth = time.perf_counter(), 0, None
-    for step, batch in enumerate(itertools.islice(batches(config, tokens), config.steps)):
+    started, seen, smooth, measured = time.perf_counter(), 0, None, before
+    for step, batch in enumerate(itertools.islice(batches(config, tokens, stage), steps)):
         for group, rate in zip((g for o in optimizers for g in o.param_groups), rates):
-            group["lr"] = rate * schedule(step, config)
+            group["lr"] = rate * schedule(step, steps, config.warmup)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             objective = loss(model, batch)
         objective.backward()
@@ -118,5 +128,7 @@ def pretrain(config: FoundationConfig, report=lambda step, metrics: None) -> tup
             optimizer.zero_grad(set_to_none=True)
         seen += batch.ids.numel()
         smooth = objective.item() if smooth is None else 0.98 * smooth + 0.02 * objective.item()
-        report(step, {"loss": smooth, "tokens": seen, "seconds": time.perf_counter() - started})
-    return model.eval(), tokens, {"tokens": seen, "seconds": time.perf_counter() - started, "loss": smooth}
+        measured = {"tokens": before["tokens"] + seen, "seconds": before["seconds"] + time.perf_counter() - started, "loss": smooth}
+        report(step, measured)
+    model.eval()
+    return measured

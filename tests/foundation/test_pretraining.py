@@ -1,0 +1,62 @@
+import itertools
+import json
+
+import pytest
+import torch
+
+from posttrain import foundation
+from posttrain.foundation import gates, pretraining, tokenizer
+
+TINY = {"steps": 12, "composing_steps": 4, "batch_tokens": 1024, "hidden": 32, "layers": 1, "heads": 2, "mlp": 64, "reading_steps": 6, "warmup": 2, "seed": 3}
+CONFIG = pretraining.FoundationConfig(**TINY)
+
+
+def test_batches_learn_completions_only():
+    tokens = tokenizer.build()
+    for batch in itertools.islice(pretraining.batches(CONFIG, tokens), 5):
+        assert batch.ids.shape == batch.learned.shape and batch.ids.numel() <= CONFIG.batch_tokens
+        assert not batch.learned[batch.ids == tokens.pad_token_id].any()
+        last = batch.learned.long().cumsum(1).argmax(1)
+        assert (batch.ids[torch.arange(len(last)), last] == tokens.eos_token_id).all()
+        assert not batch.learned[:, 0].any()
+
+
+def test_padding_does_not_matter():
+    tokens = tokenizer.build()
+    batch = next(pretraining.batches(CONFIG, tokens))
+    model = pretraining.new_model(CONFIG, tokens)
+    wider = pretraining.Batch(torch.nn.functional.pad(batch.ids, (0, 7), value=5), torch.nn.functional.pad(batch.learned, (0, 7)))
+    assert pretraining.loss(model, wider).item() == pytest.approx(pretraining.loss(model, batch).item(), rel=1e-4)
+
+
+def test_schedule_warms_up_and_ends_at_zero():
+    rates = [pretraining.schedule(step, 100, 10) for step in range(100)]
+    assert rates[0] == 0.1 and max(rates) == 1.0 and rates[49] == 1.0 and rates[-1] == pytest.approx(0.02)
+
+
+def test_training_is_reproducible_and_learns():
+    losses = []
+    first, _, measured = pretraining.pretrain(CONFIG, lambda step, metrics: losses.append(metrics["loss"]))
+    second, _, _ = pretraining.pretrain(CONFIG)
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values()))
+    assert losses[11] < losses[0] and len(losses) == 16 and measured["tokens"] > 8000
+
+
+def test_make_writes_a_checkpoint_with_its_card_and_then_leaves_it_alone(tmp_path, monkeypatch):
+    card = foundation.make(TINY, tmp_path / "pocket", gate_hands=6)
+    assert set(card["gates"]) == set(gates.GATES) and json.loads((tmp_path / "pocket" / "card.json").read_text()) == card
+    assert {"config.json", "model.safetensors", "tokenizer.json", "card.json"} <= {p.name for p in (tmp_path / "pocket").iterdir()}
+    assert [p.name for p in tmp_path.iterdir()] == ["pocket"]
+    monkeypatch.setattr(pretraining, "pretrain", lambda *a: pytest.fail("trained again"))
+    assert foundation.make(TINY, tmp_path / "pocket", gate_hands=6) == card
+
+
+@pytest.mark.parametrize("text, numbers, correct", [("(10-4)*(5-1)=24", [10, 4, 5, 1], True), ("(10-4)*(5-1)=25", [10, 4, 5, 1], False),
+                                                    ("6*4=24", [10, 4, 5, 1], False), ("24", [24], False), ("6*=24", [6, 4], False)])
+def test_gates_judge_formulas(text, numbers, correct):
+    assert gates._correct(text, numbers) is correct
+
+
+def test_gates_find_the_formula_behind_a_list():
+    assert gates._last_formula("10 4 5 1 (10-4)*(5-1)=24") == "(10-4)*(5-1)=24"
+    assert gates._last_formula("{10; 4; 5; 1}, (10-4)*(5-1)=24") == "(10-4)*(5-1)=24"
