@@ -239,7 +239,10 @@ def publish(run: Run, results: Path, tables: Tables, provenance: dict[str, Any],
     tables.get("training").to_csv(partial / "training.csv", index=False, float_format="%.5g")
     tables.get("hands").to_parquet(partial / "hands.parquet", index=False, compression="zstd")
     if adapter is not None:
-        shutil.copytree(adapter, partial / "adapter")
+        shutil.copytree(adapter, partial / "adapter", ignore=shutil.ignore_patterns("README.md"))
+        config = json.loads((partial / "adapter" / "adapter_config.json").read_text())
+        config["base_model_name_or_path"] = Path(run.model).name  # peft notes where the model lay on this machine
+        (partial / "adapter" / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     record = {k: v for k, v in asdict(run).items() if k not in ("parent", "model")}
     record |= {"id": run.id, "identity": run.identity, "parent": run.parent.id if run.parent else None, **provenance}
     (partial / "run.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
