@@ -1,6 +1,6 @@
 """Runs: what identifies one, where its tables lie, how a killed one goes on.
 
-A run is a study's arm with one seed: settings from a profile (notebooks/profiles/*.yaml). Its identity is the hash of those
+A run is a study's arm with one seed: settings from a profile (a file of notebooks/profiles). Its identity is the hash of those
 settings, of the model it starts from and of the library code that decides its numbers; comments and docstrings do not count.
 A foundation's identity is the hash of its settings, of the corpus it reads and of the code that trains it. This module
 imports no torch, so Snakemake can plan in a fraction of a second.

@@ -109,14 +109,16 @@ def _weight(hand: Hand, deck: str, forced_face: bool) -> int:
 class GeneralPointsEnv(gymnasium.Env):
     """Sequential revision on GeneralPoints in text (paper, Figure 2 and appendix A).
 
-    rule            what J, Q, K count as: "10", "11/12/13", "a/b/c" or {"J": a, "Q": b, "K": c}
-    target          what the formula must make
-    verify_steps    answers per episode
-    split, faces    which hands are dealt, see `hands`; or `hands`, the only ones to deal (each four ranks)
-    feedback        "informative", "verdict" or "none"
-    protocol        "clean", or "as_released": one more answer is asked for, not read and punished with -1; with `faces`, three
-                    uniform ranks and one face card are dealt instead of four uniform ranks with at least one face card
-    deck            "with_replacement" (the released code) or "without_replacement" (the paper: 52 cards)
+    Settings::
+
+        rule            what J, Q, K count as: "10", "11/12/13", "a/b/c" or {"J": a, "Q": b, "K": c}
+        target          what the formula must make
+        verify_steps    answers per episode
+        split, faces    which hands are dealt, see `hands`; or `hands`, the only ones to deal (each four ranks)
+        feedback        "informative", "verdict" or "none"
+        protocol        "clean", or "as_released": one more answer is asked for, not read and punished with -1; with `faces`, three
+                        uniform ranks and one face card are dealt instead of four uniform ranks with at least one face card
+        deck            "with_replacement" (the released code) or "without_replacement" (the paper: 52 cards)
 
     Observation: the newest user turn, a text: the task, then the verifier's feedback. Action: the answer, any text.
     `info`: "deal" (Deal), "attempt" (answers so far), "messages" (the dialogue as chat messages; the last one is the
