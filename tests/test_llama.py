@@ -66,6 +66,32 @@ def test_decoding_with_holes_and_dropped_rows_equals_a_full_forward(model):
     assert seen > 20 and mask.shape[1] > 64 and rows == [0]
 
 
+def test_rows_that_went_on_alone_come_back_with_the_others(model):
+    """Narrowed twice, beyond the cache's first room; afterwards every row continues its own dialogue."""
+    generator = torch.Generator().manual_seed(2)
+    own = fresh(model)
+    rows, dialogues = torch.arange(5), torch.randint(60, (5, 20), generator=generator).tolist()
+    mask = torch.ones(5, 20, dtype=torch.long)
+    own.extend(torch.tensor(dialogues), mask, mask.cumsum(1) - 1)
+    for kept, steps in ((torch.tensor([0, 2, 3]), 30), (torch.tensor([2]), 40)):
+        own.narrow(kept)
+        rows = rows[kept]
+        for _ in range(steps):
+            new = torch.randint(60, (len(rows),), generator=generator)
+            for row, token in zip(rows.tolist(), new.tolist()):
+                dialogues[row].append(token)
+            mask = torch.cat([mask, torch.zeros(5, 1, dtype=torch.long).index_fill(0, rows, 1)], 1)
+            own.extend(new[:, None], mask[rows], mask[rows].sum(1, keepdim=True) - 1)
+    own.widen()
+    assert [len(d) for d in dialogues] == [50, 20, 50, 90, 20] and len(own.cache[0][0]) == 5
+    last = torch.randint(60, (5, 1), generator=generator)
+    mask = torch.cat([mask, torch.ones(5, 1, dtype=torch.long)], 1)
+    hidden = own.extend(last, mask, mask.sum(1, keepdim=True) - 1)
+    for row in range(5):
+        full = model(input_ids=torch.tensor([dialogues[row] + last[row].tolist()]), output_hidden_states=True)
+        close(hidden[row], full.hidden_states[-1][0, -1])
+
+
 @pytest.mark.parametrize("changes", [{"num_key_value_heads": 2}, {"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}, {"hidden_size": 1024},
                                      {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}}])
 def test_anything_but_a_plain_small_llama_is_left_to_transformers(changes):

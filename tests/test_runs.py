@@ -111,7 +111,7 @@ def test_foundations_are_told_apart_by_settings_and_code(library):
     first = name(seed=0)
     assert first == name(seed=0) and len({first, name(seed=1), name(seed=0, steps=10)}) == 3
     for module, old, new, same in (("foundation/pretraining.py", '"""Pretraining', '"""The pretraining', True), ("rollouts.py", "def roll(", "def roll2(", True),
-                                   ("foundation/pretraining.py", "steps: int = 3500", "steps: int = 3600", False)):
+                                   ("foundation/pretraining.py", "steps: int = 4500", "steps: int = 4600", False)):
         library(module, old, new)
         runs.foundation_identity.cache_clear()
         assert (name(seed=0) == first) == same

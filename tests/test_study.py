@@ -17,7 +17,7 @@ SETTINGS = {
     "seeds": [0],
     "studies": {"tiny": {
         "checkpoints": 3, "lora": {"rank": 4, "alpha": 8}, "environment": {"verify_steps": 2},
-        "census": {"limit": 6, "kl_hands": 6, "verify_steps": 2, "max_tokens": 6, "batch": 32}, "midway": {"limit": 4}, "sft": {"batch_size": 4, "learning_rate": 0.02},
+        "census": {"limit": 6, "kl_hands": 6, "verify_steps": 2, "max_tokens": 6, "batch": 32}, "sft": {"batch_size": 4, "learning_rate": 0.02},
         "arms": {
             "init": {"algorithm": "init", "steps": 8, "checkpoints": 1},
             "sft": {"algorithm": "sft", "start": "init", "budget": 0.35},
@@ -49,8 +49,8 @@ def test_the_tables_of_a_study(whole):
         assert budget <= spent.iloc[-1] < 1.4 * budget and (spent.diff().dropna() > 0.15 * budget).all()
         assert set(table.groupby("step").size()) == {10}  # five sets, two decodings
         sizes = hands[hands.arm == arm].groupby(["step", "set", "decoding"]).size().groupby("step").agg(["min", "max"])
-        assert sizes.values.tolist() == [[6, 6], [4, 4], [4, 4], [6, 6]]  # the whole census at both ends
-        assert training[training.arm == arm].step.tolist() == list(range(1, spent.index[-1] + 1))
+        assert sizes.values.tolist() == [[6, 6]] * 4
+        assert training[training.arm == arm].iteration.tolist() == list(range(1, spent.index[-1] + 1))
     assert training[training.arm != "ppo"].loss.notna().all()  # of every step, the first one too
 
 
@@ -72,6 +72,39 @@ def test_finished_runs_are_left_alone(whole, monkeypatch):
     monkeypatch.setattr(study, "starting_policy", lambda *a, **k: pytest.fail("a finished run was started again"))
     for run in whole.runs():
         assert study.carry_out(run, whole) == whole.results / run.id
+
+
+# --- several processes -------------------------------------------------------------------------------------------
+
+RANK = """
+import json, sys
+from posttrain import runs, study
+settings, root = json.loads(sys.argv[1])
+made = runs.Profile("tiny", settings, runs.Path(root))
+for arm in ("sft", "ppo"):
+    study.carry_out(made.run(f"tiny/{arm}/0"), made)
+"""
+
+
+def test_two_processes_carry_out_one_run(whole, tmp_path, checkpoints):
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    settings = {"model": checkpoints["pocket"], **SETTINGS}
+    # torchrun is what `accelerate launch` calls where there are several GPUs; on CPUs it wants MPI instead.
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script), json.dumps([settings, str(tmp_path)])],
+                          capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = profile(tmp_path, checkpoints["pocket"])
+    _, checkpoints_, training, _ = runs.collect(made, "tiny")
+    assert runs.verify(made) == [] and not list(made.state.iterdir())
+    alone = runs.collect(whole, "tiny")[2]
+    # Two processes hold twice the batch: the same examples, taken in half the steps.
+    tokens = lambda table: table[table.arm == "init"].tokens.tolist()
+    assert tokens(training)[:4] == tokens(alone)[1::2]
+    losses = lambda table: table[table.arm == "init"].loss.tolist()
+    assert losses(training)[0] == pytest.approx(losses(alone)[0], rel=1e-4)  # the main process's share of the first batch
+    for arm in ("sft", "ppo"):
+        assert checkpoints_[checkpoints_.arm == arm].gflops.max() >= 0.35
 
 
 # --- killed ------------------------------------------------------------------------------------------------------
@@ -113,7 +146,7 @@ print(json.dumps(endings))
 """
 KILLS = {  # arm, and where the kill comes
     "ppo-in-an-iteration": ("ppo", ("PPO", "iterate", 6)),
-    "ppo-while-saving": ("ppo", ("study.os", "replace", 22)),
+    "ppo-while-saving": ("ppo", ("study.os", "replace", 11)),
     "sft-in-a-step": ("sft", ("SFTTrainer", "compute_loss", 8)),
     "sft-while-saving": ("sft", ("SFTTrainer", "_save_optimizer_and_scheduler", 2)),
 }

@@ -42,7 +42,6 @@ class CensusConfig:
 
     verify_steps: int = 5  # answers per hand, for `revised` sets; one for the others
     revised: tuple[str, ...] = ("id", "ood")
-    revised_decodings: tuple[str, ...] = ("greedy", "sampled")  # the others get one answer
     decodings: tuple[str, ...] = ("greedy", "sampled")
     sets: tuple[str, ...] = tuple(SETS)
     limit: int | None = None  # hands per set, for smoke runs; a fixed random choice
@@ -54,7 +53,7 @@ class CensusConfig:
     protocol: str = "clean"
 
     def __post_init__(self):
-        unknown = [*{*self.sets, *self.revised} - set(SETS), *{*self.decodings, *self.revised_decodings} - {"greedy", "sampled"}]
+        unknown = [*{*self.sets, *self.revised} - set(SETS), *{*self.decodings} - {"greedy", "sampled"}]
         if unknown:
             raise ValueError(f"unknown {', '.join(map(repr, unknown))}: sets are {', '.join(SETS)}; decodings greedy, sampled")
 
@@ -93,7 +92,7 @@ def _play(policy: Policy, config: CensusConfig, places: list[tuple[str, str]], s
         limit = min(config.limit or len(chosen), name in config.revised and len(chosen) or config.limit_others or len(chosen))
         cards[name] = [rng.permutation(chosen[i]).tolist() for i in rng.permutation(len(chosen))[:limit]]
     for name, decoding in places:
-        steps = config.verify_steps if name in config.revised and decoding in config.revised_decodings else 1
+        steps = config.verify_steps if name in config.revised else 1
         for ranks in cards[name]:
             environment = GeneralPointsEnv(rule=SETS[name].rule, verify_steps=steps, feedback=config.feedback, protocol=config.protocol, hands=[ranks])
             _, info = environment.reset(seed=0, options={"ranks": ranks})

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
@@ -128,6 +130,13 @@ class Policy:
 
     def save_adapter(self, folder: str | Path) -> None:
         self.model.save_pretrained(str(folder))
+
+
+def average_gradients(parameters: list[nn.Parameter]) -> None:
+    """Over all processes of `accelerate launch`. Explicit, because `Policy.score` never calls a wrapped model's forward."""
+    if PartialState().num_processes > 1:
+        for parameter in parameters:
+            parameter.grad = reduce(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter), "mean")
 
 
 def _delta(layer: LoraLayer) -> torch.Tensor:

@@ -18,7 +18,9 @@ from posttrain.models import Policy
 
 
 class _Transformers:
-    """Decoding through transformers, for any model; the same three calls as `posttrain.llama.Llama`."""
+    """Decoding through transformers, for any model; the same calls as `posttrain.llama.Llama`, all rows to the end."""
+
+    narrows = False
 
     def __init__(self, policy: Policy):
         self.policy, self.model = policy, policy.base
@@ -136,24 +138,35 @@ def _answer(policy, decoder, ids, real, mask, max_tokens, heat, generator):
     end, pad = policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id
     mask = torch.cat([mask, real], 1)
     positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1]:]
+    hidden = decoder.extend(ids, mask, positions)
+    values = policy.value_head(hidden).tolist() if policy.value_head is not None else []
+    rows = torch.arange(len(ids), device=ids.device)  # the rows still being decoded; all others have ended
     running, greedy = torch.ones(len(ids), dtype=torch.bool, device=ids.device), heat == 0
     scale = torch.where(greedy, 1.0, heat)[:, None]
     tokens, scores, flags = [], [], []
-    hidden = decoder.extend(ids, mask, positions)
-    values = policy.value_head(hidden).tolist() if policy.value_head is not None else []
     while True:
-        logits = decoder.logits(hidden) / scale
-        noise = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_(min=1e-10)
-        gumbel = torch.where(greedy[:, None], 0.0, -torch.log(-torch.log(noise)))  # argmax of logits + Gumbel: a sample of the softmax
+        logits = decoder.logits(hidden) / scale[rows]
+        # Noise for every row, ended or not: what a row draws does not depend on when the others end.
+        noise = torch.rand(len(ids), logits.shape[1], generator=generator, device=logits.device)[rows].clamp_(min=1e-10)
+        gumbel = torch.where(greedy[rows, None], 0.0, -torch.log(-torch.log(noise)))  # argmax of logits + Gumbel: a sample of the softmax
         chosen = (logits + gumbel).argmax(-1)
-        scores.append(logits.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1))
-        tokens.append(torch.where(running, chosen, pad))
-        flags.append(running)
+        score = logits.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
+        chosen = torch.where(running, chosen, pad)
+        tokens.append(torch.full((len(ids),), pad, device=ids.device).index_copy(0, rows, chosen))
+        scores.append(torch.zeros(len(ids), device=ids.device).index_copy(0, rows, score))
+        flags.append(torch.zeros(len(ids), dtype=torch.bool, device=ids.device).index_copy(0, rows, running))
         # The token just chosen enters the cache, also the end token: the next turn continues behind it.
-        mask = torch.cat([mask, running[:, None].long()], 1)
+        mask = torch.cat([mask, flags[-1][:, None].long()], 1)
         running = running & (chosen != end)
-        hidden = decoder.extend(tokens[-1][:, None], mask, (mask.sum(1, keepdim=True) - 1).clamp(min=0))
-        if len(tokens) == max_tokens or not running.any():
+        seen = mask[rows]
+        hidden = decoder.extend(chosen[:, None], seen, (seen.sum(1, keepdim=True) - 1).clamp(min=0))
+        left = int(running.sum())
+        if len(tokens) == max_tokens or not left:
             break
+        if decoder.narrows and left < 0.7 * len(rows):  # a few long answers must not cost as much as all of them
+            decoder.narrow(running.nonzero().squeeze(1))
+            hidden, rows, running = hidden[running], rows[running], running[running]
+    if decoder.narrows:
+        decoder.widen()
     lengths = torch.stack(flags, 1).sum(1).tolist()
     return [row[:n] for row, n in zip(torch.stack(tokens, 1).tolist(), lengths)], torch.stack(scores, 1).tolist(), values, mask

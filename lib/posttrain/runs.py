@@ -26,7 +26,7 @@ ROOT = LIBRARY.parent.parent
 PROFILES = ROOT / "notebooks" / "profiles"
 ALGORITHMS = ("init", "sft", "ppo")
 # Settings an arm may hold; anything else in a profile is an error, never silently ignored.
-ARM_SETTINGS = {"algorithm", "start", "steps", "budget", "checkpoints", "environment", "sft", "ppo", "lora", "census", "midway", "bf16"}
+ARM_SETTINGS = {"algorithm", "start", "steps", "budget", "checkpoints", "environment", "sft", "ppo", "lora", "census", "bf16"}
 
 
 def digest(thing: Any, length: int = 10) -> str:
@@ -81,7 +81,7 @@ def foundation_identity(settings: str) -> str:
     from posttrain import prompts
     from posttrain.foundation import corpus
 
-    documents = [list(itertools.islice(corpus.documents(np.random.default_rng(0), mixture), 256)) for mixture in (corpus.READING, corpus.MIXTURE, corpus.COMPOSING)]
+    documents = [list(itertools.islice(corpus.documents(np.random.default_rng(0), mixture), 256)) for mixture in (corpus.READING, corpus.MIXTURE)]
     return digest([json.loads(settings), documents, prompts.phrases(), corpus.words(),
                    *(digest(_parsed(_path(f"posttrain.foundation.{name}"))[0]) for name in ("tokenizer", "pretraining"))])
 
@@ -236,7 +236,7 @@ def publish(run: Run, results: Path, tables: Tables, provenance: dict[str, Any],
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     tables.get("checkpoints").to_csv(partial / "checkpoints.csv", index=False, float_format="%.6g")
-    tables.get("training").to_csv(partial / "training.csv", index=False, float_format="%.5g")
+    tables.get("training").drop(columns="step").to_csv(partial / "training.csv", index=False, float_format="%.5g")
     tables.get("hands").to_parquet(partial / "hands.parquet", index=False, compression="zstd")
     if adapter is not None:
         shutil.copytree(adapter, partial / "adapter", ignore=shutil.ignore_patterns("README.md"))

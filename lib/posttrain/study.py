@@ -41,20 +41,22 @@ class _Record:
 
     def __init__(self, run: runs.Run, folder: Path):
         self.run, self.tables, self.main = run, runs.Tables(folder / "tables"), PartialState().is_main_process
-        # The whole census at both ends; what the profile calls `midway` may leave some of it out in between.
-        full = run.settings.get("census", {})
-        self.census, self.midway = (CensusConfig(**_tuples(settings)) for settings in (full, {**full, **run.settings.get("midway", {})}))
+        self.training: list[dict] = []  # rows since the last checkpoint: a resumed run goes through these steps again
+        self.census = CensusConfig(**_tuples(run.settings.get("census", {})))
 
     def put(self, name: str, step: int, rows: pd.DataFrame) -> None:
         if self.main:  # under `accelerate launch` every process trains, one writes
             self.tables.put(name, step, rows)
 
-    def checkpoint(self, step: int, policy: models.Policy, end: bool, tokens: dict[str, float]) -> None:
+    def checkpoint(self, step: int, policy: models.Policy, tokens: dict[str, float]) -> None:
         if not self.main:
             return
         began = time.perf_counter()
-        summary, hands = census(policy, self.census if end else self.midway, seed=self.run.seed)
+        summary, hands = census(policy, self.census, seed=self.run.seed)
         summary = summary.assign(**tokens, evaluation_seconds=time.perf_counter() - began)
+        if self.training:
+            self.put("training", step, pd.DataFrame(self.training))
+            self.training.clear()
         self.put("checkpoints", step, summary)
         self.put("hands", step, hands)
 
@@ -63,7 +65,7 @@ class _Record:
         nothing = {"trained_tokens": 0, "processed_tokens": 0, "gflops": 0.0, "gflops_published": 0.0}
         parent = self.run.parent
         if parent is None or parent.settings.get("census") != self.run.settings.get("census"):
-            return self.checkpoint(0, policy, parent is not None, nothing)
+            return self.checkpoint(0, policy, nothing)
         _, checkpoints, _, hands = runs.read(parent, results)
         last = checkpoints[checkpoints["step"] == checkpoints["step"].max()]
         # The parent's divergence was measured from its own start; from here on Init is the start.
@@ -89,6 +91,7 @@ def starting_policy(run: runs.Run, results: Path, value: bool = False, device: s
 
 def carry_out(run: runs.Run, profile: runs.Profile, threads: int = 1, device: str = "cpu") -> Path:
     """Carry out `run` (or what is left of it) and publish its tables; returns their folder. Finished runs are left alone."""
+    PartialState(cpu=device == "cpu")  # the first call decides: without `cpu` accelerate sees no other process on a CPU
     folder = profile.results / run.id
     if (folder / "run.json").is_file():
         return folder
@@ -113,12 +116,13 @@ def carry_out(run: runs.Run, profile: runs.Profile, threads: int = 1, device: st
     if run.algorithm == "init":
         adapter = state / "adapter"
     PartialState().wait_for_everyone()
-    if not record.main:
-        return folder
-    done = runs.publish(run, profile.results, record.tables, {
-        "seconds": round(tick(), 1), "parameters": parameters, "spent_gflops": float(record.tables.get("checkpoints")["gflops"].max()), **provenance(threads)}, adapter)
-    shutil.rmtree(state)
-    return done
+    if record.main:
+        runs.publish(run, profile.results, record.tables, {
+            "seconds": round(tick(), 1), "parameters": parameters, "spent_gflops": float(record.tables.get("checkpoints")["gflops"].max()),
+            **provenance(threads)}, adapter)
+        shutil.rmtree(state)
+    PartialState().wait_for_everyone()  # nobody looks for this run's adapter before it is there
+    return folder
 
 
 def _tuples(settings: dict) -> dict:
@@ -161,12 +165,12 @@ def _sft(run, profile, state, record, tick, device) -> int:
 
     def evaluate(step: int) -> None:
         trained = counts[step - 1]
-        record.checkpoint(step, policy, step == len(counts), {"trained_tokens": trained, "processed_tokens": 0, "gflops": _spent(parameters, trained, 0),
+        record.checkpoint(step, policy, {"trained_tokens": trained, "processed_tokens": 0, "gflops": _spent(parameters, trained, 0),
                                          "gflops_published": compute.sft_flops(parameters, 0, trained) / 1e9})
 
     def on_step(step: int, logs: dict) -> bool:
-        progress(_spent(parameters, counts[step - 1], 0), step=step, loss=float(logs.get("loss", "nan")))
-        record.put("training", step, pd.DataFrame([{"iteration": step, "loss": float(logs.get("loss", "nan")), "tokens": counts[step - 1]}]))
+        progress(_spent(parameters, counts[step - 1], 0), step=step, loss=logs["loss"])
+        record.training.append({"iteration": step, "loss": logs["loss"], "tokens": counts[step - 1]})
         if step in marks:
             policy.model.eval()
             evaluate(step)
@@ -200,7 +204,7 @@ def _ppo(run, profile, state, record, tick, device) -> int:
 
     def evaluate() -> None:
         policy.model.eval()
-        record.checkpoint(trainer.iteration, policy, spent() >= budget, {
+        record.checkpoint(trainer.iteration, policy, {
             "trained_tokens": trainer.trained, "processed_tokens": trainer.processed, "gflops": spent(),
             "gflops_published": compute.rl_flops_published(parameters, 0, trainer.trained, "general-points") / 1e9})
         _save(trainer.state(), saved)
@@ -211,7 +215,7 @@ def _ppo(run, profile, state, record, tick, device) -> int:
     reached = int(spent() / budget * count + 1e-9)
     while spent() < budget:
         metrics = trainer.iterate()
-        record.put("training", trainer.iteration, pd.DataFrame([metrics]))
+        record.training.append(metrics)
         progress(spent(), step=trainer.iteration, first_try=metrics["first_try"], within=metrics["within"],
                  tokens_per_s=metrics["tokens"] / metrics["seconds"])
         if int(spent() / budget * count) > reached or spent() >= budget:

@@ -9,7 +9,7 @@ from posttrain import formulas, prompts
 from posttrain.foundation import corpus, tokenizer
 from posttrain.verifiers.general_points import Deal, Rule
 
-MIXTURES = (corpus.READING, corpus.MIXTURE, corpus.COMPOSING)
+MIXTURES = (corpus.READING, corpus.MIXTURE)
 
 
 def some(mixture, count=1500, seed=0):

@@ -25,7 +25,7 @@ def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) ->
         if card["identity"] == runs.foundation_identity(json.dumps(settings, sort_keys=True)):
             return card
     config = pretraining.FoundationConfig(**settings)
-    with tqdm(total=config.steps + config.composing_steps, desc=f"foundation {config.seed}", disable=None, mininterval=2.0) as bar:
+    with tqdm(total=config.steps, desc=f"foundation {config.seed}", disable=None, mininterval=2.0) as bar:
         def report(step: int, metrics: dict) -> None:
             bar.set_postfix(loss=f"{metrics['loss']:.3f}", tokens_per_s=f"{metrics['tokens'] / metrics['seconds']:.0f}", refresh=False)
             bar.update()
@@ -43,7 +43,7 @@ def publish(model, tokens, settings: dict[str, Any], measured: dict[str, float],
     table = gates.measure(model, tokens, count=gate_hands)
     card = {"identity": runs.foundation_identity(json.dumps(settings, sort_keys=True)), "config": settings,
             "parameters": model.num_parameters(), "vocabulary": len(tokens), **{k: round(v, 4) for k, v in measured.items()},
-            "mixture": {stage: {maker.__name__: share for maker, share in getattr(corpus, stage).items()} for stage in ("READING", "MIXTURE", "COMPOSING")}, "gate_hands": gate_hands,
+            "mixture": {stage: {maker.__name__: share for maker, share in getattr(corpus, stage).items()} for stage in ("READING", "MIXTURE")}, "gate_hands": gate_hands,
             "gates": {row.gate: {"measured": round(row.measured, 4), "bound": row.bound, "passed": row.passed} for row in table.itertuples()}}
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)

@@ -269,13 +269,8 @@ Mixture = dict[Callable[[np.random.Generator], Document], float]  # maker -> sha
 # not at all, and how late differs from seed to seed.
 READING: Mixture = {plain_lookup: 0.4, chat_read: 0.6}
 MIXTURE: Mixture = {
-    plain_lookup: 0.10, plain_formula: 0.10, plain_points: 0.20, arithmetic: 0.05, record: 0.01,
-    chat_read: 0.20, chat_write: 0.20, chat_revise: 0.10, chat_reread: 0.02, plain_revise: 0.02,
-}
-
-# The last stage: less reading, more of what the task is made of.
-COMPOSING: Mixture = {
-    chat_points: 0.30, chat_write: 0.25, plain_points: 0.10, chat_read: 0.10, chat_add: 0.10, chat_revise: 0.10, plain_formula: 0.05,
+    plain_lookup: 0.05, plain_formula: 0.10, plain_points: 0.12, arithmetic: 0.05, record: 0.01, chat_read: 0.12, chat_write: 0.22,
+    chat_revise: 0.12, chat_reread: 0.02, plain_revise: 0.02, chat_points: 0.12, chat_add: 0.05,
 }
 
 

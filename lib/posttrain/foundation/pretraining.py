@@ -2,7 +2,10 @@
 
 Muon for matrices, AdamW for embeddings and norms (Jordan 2024), bfloat16 autocast, loss on completions only. Documents are sorted
 by length within a pool, so batches hold almost no padding; the head is applied to the learned positions only.
-Left out on purpose: dropout, weight decay, gradient clipping (nothing of it changed a gate in trials).
+Left out on purpose: dropout, gradient clipping.
+
+Trap: Muon needs its weight decay. A step has a fixed size whatever the gradient, so without decay the matrices only grow, every
+later step turns them less, and the model reads rules but hardly solves a hand (lab notebook).
 
     posttrain pretrain --seed 0 --out data/models/pocket-text-0
 """
@@ -25,14 +28,14 @@ class FoundationConfig:
     """Everything that decides a foundation's weights, together with the code."""
 
     seed: int = 0
-    steps: int = 3500  # optimizer steps on corpus.MIXTURE, the first `reading_steps` of them on corpus.READING
-    composing_steps: int = 1800  # then as many on corpus.COMPOSING, with fresh optimizers and a schedule of their own
+    steps: int = 4500  # optimizer steps on corpus.MIXTURE, the first `reading_steps` of them on corpus.READING
     batch_tokens: int = 4096  # tokens in a step, padding included
     hidden: int = 128
     layers: int = 4
     heads: int = 4
     mlp: int = 384
     muon_lr: float = 0.02
+    muon_decay: float = 0.2
     adam_lr: float = 3e-3
     reading_steps: int = 300
     warmup: int = 100  # steps of linear warm-up; linear decay to zero over the second half
@@ -47,13 +50,13 @@ class Batch:
     learned: torch.Tensor
 
 
-def batches(config: FoundationConfig, tokens: tokenizer.PreTrainedTokenizerFast, stage: int = 1) -> Iterator[Batch]:
+def batches(config: FoundationConfig, tokens: tokenizer.PreTrainedTokenizerFast) -> Iterator[Batch]:
     """Batches without end; pools of documents are sorted by length, and the batches of a pool shuffled."""
-    rng = np.random.default_rng(np.random.SeedSequence([config.seed, stage]))
-    reading, stream, made = corpus.documents(rng, corpus.READING), corpus.documents(rng, corpus.MIXTURE if stage == 1 else corpus.COMPOSING), 0
+    rng = np.random.default_rng(np.random.SeedSequence([config.seed, 1]))
+    reading, stream, made = corpus.documents(rng, corpus.READING), corpus.documents(rng, corpus.MIXTURE), 0
     encode = lambda texts: tokens._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     while True:
-        documents = list(itertools.islice(reading if stage == 1 and made < config.reading_steps else stream, 8192))
+        documents = list(itertools.islice(reading if made < config.reading_steps else stream, 8192))
         prompts = [e.ids for e in encode([d.prompt for d in documents])]
         completions = [e.ids for e in encode([d.completion + tokenizer.END for d in documents])]
         order = sorted(range(len(documents)), key=lambda i: len(prompts[i]) + len(completions[i]))
@@ -101,25 +104,16 @@ def pretrain(config: FoundationConfig, report=lambda step, metrics: None) -> tup
     """Train one foundation; returns model, tokenizer and {"tokens", "seconds", "loss"}. `report` is called after each step."""
     torch.set_num_threads(config.threads)
     tokens = tokenizer.build()
-    model = new_model(config, tokens)
-    measured = {"tokens": 0, "seconds": 0.0, "loss": float("nan")}
-    for stage, steps in ((1, config.steps), (2, config.composing_steps)):
-        measured = train_stage(model, tokens, config, stage, steps, measured, report)
-    return model, tokens, measured
-
-
-def train_stage(model: LlamaForCausalLM, tokens, config: FoundationConfig, stage: int, steps: int, before: dict, report=lambda step, metrics: None) -> dict:
-    """Train `model` in place for one stage; returns `before` with this stage's tokens and seconds added."""
-    model.train()
+    model = new_model(config, tokens).train()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    optimizers = [torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=0.0),
+    optimizers = [torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=config.muon_decay),
                   torch.optim.AdamW(others, lr=config.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)]
     rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    started, seen, smooth, measured = time.perf_counter(), 0, None, before
-    for step, batch in enumerate(itertools.islice(batches(config, tokens, stage), steps)):
+    started, seen, smooth = time.perf_counter(), 0, None
+    for step, batch in enumerate(itertools.islice(batches(config, tokens), config.steps)):
         for group, rate in zip((g for o in optimizers for g in o.param_groups), rates):
-            group["lr"] = rate * schedule(step, steps, config.warmup)
+            group["lr"] = rate * schedule(step, config.steps, config.warmup)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             objective = loss(model, batch)
         objective.backward()
@@ -128,7 +122,6 @@ def train_stage(model: LlamaForCausalLM, tokens, config: FoundationConfig, stage
             optimizer.zero_grad(set_to_none=True)
         seen += batch.ids.numel()
         smooth = objective.item() if smooth is None else 0.98 * smooth + 0.02 * objective.item()
-        measured = {"tokens": before["tokens"] + seen, "seconds": before["seconds"] + time.perf_counter() - started, "loss": smooth}
+        measured = {"tokens": seen, "seconds": time.perf_counter() - started, "loss": smooth}
         report(step, measured)
-    model.eval()
-    return measured
+    return model.eval(), tokens, measured

@@ -23,7 +23,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
 
-from posttrain.models import Policy
+from posttrain.models import Policy, average_gradients
 from posttrain.rollouts import Episode, roll
 
 
@@ -226,9 +226,7 @@ class PPO:
                     for name, value in metrics.items():
                         sums[name] = sums.get(name, 0.0) + value
                 parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-                if self.processes.num_processes > 1:
-                    for parameter in parameters:
-                        parameter.grad = reduce(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter), "mean")
+                average_gradients(parameters)
                 norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable(), config.max_grad_norm)
                 torch.nn.utils.clip_grad_norm_(self.policy.value_head.parameters(), config.max_grad_norm)
                 self.optimizer.step()

@@ -14,11 +14,13 @@ import datasets
 import numpy as np
 import torch
 import trl
+from accelerate import PartialState
 from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback
 
 from posttrain import formulas, prompts
-from posttrain.models import Policy
+from posttrain.models import Policy, average_gradients
 from posttrain.rollouts import Chat
 
 
@@ -59,9 +61,13 @@ def examples(environment, tokenizer, rng: np.random.Generator) -> Iterator[Examp
 
 
 def take(stream: Iterator[Example], steps: int | None, tokens: int | None, batch_size: int) -> tuple[datasets.Dataset, list[int]]:
-    """Whole batches from `stream`: `steps` of them, or as many as `tokens` pay for. Also the running token count after each."""
+    """Whole batches from `stream`: `steps` of them, or as many as `tokens` pay for. Also the running token count after each.
+
+    A batch holds `batch_size` examples for every process; all processes make the same data and train on their share.
+    """
     if steps is None and tokens is None:
         raise ValueError("an SFT arm needs steps or a budget")
+    batch_size *= PartialState().num_processes
     ids, labels, counts, total = [], [], [], 0
     while (steps is None or len(counts) < steps) and (tokens is None or total < tokens):
         for example in (next(stream) for _ in range(batch_size)):
@@ -89,6 +95,12 @@ class _Trainer(trl.SFTTrainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
 
+    def training_step(self, *arguments, **more):
+        loss = super().training_step(*arguments, **more)
+        average_gradients(self.policy.trainable())
+        return loss
+
+
 class _Callback(TrainerCallback):
     """Calls `on_step(step, logs)`; a true answer makes the trainer save its state."""
 
@@ -112,7 +124,7 @@ def train(policy: Policy, data: datasets.Dataset, config: SFTConfig, folder: str
     """
     if not len(data):
         raise ValueError("no examples to train on: the budget is smaller than one batch")
-    steps = len(data) // config.batch_size
+    steps = len(data) // (config.batch_size * PartialState().num_processes)
     arguments = trl.SFTConfig(
         output_dir=str(folder), max_steps=steps, per_device_train_batch_size=config.batch_size, learning_rate=config.learning_rate,
         lr_scheduler_type="constant_with_warmup", warmup_steps=int(config.warmup * steps), adam_beta2=config.adam_beta2,
@@ -122,15 +134,9 @@ def train(policy: Policy, data: datasets.Dataset, config: SFTConfig, folder: str
     callback = _Callback(on_step)
     trainer = _Trainer(model=policy.model, args=arguments, train_dataset=data, processing_class=policy.tokenizer, callbacks=[callback])
     trainer.policy, callback.trainer = policy, trainer
-    trainer.remove_callback(_printer())
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     policy.model.eval()
-
-
-def _printer():
-    from transformers.trainer_callback import PrinterCallback
-
-    return PrinterCallback
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
