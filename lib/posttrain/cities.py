@@ -42,8 +42,8 @@ class City:
         self.name = name
         rng = np.random.default_rng(np.random.SeedSequence(list(name.encode())))
         self.origin = (float(rng.uniform(-50, 55)), float(rng.uniform(-120, 140)))
-        turn, stretch = rng.uniform(0, 2 * math.pi), rng.uniform(0.8, 1.25)
-        bend = rng.normal(0, 0.12, (SIDE, SIDE, 2))
+        turn, stretch = rng.uniform(0, 2 * math.pi), rng.uniform(0.92, 1.08)
+        bend = rng.uniform(-0.12, 0.12, (SIDE, SIDE, 2))
         self.points: dict[tuple[int, int], Point] = {}
         for i in range(SIDE):
             for j in range(SIDE):

@@ -5,7 +5,9 @@ Importing gymnasium takes a third of a second, so a bare `import posttrain` leav
 import gymnasium
 
 from posttrain.environments.general_points import GeneralPointsEnv, hands
+from posttrain.environments.navigation import NavigationEnv
 
 gymnasium.register(id="posttrain/GeneralPoints-v0", entry_point=GeneralPointsEnv)
+gymnasium.register(id="posttrain/Navigation-v0", entry_point=NavigationEnv)
 
-__all__ = ["GeneralPointsEnv", "hands"]
+__all__ = ["GeneralPointsEnv", "NavigationEnv", "hands"]

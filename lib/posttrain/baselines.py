@@ -1,0 +1,86 @@
+"""Navigation without learning: policies that a trained one must beat, and what they score.
+
+What a success rate means is seen beside these: with two answers a point and the verifier's verdict in between, a policy that never
+looks at where it is finishes every route, because at each point only two actions are possible (paper's protocol; section 6.6 of the
+released task's analysis in the book's ledger).
+
+    play(copy_the_word, NavigationEnv(actions="relative"), range(100))
+"""
+from __future__ import annotations
+
+import re
+from typing import Callable, Iterable
+
+import numpy as np
+import pandas as pd
+
+from posttrain.environments.navigation import CROSSING, NOTHING, SPACES, TASK, TURN, WALK, NavigationEnv, answer
+from posttrain.verifiers.navigation import ACTIONS, FIELDS, FORWARD, STOP, turn
+
+Policy = Callable[[list[dict[str, str]], dict], str]  # (the dialogue at a point, the environment's info) -> answer
+
+_TURN = re.compile(re.escape(TURN[0]) + "(.+?)" + re.escape(TURN[1]) + "(.+?)" + re.escape(TURN[2]) + "\n")
+
+
+def _reply(action: str, seen: str = "", sentence: str = "") -> str:
+    return "{" + ", ".join(f'"{name}": "{text}"' for name, text in zip(FIELDS, (seen, sentence, action))) + "}"
+
+
+def _read(messages: list[dict[str, str]]) -> tuple[str, str, int, str, int]:
+    """From the dialogue alone: the action that ends this leg, what is seen, turns so far, the last sentence, failed answers here."""
+    task = messages[0]["content"]
+    listed, _, rest = task.partition(TASK[1])[2].partition(TASK[2])
+    turns = _TURN.findall(listed)
+    history = rest.partition(TASK[3])[0].strip("\n").split("\n")
+    done = sum(line.startswith("A_") and "turn_direction" in line for line in history)
+    ends = turn(turns[done][SPACES["relative"] not in task]) if done < len(turns) else STOP
+    return ends, history[-1].partition(": ")[2], done, listed.strip("\n").split("\n")[-1], len(messages) // 2
+
+
+def oracle(messages: list[dict[str, str]], info: dict) -> str:
+    """Knows the truth."""
+    return answer(info["place"], info["sentence"])
+
+
+def copy_the_word(messages: list[dict[str, str]], info: dict) -> str:
+    """Reads the prompt: turns at intersections by copying the word from the instruction, stops beside the destination's landmark."""
+    ends, seen, done, last, failed = _read(messages)
+    landmark = seen.partition(";")[0]
+    arrived = ends == STOP and landmark != NOTHING and landmark in last and WALK[1] in last
+    here = ends if not done or CROSSING in seen or arrived else FORWARD
+    return _reply(here if not failed % 2 else FORWARD if here != FORWARD else ends, seen)
+
+
+def blind(messages: list[dict[str, str]], info: dict) -> str:
+    """Reads the prompt and never what is observed now: walks on, and if that was wrong ends the leg."""
+    ends, _, done, _, failed = _read(messages)
+    first = FORWARD if done else ends
+    return _reply(first if not failed % 2 else ends if first == FORWARD else FORWARD)
+
+
+def uniform(seed: int = 0) -> Policy:
+    """A random action of the action space."""
+    rng = np.random.default_rng(seed)
+    return lambda messages, info: _reply(ACTIONS[info["place"].actions][int(rng.integers(len(ACTIONS[info["place"].actions])))])
+
+
+def play(policy: Policy, environment: NavigationEnv, routes: Iterable[int], seed: int = 0) -> pd.DataFrame:
+    """One row a route: success (right at every point), points, first (right first answers), right, answers.
+
+    The paper's per-step accuracy is right.sum() / answers.sum(), where an answer repeated after a failure counts as one more;
+    first.sum() / points.sum() is the share of points that were right at once.
+    """
+    rows = []
+    for index in routes:
+        _, info = environment.reset(seed=seed + index, options={"route": index})
+        row, over = {"route": index, "points": 0, "first": 0, "right": 0, "answers": 0}, False
+        while not over:
+            attempt = info["attempt"] if not info.get("moved") else 0
+            _, _, terminated, truncated, info = environment.step(policy(info["messages"], info))
+            over, correct = terminated or truncated, info["verdict"].correct
+            row["points"] += attempt == 0
+            row["first"] += attempt == 0 and correct
+            row["right"] += correct
+            row["answers"] += 1
+        rows.append({**row, "success": terminated and info["success"]})
+    return pd.DataFrame(rows)

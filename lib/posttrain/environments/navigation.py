@@ -1,0 +1,170 @@
+"""Navigation: follow instructions through a city, one action a point, with a verifier that lets the player try again.
+
+Paper: sections 3 and 4.1, appendix B, Figures 4 and 14 (V-IRL). The player is on rails: a point asks for one action; the right one moves
+on to the next point, a wrong one gets the verifier's message and, within `verify_steps` answers, another try. Each point has a
+prompt of its own: actions, instructions, the right actions so far with what was seen, and what is seen now. Both words of a turn
+stand in every instruction ("turn left to face north"); the action space says which of them counts. Left out on purpose:
+pictures, and walking off the rails.
+
+    env = gymnasium.make("posttrain/Navigation-v0", actions="relative", city="Calvero", split="benchmark")
+    task, info = env.reset(seed=1)
+    task, reward, arrived, used_up, info = env.step('{"current observation": "...", "current instruction": "...", "action": "forward()"}')
+"""
+from __future__ import annotations
+
+from typing import Any, Iterable
+
+import gymnasium
+
+from posttrain import cities, prompts
+from posttrain.environments.general_points import _CHARACTERS, SOLVED, STOPPED, _one_of, _whole
+from posttrain.routes import Route, compass, phrase
+from posttrain.verifiers.general_points import MAX_REPLY, Verdict
+from posttrain.verifiers.navigation import ACTIONS, FIELDS, FORWARD, STEP_LIMIT, STOP, TURNS, NavigationVerifier, Place, turn
+
+FORWARD_POINTS = 5  # a leg has up to so many points between its ends, each there with probability 1/2
+
+# --- the prompt: the paper's fields in their order, our words -----------------------------------------------------------
+
+TASK = ("You are walking through a city and follow the instructions below.\n\n[Actions]\n", "\n\n[Instructions]\n", "\n[Observations and actions]\n",
+        "\n[Output]\nAnswer with one JSON object with three fields in this order: \"current observation\", what is observed now; "
+        "\"current instruction\", the instruction that holds now; \"action\", one of the actions above.")
+SPACES = {name: f"{FORWARD}: walk on\n{turn('x')}: turn, where x is one of {', '.join(words)}\n{STOP}: the destination is reached" for name, words in TURNS.items()}
+TURN = ("Turn ", " to face ", ".")
+WALK = ("Walk on to the next intersection", "Walk on to the destination", ", where ", ".")
+NOTHING, CROSSING = "No landmarks nearby", "You observe an intersection"
+
+
+def instructions(route: Route, relative: Iterable[str]) -> list[str]:
+    """Two sentences a leg: turn (both words), walk on; `relative` holds each leg's relative word."""
+    sentences = []
+    for number, (leg, word) in enumerate(zip(route.legs, relative), 1):
+        where = f"{WALK[2]}{phrase(leg)}" if leg.landmark else ""
+        sentences += [f"{TURN[0]}{word}{TURN[1]}{compass(leg.heading)}{TURN[2]}", f"{WALK[number == len(route.legs)]}{where}{WALK[3]}"]
+    return sentences
+
+
+def observation(place: Place) -> str:
+    """What is observed at a point, as in the released prompts: the landmark, then the intersection."""
+    return f"{place.landmark}; {CROSSING if place.intersection else ''}"
+
+
+def answer(place: Place, sentence: str) -> str:
+    """An expert's answer in the format that the task asks for: valid JSON, fields in the paper's order."""
+    return "{" + ", ".join(f'"{name}": "{text}"' for name, text in zip(FIELDS, (observation(place), sentence, place.action))) + "}"
+
+
+def relative_word(change: float) -> str:
+    """The relative word for a change of heading in degrees (released thresholds; 45 to either side is "slightly")."""
+    return "left" if change < -45 else "right" if change > 45 else "slightly left" if change <= 0 else "slightly right"
+
+
+class NavigationEnv(gymnasium.Env):
+    """Sequential revision on routes in text (paper, Figure 4 and appendix B).
+
+    Settings::
+
+        actions         "absolute" (eight compass words) or "relative" (four words): the rule
+        city, split     which routes, see `posttrain.cities.routes`; or `routes`, the only ones
+        verify_steps    answers per point
+        skip_failed     go on to the next point when all answers at a point were wrong; the episode is no success then
+        feedback        "informative", "verdict" or "none"
+        protocol        "clean", or "as_released": one more answer a point is asked for, not read and punished with -1; the verifier does
+                        not know the intersections; changes of heading are not wrapped (350 to 10 degrees is "left")
+
+    Observation: the newest user turn, a text: a point's task, or the verifier's feedback. Action: the answer, any text.
+    `info`: "place" (Place, the truth where one stands), "sentence" (the instruction that holds), "attempt" (answers at this point),
+    "messages" (the dialogue at this point; the last one is the observation), "route" (index), "success" (no point has failed), and,
+    after a step, "verdict" (Verdict) and "moved" (the dialogue is a new one). ValueError for an unknown setting.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}
+
+    def __init__(self, actions: str = "absolute", city: str = cities.TRAINING_CITY, split: str | None = None, verify_steps: int = 2,
+                 skip_failed: bool = False, feedback: str = "informative", protocol: str = "clean", routes: Iterable[Route] | None = None):
+        self.actions, self.verify_steps, self.skip_failed = _one_of("actions", actions, tuple(ACTIONS)), _whole("verify_steps", verify_steps), bool(skip_failed)
+        self.verifier = NavigationVerifier(protocol, feedback)
+        self.routes = tuple(routes) if routes is not None else cities.routes(city, split or next(iter(cities.SPLITS.get(city, {"train": 0}))))
+        if not self.routes:
+            raise ValueError("there are no routes to follow: give at least one")
+        self._released = protocol == "as_released"
+        self._steps = verify_steps + self._released
+        self._open = False
+        self.observation_space = gymnasium.spaces.Text(8 * MAX_REPLY, charset=_CHARACTERS)
+        self.action_space = gymnasium.spaces.Text(MAX_REPLY, min_length=0, charset=_CHARACTERS)
+
+    def _rails(self, route: Route) -> tuple[list[Place], list[str]]:
+        """The points of `route` and its instructions. Random: the first heading where the route has none, and the forward points."""
+        heading = route.heading if route.heading is not None else int(self.np_random.random() * 360)
+        bits = self.np_random.integers(0, 1 << FORWARD_POINTS, size=len(route.legs)).tolist()
+        places, words, other = [], [], "relative" if self.actions == "absolute" else "absolute"
+        seen, crossing = NOTHING, False
+        for i, (leg, kept) in enumerate(zip(route.legs, bits)):
+            change = leg.heading - heading
+            words.append(relative_word(change if self._released else (change + 180) % 360 - 180))
+            both = {"relative": turn(words[-1]), "absolute": turn(compass(leg.heading))}
+            places.append(Place(both[self.actions], both[other], self.actions, seen, crossing, 2 * i, heading))
+            heading = leg.heading
+            places += [Place(FORWARD, FORWARD, self.actions, NOTHING, False, 2 * i + 1, heading)] * kept.bit_count()
+            seen, crossing = phrase(leg) if leg.landmark else NOTHING, True
+        # The destination is no intersection in the released prompts either.
+        places.append(Place(STOP, STOP, self.actions, seen, False, 2 * len(route.legs) - 1, heading))
+        return places, instructions(route, words)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Start a route; `options={"route": 3}` takes that one."""
+        super().reset(seed=seed)
+        if unknown := set(options or ()) - {"route"}:
+            raise ValueError(f"unknown options {sorted(unknown)}: the only one is route")
+        if options:
+            self._route = options["route"]
+            if not isinstance(self._route, int) or not 0 <= self._route < len(self.routes):
+                raise ValueError(f"there is no route {self._route!r}: routes are 0 to {len(self.routes) - 1}")
+        else:
+            self._route = int(self.np_random.random() * len(self.routes))
+        self._places, self._sentences = self._rails(self.routes[self._route])
+        listed = "".join(f"{i}. {sentence}\n" for i, sentence in enumerate(self._sentences, 1))
+        self._history = [f"{TASK[0]}{SPACES[self.actions]}{TASK[1]}{listed}{TASK[2]}"]
+        self._at, self._success, self._open = -1, True, True
+        self._move()
+        return self._task, self._info()
+
+    def _move(self) -> None:
+        if self._at >= 0:
+            self._history.append(f"A_{self._at + 1}: {self._places[self._at].action}\n")
+        self._at += 1
+        self._history.append(f"O_{self._at + 1}: {observation(self._places[self._at])}\n")
+        self._attempts: list[tuple[str, str]] = []
+        self._task = "".join([*self._history, TASK[3]])
+        self._messages = [{"role": "user", "content": self._task}]
+
+    def _info(self, **more: Any) -> dict[str, Any]:
+        place = self._places[self._at]
+        return {"place": place, "sentence": self._sentences[place.instruction], "attempt": len(self._attempts), "messages": list(self._messages),
+                "route": self._route, "success": self._success, **more}
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Judge one answer. Any text is a legal action; TypeError for anything else, ResetNeeded when no episode is open."""
+        if not isinstance(action, str):
+            raise TypeError(f"an answer is a text (str), not {type(action).__name__}")
+        if not self._open:
+            raise gymnasium.error.ResetNeeded("no episode is open: call reset() first")
+        place, attempt = self._places[self._at], len(self._attempts) + 1
+        unread = attempt > self.verify_steps
+        verdict = Verdict(STEP_LIMIT, STOPPED, outcome="step limit") if unread else self.verifier.judge(action, place)
+        last, moved, terminated, truncated = self._at == len(self._places) - 1, False, False, False
+        self._attempts.append((action, verdict.message))
+        self._messages += [{"role": "assistant", "content": action}, {"role": "user", "content": prompts.feedback(verdict.message)}]
+        if verdict.correct:
+            terminated, moved = last, not last
+        elif attempt == self._steps:
+            self._success = False
+            moved = self.skip_failed and not last
+            truncated = not moved
+        if moved:
+            self._move()
+        elif terminated or truncated:
+            self._open = False
+            if verdict.correct or unread:
+                self._messages[-1]["content"] = SOLVED if verdict.correct else STOPPED
+        return self._messages[-1]["content"], verdict.reward, terminated, truncated, self._info(verdict=verdict, moved=moved)

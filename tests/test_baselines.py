@@ -1,0 +1,43 @@
+"""Policies without learning score what the task's structure says."""
+
+import pytest
+
+from posttrain import baselines
+from posttrain.environments.navigation import NavigationEnv
+
+
+@pytest.fixture(scope="module")
+def scores():
+    def score(policy, actions="absolute", verify_steps=2, protocol="clean", skip_failed=False):
+        table = baselines.play(policy, NavigationEnv(actions=actions, verify_steps=verify_steps, protocol=protocol, split="held_out", skip_failed=skip_failed), range(40))
+        return table.success.mean(), table.right.sum() / table.answers.sum(), table["first"].sum() / table.points.sum()
+
+    return score
+
+
+@pytest.mark.parametrize("actions", ["absolute", "relative"])
+def test_who_reads_the_prompt_is_always_right(scores, actions):
+    assert scores(baselines.oracle, actions, 1) == (1, 1, 1)
+    assert scores(baselines.copy_the_word, actions, 1) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("actions", ["absolute", "relative"])
+def test_who_never_looks_finishes_every_route_with_two_answers_and_none_with_one(scores, actions):
+    success, per_step, first = scores(baselines.blind, actions)
+    assert success == 1 and 0.5 < first < per_step < 1
+    assert scores(baselines.blind, actions, 1)[0] == 0
+
+
+def test_chance(scores):
+    for actions, share in (("absolute", 1 / 10), ("relative", 1 / 6)):
+        success, _, first = scores(baselines.uniform(), actions, skip_failed=True)
+        assert success == 0 and first == pytest.approx(share, abs=0.06)
+
+
+def test_per_step_accuracy_counts_repeated_answers():
+    class Stubborn:
+        def __call__(self, messages, info):
+            return baselines.oracle(messages, info) if len(messages) > 1 else "no"
+
+    table = baselines.play(Stubborn(), NavigationEnv(split="held_out"), [0, 1])
+    assert (table.right == table.points).all() and (table.answers == 2 * table.points).all() and (table["first"] == 0).all() and table.success.all()
