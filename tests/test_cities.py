@@ -29,7 +29,7 @@ def test_routes_are_walks_along_streets_with_true_headings_and_landmarks(city):
             a, b = corners[here], corners[leg.end]
             span = max(abs(b[0] - a[0]), abs(b[1] - a[1]))
             step = ((b[0] - a[0]) // span, (b[1] - a[1]) // span)
-            way = cities._STEPS.index(step)
+            way = cities.STEPS.index(step)
             for k in range(span):  # every block on the way has its street
                 assert way in graph.streets[a[0] + k * step[0], a[1] + k * step[1]]
                 visited.append((a[0] + (k + 1) * step[0], a[1] + (k + 1) * step[1]))

@@ -2,7 +2,7 @@
 
 Paper: section 3 and appendix B.1 (a thousand routes in New York for training, two in each of nine cities as a benchmark). The
 panoramas and places of the paper belong to a map service; these cities are drawn from a seed, so everybody has the same ones in a
-second and nothing is downloaded. All names are invented. A city is a bent grid with diagonal streets and missing blocks; a
+second and nothing is downloaded. All names are invented. A city is an uneven grid with diagonal streets and missing blocks; a
 landmark stands at a corner of most crossings. Left out on purpose: one-way streets, traffic, heights.
 
     routes("Alderby", "train")[0]
@@ -29,7 +29,7 @@ SECOND = ("Bakery", "Bank", "Barber", "Bookshop", "Cafe", "Chapel", "Cinema", "C
 SIDE = 12  # crossings on each side of a city
 BLOCK = 100.0  # metres
 DEGREE = 111_195.0  # metres of a degree of latitude
-_STEPS = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))  # (north, east), clockwise
+STEPS = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))  # (north, east), clockwise
 
 
 class City:
@@ -43,16 +43,16 @@ class City:
         rng = np.random.default_rng(np.random.SeedSequence(list(name.encode())))
         self.origin = (float(rng.uniform(-50, 55)), float(rng.uniform(-120, 140)))
         turn, stretch = rng.uniform(0, 2 * math.pi), rng.uniform(0.92, 1.08)
-        bend = rng.uniform(-0.12, 0.12, (SIDE, SIDE, 2))
+        rows, columns = (np.arange(SIDE) + rng.uniform(-0.15, 0.15, SIDE) for _ in range(2))
         self.points: dict[tuple[int, int], Point] = {}
         for i in range(SIDE):
             for j in range(SIDE):
-                north, east = (i + bend[i, j, 0]) * BLOCK * stretch, (j + bend[i, j, 1]) * BLOCK / stretch
+                north, east = rows[i] * BLOCK * stretch, columns[j] * BLOCK / stretch
                 self.points[i, j] = self._place(north * math.cos(turn) - east * math.sin(turn), north * math.sin(turn) + east * math.cos(turn))
         self.streets: dict[tuple[int, int], set[int]] = {node: set() for node in self.points}
         for i, j in self.points:
             for way in range(4):  # each street once: the other four directions lead back
-                there = i + _STEPS[way][0], j + _STEPS[way][1]
+                there = i + STEPS[way][0], j + STEPS[way][1]
                 if there in self.points and rng.random() < (0.25 if way % 2 else 0.9):
                     self.streets[i, j].add(way)
                     self.streets[there].add(way + 4)
@@ -89,7 +89,7 @@ class City:
             for _ in range(int(rng.integers(1, 4))):
                 if way not in self.streets[node]:
                     break
-                node = node[0] + _STEPS[way][0], node[1] + _STEPS[way][1]
+                node = node[0] + STEPS[way][0], node[1] + STEPS[way][1]
                 if node in visited:
                     return None
                 visited.add(node)

@@ -26,8 +26,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Outline
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from posttrain.cities import DEGREE, STEPS, City
+from posttrain.routes import Route
 from posttrain.statistics import Interval
 
 INK, QUIET, PAPER = "#222222", "#6b6b6b", "#ffffff"
@@ -298,6 +301,39 @@ def hand(ax: Axes, ranks: Sequence[str], suits: Sequence[str] = ()) -> None:
         ax.text(left + corner, 1.2, rank, **font)
         ax.text(left + 1 - corner, 0.2, rank, rotation=180, **font)
         _suit(ax, suit, left + 0.5, 0.7, 0.3, colour)
+
+
+def street_map(ax: Axes, city: City, route: Route, margin: float = 90.0) -> None:
+    """A route on its city's streets, north up: turning points numbered, landmarks named, a square at the destination.
+
+    `margin`: metres shown around the route. The city may be any whose crossings hold the route's points.
+    """
+    scale = DEGREE, DEGREE * np.cos(np.radians(route.start[0]))
+    xy = lambda point: ((point[1] - route.start[1]) * scale[1], (point[0] - route.start[0]) * scale[0])
+    path = np.array([xy(point) for point in (route.start, *(leg.end for leg in route.legs))])
+    low, high = path.min(0) - margin, path.max(0) + margin
+    for node, ways in city.streets.items():
+        for way in ways:
+            if way < 4:  # each street once
+                there = node[0] + STEPS[way][0], node[1] + STEPS[way][1]
+                ax.plot(*zip(xy(city.points[node]), xy(city.points[there])), color="#d9d9d9", linewidth=5, solid_capstyle="round", zorder=1)
+    ax.plot(*path.T, color=COLOURS["RL"], linewidth=2.2, zorder=3)
+    ax.plot(*path[:-1].T, "o", color=COLOURS["RL"], markersize=12, zorder=4)
+    ax.plot(*path[-1], "s", color=COLOURS["SFT"], markersize=12, zorder=4)
+    for number, place in enumerate(path, 1):
+        ax.annotate(str(number), place, color=PAPER, fontsize=8, ha="center", va="center", zorder=5)
+    named = {leg.landmark for leg in route.legs}
+    for name, place in city.landmarks.values():
+        spot = np.array(xy(place))
+        if (spot > low).all() and (spot < high).all():
+            ax.plot(*spot, "D", color=AUXILIARY[0] if name in named else QUIET, markersize=4, zorder=4)
+            right, up = spot - path[np.square(path - spot).sum(1).argmin()] > 0  # away from the route's nearest turning point
+            ax.annotate(name, spot, (5 if right else -5, 4 if up else -4), textcoords="offset points", ha="left" if right else "right",
+                        va="bottom" if up else "top", fontsize=6.5, color=INK if name in named else QUIET, zorder=5, annotation_clip=True,
+                        path_effects=[withStroke(linewidth=2, foreground=PAPER)])
+    ax.annotate("N", (0.96, 0.99), (0.96, 0.88), xycoords="axes fraction", ha="center", va="center", fontsize=8, color=INK, arrowprops={"arrowstyle": "->", "color": INK})
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])
+    ax.spines.bottom.set_visible(False)
 
 
 SUITS = {
