@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
-from posttrain import plots
+from posttrain import cities, plots, routes
 from posttrain.statistics import Interval
 from posttrain.verifiers.general_points import Verdict
 
@@ -67,7 +67,13 @@ def draw_hand():
     return fig
 
 
-@pytest.mark.parametrize("draw", [draw_curves, draw_bars, draw_dialogue, draw_hand])
+def draw_map():
+    fig, ax = plt.subplots()
+    plots.street_map(ax, cities.city("Calvero"), cities.routes("Calvero", "benchmark")[0])
+    return fig
+
+
+@pytest.mark.parametrize("draw", [draw_curves, draw_bars, draw_dialogue, draw_hand, draw_map])
 def test_a_figure_is_written_with_the_same_bytes_each_time(draw, tmp_path):
     first, second = [], []
     for folder, found in (("one", first), ("two", second)):
@@ -157,6 +163,17 @@ def test_a_dialogue_beside_something_else_shrinks_to_its_axes():
     fig, (_, ax) = plt.subplots(2, figsize=(8, 4))
     plots.dialogue(ax, MESSAGES, VERDICTS)
     assert tuple(fig.get_size_inches()) == (8, 4) and ax.texts[0].get_fontsize() < 6
+
+
+def test_a_map_shows_every_turning_point_and_landmark_with_north_up():
+    route = cities.routes("Calvero", "benchmark")[0]
+    ax = draw_map().axes[0]
+    texts = [text.get_text() for text in ax.texts]
+    points = [route.start, *(leg.end for leg in route.legs)]
+    assert [str(n) for n in range(1, len(points) + 1)] == [t for t in texts if t.isdigit()] and {leg.landmark for leg in route.legs if leg.landmark} <= set(texts)
+    path = next(line for line in ax.lines if line.get_linewidth() == 2.2).get_xydata()
+    assert [(b > a) for a, b in zip(path[:-1, 1], path[1:, 1])] == [b[0] > a[0] for a, b in zip(points, points[1:])]
+    assert np.hypot(*(path[1] - path[0])) == pytest.approx(routes.metres(points[0], points[1]), rel=0.01)
 
 
 def test_footer_wraps():

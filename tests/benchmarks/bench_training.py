@@ -13,6 +13,7 @@ import trl
 
 from posttrain import compute, models, runs, study
 from posttrain.environments.general_points import GeneralPointsEnv
+from posttrain.foundation import pretraining
 from posttrain.trainers import ppo, sft
 from posttrain.verifiers import GeneralPointsVerifier
 
@@ -97,3 +98,13 @@ def bench_one_seed(record):
         seconds = {arm: runs.read(profile.run(f"gp-l/{arm}/{seed}"), profile.results)[0]["seconds"] for arm in ("init", "sft", "ppo")}
         slowest[seed] = (sum(seconds.values()), seconds["init"] + max(seconds["sft"], seconds["ppo"]))
     record("one-seed", minutes_in_turn=max(turn for turn, _ in slowest.values()) / 60, minutes_two_cores=max(beside for _, beside in slowest.values()) / 60)
+
+
+def bench_foundation(record):
+    """Minutes that one foundation of the cpu profile takes, from the time of its steps (all have the same number of tokens), one thread."""
+    profile = runs.profile("cpu")
+    config = pretraining.FoundationConfig(**{**profile.foundation(0), "steps": 120, "reading_steps": 20})
+    marks = []
+    pretraining.pretrain(config, lambda step, measured: marks.append(perf_counter()))
+    seconds = (marks[-1] - marks[19]) / (len(marks) - 20)
+    record("foundation", seconds_per_step=seconds, minutes=seconds * profile.settings["foundation"]["steps"] / 60, tokens_per_second=config.batch_tokens / seconds)
