@@ -1,0 +1,1 @@
+"""Pictures of what an environment shows, drawn with Pillow."""
