@@ -21,6 +21,10 @@ def test_who_reads_the_prompt_is_always_right(scores, actions):
     assert scores(baselines.copy_the_word, actions, 1) == (1, 1, 1)
 
 
+def test_first_answers_do_not_depend_on_the_number_of_answers_if_failed_points_are_skipped(scores):
+    assert scores(baselines.blind, verify_steps=1, skip_failed=True)[2] == pytest.approx(scores(baselines.blind, verify_steps=2, skip_failed=True)[2])
+
+
 @pytest.mark.parametrize("actions", ["absolute", "relative"])
 def test_who_never_looks_finishes_every_route_with_two_answers_and_none_with_one(scores, actions):
     success, per_step, first = scores(baselines.blind, actions)

@@ -14,6 +14,7 @@ def test_the_splits_have_their_sizes_and_share_no_route():
         found = [route for split in splits for route in cities.routes(city, split)]
         assert [len(cities.routes(city, split)) for split in splits] == list(splits.values()) and len(set(found)) == len(found)
         assert all(route.city == city for route in found)
+        assert len({cities.reading(route) for route in found}) == len(found)  # a text could not tell two equal readings apart
     assert len(cities.routes(cities.TRAINING_CITY, "train")) >= 1000 and len(cities.OTHER_CITIES) == 9
     assert sum(len(cities.routes(city, "benchmark")) for city in cities.OTHER_CITIES) == 18  # as many as the paper's benchmark
 
@@ -35,7 +36,7 @@ def test_routes_are_walks_along_streets_with_true_headings_and_landmarks(city):
                 visited.append((a[0] + (k + 1) * step[0], a[1] + (k + 1) * step[1]))
             assert abs((routes.direction(here, leg.end) - leg.heading + 180) % 360 - 180) <= 0.5
             name, place = graph.landmarks.get(b, (None, None))
-            assert leg.landmark == name and (name is None or leg.bearing in routes.BEARINGS)
+            assert leg.landmark == name and leg.bearing == (routes.bearing(leg.heading, routes.direction(leg.end, place)) if name else None)
             here = leg.end
         assert len(set(visited)) == len(visited) and route.legs[-1].landmark and 2 <= len(route.legs) <= 5
         turns = [(b.heading - a.heading + 180) % 360 - 180 for a, b in zip(route.legs, route.legs[1:])]
@@ -74,3 +75,6 @@ def test_unknown_names():
 def test_a_wanted_number_of_legs():
     rng = np.random.default_rng(0)
     assert {len(cities.city("Calvero").route(rng, legs=n).legs) == n for n in (1, 2, 5, 8)} == {True}
+    for legs, message in ((0, "at least one leg"), (-1, "at least one leg"), (100, "ask for fewer")):
+        with pytest.raises(ValueError, match=message):
+            cities.city("Calvero").route(rng, legs=legs)

@@ -39,6 +39,21 @@ def test_what_is_written_is_read_back(tmp_path):
     assert count == 49 and set(data[0]) <= set(RELEASED)
 
 
+def test_headings_survive_and_what_the_schema_cannot_hold_is_refused(tmp_path):
+    path = tmp_path / "r.json"
+    for heading, expected in ((None, None), (0, 0), (1, 1), (359, 359)):
+        routes.dump([ROUTE._replace(heading=heading)], path)
+        assert routes.read(path)[0].heading == expected
+    assert routes.read(write(tmp_path, changed(init_heading=359.7)))[0].heading == 0
+    middle = ROUTE._replace(legs=(ROUTE.legs[0]._replace(landmark="The destination Cafe"), ROUTE.legs[1]._replace(landmark='Joe "B" Bar')))
+    routes.dump([middle], path)
+    assert routes.read(path) == [middle]
+    for name in ("a}b", "a\nb"):
+        with pytest.raises(RouteError, match="cannot hold the landmark"):
+            routes.record(ROUTE._replace(legs=(ROUTE.legs[0]._replace(landmark=name),)))
+    assert routes.read(write(tmp_path, changed(start_place={"relocated_geocode": None, "geocode": list(A)})))[0].start == A
+
+
 def changed(**fields):
     """RELEASED with fields replaced; a name with two underscores goes one level deeper, ... deletes."""
     data = json.loads(json.dumps(RELEASED))
@@ -76,6 +91,10 @@ MALFORMED = {
     "nowhere on earth": (changed(route_results__geocode_list=[[140, 2], list(C)]), "no place on earth"),
     "not a number": (json.dumps(changed(init_heading=0)).replace('"init_heading": 0', '"init_heading": NaN'), "init_heading: expected degrees"),
     "heading out of range": (changed(init_heading=400), "init_heading: expected degrees"),
+    "heading beyond numbers": (json.dumps(changed(init_heading=0)).replace('"init_heading": 0', '"init_heading": 1' + "0" * 400), "init_heading: expected degrees"),
+    "place beyond numbers": (json.dumps(changed()).replace('"geocode_list": [[40.001', '"geocode_list": [[1' + "0" * 400), "expected \\[latitude"),
+    "deep milestones": (changed(milestone_info='{"a": ' + "[" * 100_000 + "}"), "leg 1: no list of"),
+    "a middle leg's destination": (legs("No landmark nearby", "The destination is near"), "leg 1, landmarks: expected"),
     "unknown heading": (legs("(north)", "(upwards)"), "leg 1, to_next_intersection_heading: unknown heading 'upwards'"),
     "heading without degrees": (legs("1 (north)", "north"), 'leg 1, to_next_intersection_heading: expected a text like "259'),
     "degrees against the word": (legs("90 (east)", "270 (east)"), "leg 2, to_next_intersection_heading: 270 degrees is not east"),
@@ -122,7 +141,17 @@ class Hostile:
         return os.system, ("touch hacked",)
 
 
+def bomb():
+    """A small pickle of nested, shared lists: printed, it would fill the memory."""
+    value = []
+    for _ in range(60):
+        value = [value, value]
+    return pickle.dumps(value)
+
+
 HOSTILE = {
+    "a bomb": bomb(),
+    "a bomb as id": pickle.dumps({(1.0, 2.0): pickle.loads(bomb())}),
     "a function": pickle.dumps({(1.0, 2.0): Hostile()}),
     "an object": pickle.dumps({(1.0, 2.0): ROUTE}),
     "damaged": pickle.dumps({(1.0, 2.0): "a"})[:-4],

@@ -1,8 +1,8 @@
 """Navigation without learning: policies that a trained one must beat, and what they score.
 
 What a success rate means is seen beside these: with two answers a point and the verifier's verdict in between, a policy that never
-looks at where it is finishes every route, because at each point only two actions are possible (paper's protocol; section 6.6 of the
-released task's analysis in the book's ledger).
+looks at where it is finishes every route, because at each point only two actions are possible (the book's ledger, "what a success
+means").
 
     play(copy_the_word, NavigationEnv(actions="relative"), range(100))
 """
@@ -14,24 +14,20 @@ from typing import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from posttrain.environments.navigation import CROSSING, NOTHING, SPACES, TASK, TURN, WALK, NavigationEnv, answer
-from posttrain.verifiers.navigation import ACTIONS, FIELDS, FORWARD, STOP, turn
+from posttrain.environments.navigation import CROSSING, NOTHING, SPACES, TASK, TURN, WALK, NavigationEnv, answer, reply
+from posttrain.verifiers.navigation import ACTIONS, FORWARD, STOP, turn
 
 Policy = Callable[[list[dict[str, str]], dict], str]  # (the dialogue at a point, the environment's info) -> answer
 
 _TURN = re.compile(re.escape(TURN[0]) + "(.+?)" + re.escape(TURN[1]) + "(.+?)" + re.escape(TURN[2]) + "\n")
 
 
-def _reply(action: str, seen: str = "", sentence: str = "") -> str:
-    return "{" + ", ".join(f'"{name}": "{text}"' for name, text in zip(FIELDS, (seen, sentence, action))) + "}"
-
-
 def _read(messages: list[dict[str, str]]) -> tuple[str, str, int, str, int]:
     """From the dialogue alone: the action that ends this leg, what is seen, turns so far, the last sentence, failed answers here."""
     task = messages[0]["content"]
-    listed, _, rest = task.partition(TASK[1])[2].partition(TASK[2])
-    turns = _TURN.findall(listed)
-    history = rest.partition(TASK[3])[0].strip("\n").split("\n")
+    listed = task.removeprefix(TASK[0]).partition(TASK[1])[0]
+    turns = _TURN.findall(listed + "\n")
+    history = task.partition(TASK[2])[2].partition(TASK[3])[0].strip("\n").split("\n")[:-1]  # without the open A_n
     done = sum(line.startswith("A_") and "turn_direction" in line for line in history)
     ends = turn(turns[done][SPACES["relative"] not in task]) if done < len(turns) else STOP
     return ends, history[-1].partition(": ")[2], done, listed.strip("\n").split("\n")[-1], len(messages) // 2
@@ -48,27 +44,28 @@ def copy_the_word(messages: list[dict[str, str]], info: dict) -> str:
     landmark = seen.partition(";")[0]
     arrived = ends == STOP and landmark != NOTHING and landmark in last and WALK[1] in last
     here = ends if not done or CROSSING in seen or arrived else FORWARD
-    return _reply(here if not failed % 2 else FORWARD if here != FORWARD else ends, seen)
+    return reply(seen, "", here if not failed % 2 else FORWARD if here != FORWARD else ends)
 
 
 def blind(messages: list[dict[str, str]], info: dict) -> str:
     """Reads the prompt and never what is observed now: walks on, and if that was wrong ends the leg."""
     ends, _, done, _, failed = _read(messages)
     first = FORWARD if done else ends
-    return _reply(first if not failed % 2 else ends if first == FORWARD else FORWARD)
+    return reply("", "", first if not failed % 2 else ends if first == FORWARD else FORWARD)
 
 
 def uniform(seed: int = 0) -> Policy:
     """A random action of the action space."""
     rng = np.random.default_rng(seed)
-    return lambda messages, info: _reply(ACTIONS[info["place"].actions][int(rng.integers(len(ACTIONS[info["place"].actions])))])
+    return lambda messages, info: reply("", "", ACTIONS[info["place"].actions][int(rng.integers(len(ACTIONS[info["place"].actions])))])
 
 
 def play(policy: Policy, environment: NavigationEnv, routes: Iterable[int], seed: int = 0) -> pd.DataFrame:
-    """One row a route: success (right at every point), points, first (right first answers), right, answers.
+    """One row a route: success (right at every point), points (reached), first (right first answers), right, answers.
 
-    The paper's per-step accuracy is right.sum() / answers.sum(), where an answer repeated after a failure counts as one more;
-    first.sum() / points.sum() is the share of points that were right at once.
+    The paper's per-step accuracy is right.sum() / answers.sum(), where an answer repeated after a failure counts as one more.
+    first.sum() / points.sum() is the share of the points reached that were right at once; of all points if the environment skips
+    failed ones.
     """
     rows = []
     for index in routes:

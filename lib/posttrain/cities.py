@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from posttrain.routes import Leg, Point, Route, bearing, direction
+from posttrain.routes import Leg, Point, Route, bearing, compass, direction, phrase
 
 TRAINING_CITY = "Alderby"
 OTHER_CITIES = ("Brennick", "Calvero", "Dunmarsh", "Eskerville", "Farholt", "Greyport", "Hallowmere", "Istrava", "Juniper Bay")
@@ -71,11 +71,14 @@ class City:
         return round(float(lat + north / DEGREE), 7), round(float(lng + east / (DEGREE * math.cos(math.radians(lat)))), 7)
 
     def route(self, rng: np.random.Generator, legs: int | None = None) -> Route:
-        """A random route of 2 to 5 (or `legs`) legs that meets no crossing twice and ends at a landmark."""
-        while True:
-            found = self._walk(rng, legs or int(rng.integers(2, 6)))
+        """A random route of 2 to 5 (or `legs`) legs that meets no crossing twice and ends at a landmark. ValueError where none is found."""
+        if legs is not None and legs < 1:
+            raise ValueError(f"a route has at least one leg, not {legs}")
+        for _ in range(10_000):
+            found = self._walk(rng, int(rng.integers(2, 6)) if legs is None else legs)
             if found:
                 return found
+        raise ValueError(f"{self.name} has no route of {legs} legs that was found in 10,000 tries: ask for fewer")
 
     def _walk(self, rng: np.random.Generator, count: int) -> Route | None:
         node, way = self._nodes[int(rng.integers(len(self._nodes)))], None
@@ -94,9 +97,9 @@ class City:
                     return None
                 visited.add(node)
             end = self.points[node]
-            heading = direction(here, end)
+            heading = round(direction(here, end)) % 360
             name, place = self.landmarks.get(node, (None, end))
-            legs.append(Leg(round(heading) % 360, end, name, bearing(heading, direction(end, place)) if name else None))
+            legs.append(Leg(heading, end, name, bearing(heading, direction(end, place)) if name else None))
         return Route(start, tuple(legs), None, self.name) if legs[-1].landmark else None
 
 
@@ -107,12 +110,19 @@ def city(name: str) -> City:
 
 @lru_cache(maxsize=None)
 def _drawn(name: str) -> tuple[Route, ...]:
-    """All routes of a city, each once; the splits are consecutive parts."""
+    """All routes of a city; the splits are consecutive parts. No two read the same, wherever they are: a text task could not tell
+    them apart, and a held-out route would be a training route."""
     rng = np.random.default_rng(np.random.SeedSequence([*name.encode(), 1]))
-    found: dict[Route, None] = {}
+    found: dict[tuple, Route] = {}
     while len(found) < sum(SPLITS[name].values()):
-        found[city(name).route(rng)] = None
-    return tuple(found)
+        route = city(name).route(rng)
+        found.setdefault(reading(route), route)
+    return tuple(found.values())
+
+
+def reading(route: Route) -> tuple[tuple[str, str], ...]:
+    """What a text says of a route: each leg's compass word and what is seen at its end."""
+    return tuple((compass(leg.heading), phrase(leg)) for leg in route.legs)
 
 
 def routes(name: str = TRAINING_CITY, split: str = "train") -> tuple[Route, ...]:

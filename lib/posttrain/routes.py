@@ -23,6 +23,7 @@ COMPASS = ("north", "northeast", "east", "southeast", "south", "southwest", "wes
 BEARINGS = ("front", "right front", "right", "right behind", "behind", "left behind", "left", "left front")  # clockwise, 45 degrees each
 MAX_BYTES = 64_000_000
 MAX_LEGS = 64
+DESTINATION = "The destination "  # what the last leg's landmark phrase begins with
 NEAR = 1.0  # metres: two turning points closer than this are one place
 EARTH = 6_371_000.0  # metres
 
@@ -112,10 +113,10 @@ def _route(record: Any, where: str, city: str) -> Route:
     places = _field(record, where, "route_results", dict)
     points = [_point(p, f"{where}, route_results.geocode_list[{i}]") for i, p in enumerate(_field(places, f"{where}, route_results", "geocode_list", list))]
     start_place = _field(record, where, "start_place", dict)
-    start = _point(start_place.get("relocated_geocode", start_place.get("geocode")), f"{where}, start_place.relocated_geocode")
+    start = _point(start_place.get("relocated_geocode") or start_place.get("geocode"), f"{where}, start_place.relocated_geocode")
     first = record.get("init_heading", 0)
-    if not _is_number(first) or not 0 <= first < 360:
-        raise RouteError(f"{where}, init_heading: expected degrees from 0 to 359, not {first!r}")
+    if not _is_number(first) or not 0 <= first <= 360:
+        raise RouteError(f"{where}, init_heading: expected degrees from 0 to 360, not {_kind(first)}")
     blocks = _blocks(_field(record, where, "milestone_info", str), f"{where}, milestone_info")
     if not blocks:
         raise RouteError(f"{where}, milestone_info: holds no leg (a block in braces for each)")
@@ -123,12 +124,12 @@ def _route(record: Any, where: str, city: str) -> Route:
         raise RouteError(f"{where}, milestone_info: {len(blocks)} legs, but route_results.geocode_list has {len(points)} points")
     if len(blocks) > MAX_LEGS:
         raise RouteError(f"{where}, milestone_info: {len(blocks)} legs; routes of up to {MAX_LEGS} are read")
-    legs = [_leg(block, point, f"{where}, milestone_info, leg {i + 1}") for i, (block, point) in enumerate(zip(blocks, points))]
+    legs = [_leg(block, point, i == len(points) - 1, f"{where}, milestone_info, leg {i + 1}") for i, (block, point) in enumerate(zip(blocks, points))]
     _check_path([start, *points], where)
-    return Route(start, tuple(legs), None if first == 0 else round(first), city or str(_first(start_place, "region", "")))
+    return Route(start, tuple(legs), None if first == 0 else round(first) % 360, city or str(_first(start_place, "region", "")))
 
 
-def _leg(block: dict[str, str], end: Point, where: str) -> Leg:
+def _leg(block: dict[str, str], end: Point, last: bool, where: str) -> Leg:
     text = _field(block, where, "to_next_intersection_heading", str)
     match = re.fullmatch(r"\s*(\d{1,3})\s*\(([a-z]+)\)\s*", text)
     if not match:
@@ -141,7 +142,7 @@ def _leg(block: dict[str, str], end: Point, where: str) -> Leg:
     phrase = _field(block, where, "landmarks", str).strip()
     if re.fullmatch(r"no landmarks? nearby\.?", phrase, re.IGNORECASE):
         return Leg(degrees % 360, end)
-    match = re.fullmatch(r"(?:The destination )?(.+) is on your ([a-z ]+)", phrase)
+    match = re.fullmatch(r"(.+) is on your ([a-z ]+)", phrase.removeprefix(DESTINATION) if last else phrase)
     if not match or match[2] not in BEARINGS:
         raise RouteError(f'{where}, landmarks: expected "<name> is on your <{"|".join(BEARINGS)}>" or "No landmark nearby", not {phrase!r}')
     return Leg(degrees % 360, end, match[1], match[2])
@@ -154,7 +155,7 @@ def _blocks(text: str, where: str) -> list[dict[str, str]]:
     for number, body in enumerate(re.findall(r"\{([^{}]*)\}", text), 1):
         try:
             blocks.append(json.loads("{" + body.strip().rstrip(",") + "}"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RouteError(f"{where}, leg {number}: no list of \"key\": \"value\" pairs: {error}") from None
     return blocks
 
@@ -190,11 +191,14 @@ def _first(record: dict, name: str, default: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9  # false for NaN too
 
 
 def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+    """What `value` is, briefly; a container is not printed: it may be endless."""
+    if isinstance(value, (str, bool, float)):
+        return f"{type(value).__name__} {value[:40] if isinstance(value, str) else value!r}"
+    return "nothing" if value is None else f"a number, {value}" if isinstance(value, int) and abs(value) < 10**9 else type(value).__name__
 
 
 # --- writing -----------------------------------------------------------------------------------------------------
@@ -213,10 +217,13 @@ def dump(routes: Iterable[Route], path: str | Path) -> None:
 
 def record(route: Route) -> dict[str, Any]:
     """A route in the released schema."""
-    looking, blocks = route.heading or 0, []
+    looking, blocks = 0 if route.heading is None else route.heading or 360, []  # in the schema 0 means: draw it
+    first = looking
     before = [route.start, *(leg.end for leg in route.legs)]
     for i, leg in enumerate(route.legs):
-        seen = ("The destination " if i == len(route.legs) - 1 and leg.landmark else "") + phrase(leg)
+        if leg.landmark and not re.fullmatch(r"[^{}\n]+", leg.landmark):
+            raise RouteError(f"the schema cannot hold the landmark {leg.landmark!r}: no braces and no line breaks")
+        seen = (DESTINATION if i == len(route.legs) - 1 and leg.landmark else "") + phrase(leg)
         pairs = {"intersection_idx": i + 1, "landmarks": seen, "distance": f"{round(metres(before[i], leg.end))} meters",
                  "human_heading": looking, "to_next_intersection_heading": f"{leg.heading} ({compass(leg.heading)})"}
         blocks.append("{\n" + "".join(f'"{key}": {json.dumps(str(value))},\n' for key, value in pairs.items()) + "}\n")
@@ -227,7 +234,7 @@ def record(route: Route) -> dict[str, Any]:
             "dest_place": {"name": route.legs[-1].landmark or "destination", "geocode": list(route.legs[-1].end), "region": route.city},
             "route_results": {"geocode_list": [list(leg.end) for leg in route.legs], "landmark_list": landmarks[:-1],
                               "distance": round(sum(metres(a, b) for a, b in zip(before, before[1:])))},
-            "init_heading": route.heading or 0, "milestone_info": "\n".join(blocks)}
+            "init_heading": first, "milestone_info": "\n".join(blocks)}
 
 
 # --- the released map of panoramas -----------------------------------------------------------------------------------
@@ -260,5 +267,5 @@ def read_panoramas(path: str | Path) -> dict[Point, str]:
         raise RouteError(f"{path}: expected a map from (latitude, longitude) to panorama ids, not {_kind(data)}")
     for key, value in data.items():
         if not isinstance(value, str):
-            raise RouteError(f"{path}, entry {key!r}: expected a panorama id (text), not {_kind(value)}")
-    return {_point(key, f"{path}, key {str(key)[:40]}"): value for key, value in data.items()}
+            raise RouteError(f"{path}: expected panorama ids (text), not {_kind(value)}")
+    return {_point(key, f"{path}, a key"): value for key, value in data.items()}

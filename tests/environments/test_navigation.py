@@ -74,8 +74,10 @@ def test_the_rails(actions, turns):
 
 def test_the_instructions_hold_both_words_and_only_the_action_space_differs():
     texts = {actions: one(actions=actions).reset(seed=1)[0] for actions in ACTIONS}
+    assert [texts["absolute"].index(part) for part in ("[Instructions]", "[Actions]", "[Observations and actions]", "[Output]")] == sorted(
+        texts["absolute"].index(part) for part in ("[Instructions]", "[Actions]", "[Observations and actions]", "[Output]"))  # the paper's order
     assert texts["absolute"].replace(navigation.SPACES["absolute"], navigation.SPACES["relative"]) == texts["relative"]
-    listed = texts["absolute"].partition(navigation.TASK[1])[2].partition(navigation.TASK[2])[0]
+    listed = texts["absolute"].removeprefix(navigation.TASK[0]).partition(navigation.TASK[1])[0]
     assert listed == ("1. Turn slightly right to face north.\n2. Walk on to the next intersection, where Blue Bakery is on your right.\n3. Turn right to face east.\n"
                       "4. Walk on to the next intersection.\n5. Turn slightly right to face southeast.\n6. Walk on to the destination, where Elm Hotel is on your left behind.\n")
 
@@ -83,13 +85,13 @@ def test_the_instructions_hold_both_words_and_only_the_action_space_differs():
 def test_the_history_holds_the_right_actions_only():
     env = one()
     text, info = env.reset(seed=2)
-    assert "O_1: No landmarks nearby; \n\n[Output]" in text and "A_1" not in text
+    assert "O_1: No landmarks nearby; \nA_1: \n\n[Output]" in text and "A_2" not in text
     says, reward, *_, info = env.step(right(info).replace("north", "south"))
     assert reward == -1 and says.startswith("You failed this attempt: turn_direction(south) is the wrong action here") and not info["moved"]
     assert [m["role"] for m in info["messages"]] == ["user", "assistant", "user"] and info["attempt"] == 1 and info["success"]
     text, reward, *_, info = env.step(right(info))
     assert reward == 1 and info["moved"] and info["attempt"] == 0 and len(info["messages"]) == 1 and info["messages"][0]["content"] == text
-    assert "O_1: No landmarks nearby; \nA_1: turn_direction(north)\nO_2: " in text and "south" not in text.partition(navigation.TASK[1])[2].partition("[Obs")[2]
+    assert "O_1: No landmarks nearby; \nA_1: turn_direction(north)\nO_2: " in text and "south" not in text.partition("[Obs")[2]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
@@ -162,11 +164,36 @@ def test_bad_settings_and_bad_calls():
         env.step("x")
     with pytest.raises(ValueError, match="there is no route 1: routes are 0 to 0"):
         env.reset(options={"route": 1})
+    with pytest.raises(ValueError, match="there is no route False"):
+        env.reset(options={"route": False})
+    assert env.reset(options={"route": np.int64(0)})[1]["route"] == 0
     with pytest.raises(ValueError, match="unknown options"):
         env.reset(options={"leg": 1})
     env.reset(options={"route": 0})
     with pytest.raises(TypeError, match="not int"):
         env.step(3)
+
+
+def test_a_refused_reset_leaves_the_episode_as_it_is():
+    env = NavigationEnv(split="held_out")
+    _, info = env.reset(seed=0, options={"route": 3})
+    with pytest.raises(ValueError):
+        env.reset(options={"route": 999})
+    assert env.step(right(info))[-1]["route"] == 3
+
+
+def test_any_landmark_name_gives_valid_json_inside_the_spaces():
+    legs = tuple(leg._replace(landmark=name, bearing="left") for leg, name in zip(ROUTE.legs, ('Joe "B" Bar', "Back\\slash", "Café de la Presse")))
+    env = NavigationEnv(routes=[ROUTE._replace(legs=legs)])
+    for before, *_, info in walk(env):
+        assert info["verdict"].strict and before["messages"][-1]["content"] in env.observation_space and right(before) in env.action_space
+
+
+def test_as_released_the_destination_says_what_it_is():
+    seen = {protocol: walk(one(protocol=protocol))[-1][0]["place"].landmark for protocol in ("clean", "as_released")}
+    assert seen == {"clean": "Elm Hotel is on your left behind", "as_released": "The destination Elm Hotel is on your left behind"}
+    crossing = {protocol: [s[0]["place"].landmark for s in walk(one(protocol=protocol)) if s[0]["place"].intersection][1] for protocol in ("clean", "as_released")}
+    assert crossing == {"clean": "No landmarks nearby", "as_released": "No landmark nearby"}
 
 
 def test_messages_are_the_callers_to_keep():

@@ -82,6 +82,11 @@ def test_the_released_reading():
     assert not released.judge("{'action': 'turn_direction(north)'}", CROSSING).correct
     assert not released.judge('{"action":"turn_direction(north)",}', CROSSING).correct  # one blank after the colon, exactly
     assert not released.judge('["turn_direction(north)"]', CROSSING).correct
+    # Where the JSON lacks the field, the pattern finds it anywhere, also inside a list.
+    assert released.judge('[{"action": "turn_direction(north)"}]', CROSSING).correct and released.judge('{"a": {"action": "turn_direction(north)"}}', CROSSING).correct
+    # Without any action the observation is judged all the same.
+    assert released.judge('{"current observation": "You observe an intersection"}', CROSSING).reward == -1.5
+    assert not released.judge('{"action": 3}', CROSSING).correct
 
 
 @pytest.mark.parametrize("feedback, message", [("informative", "turn_direction(south) is the wrong action here"), ("verdict", "the answer is wrong"), ("none", "")])

@@ -12,13 +12,15 @@ pictures, and walking off the rails.
 """
 from __future__ import annotations
 
+import json
+import operator
 from typing import Any, Iterable
 
 import gymnasium
 
 from posttrain import cities, prompts
 from posttrain.environments.general_points import _CHARACTERS, SOLVED, STOPPED, _one_of, _whole
-from posttrain.routes import Route, compass, phrase
+from posttrain.routes import DESTINATION, Route, compass, phrase
 from posttrain.verifiers.general_points import MAX_REPLY, Verdict
 from posttrain.verifiers.navigation import ACTIONS, FIELDS, FORWARD, STEP_LIMIT, STOP, TURNS, NavigationVerifier, Place, turn
 
@@ -26,7 +28,7 @@ FORWARD_POINTS = 5  # a leg has up to so many points between its ends, each ther
 
 # --- the prompt: the paper's fields in their order, our words -----------------------------------------------------------
 
-TASK = ("You are walking through a city and follow the instructions below.\n\n[Actions]\n", "\n\n[Instructions]\n", "\n[Observations and actions]\n",
+TASK = ("You are walking through a city and follow the instructions below.\n\n[Instructions]\n", "\n[Actions]\n", "\n\n[Observations and actions]\n",
         "\n[Output]\nAnswer with one JSON object with three fields in this order: \"current observation\", what is observed now; "
         "\"current instruction\", the instruction that holds now; \"action\", one of the actions above.")
 SPACES = {name: f"{FORWARD}: walk on\n{turn('x')}: turn, where x is one of {', '.join(words)}\n{STOP}: the destination is reached" for name, words in TURNS.items()}
@@ -51,7 +53,12 @@ def observation(place: Place) -> str:
 
 def answer(place: Place, sentence: str) -> str:
     """An expert's answer in the format that the task asks for: valid JSON, fields in the paper's order."""
-    return "{" + ", ".join(f'"{name}": "{text}"' for name, text in zip(FIELDS, (observation(place), sentence, place.action))) + "}"
+    return reply(observation(place), sentence, place.action)
+
+
+def reply(*fields: str) -> str:
+    """A JSON answer with these fields."""
+    return json.dumps(dict(zip(FIELDS, fields)), ensure_ascii=False)
 
 
 def relative_word(change: float) -> str:
@@ -90,8 +97,12 @@ class NavigationEnv(gymnasium.Env):
         self._released = protocol == "as_released"
         self._steps = verify_steps + self._released
         self._open = False
-        self.observation_space = gymnasium.spaces.Text(8 * MAX_REPLY, charset=_CHARACTERS)
-        self.action_space = gymnasium.spaces.Text(MAX_REPLY, min_length=0, charset=_CHARACTERS)
+        names = {leg.landmark for route in self.routes for leg in route.legs if leg.landmark}
+        letters = _CHARACTERS.union(*names) if names else _CHARACTERS
+        # A leg's share of a prompt: two sentences and up to FORWARD_POINTS + 2 points, the landmark's name in at most two places.
+        longest = 1000 + max(len(route.legs) for route in self.routes) * (1000 + 2 * max(map(len, names), default=0))
+        self.observation_space = gymnasium.spaces.Text(max(longest, 2 * MAX_REPLY), charset=letters)
+        self.action_space = gymnasium.spaces.Text(MAX_REPLY, min_length=0, charset=letters)
 
     def _rails(self, route: Route) -> tuple[list[Place], list[str]]:
         """The points of `route` and its instructions. Random: the first heading where the route has none, and the forward points."""
@@ -106,7 +117,9 @@ class NavigationEnv(gymnasium.Env):
             places.append(Place(both[self.actions], both[other], self.actions, seen, crossing, 2 * i, heading))
             heading = leg.heading
             places += [Place(FORWARD, FORWARD, self.actions, NOTHING, False, 2 * i + 1, heading)] * kept.bit_count()
-            seen, crossing = phrase(leg) if leg.landmark else NOTHING, True
+            seen, crossing = phrase(leg) if leg.landmark or self._released else NOTHING, True
+        if self._released and route.legs[-1].landmark:
+            seen = DESTINATION + seen  # as released: what is seen at the end says so
         # The destination is no intersection in the released prompts either.
         places.append(Place(STOP, STOP, self.actions, seen, False, 2 * len(route.legs) - 1, heading))
         return places, instructions(route, words)
@@ -116,18 +129,21 @@ class NavigationEnv(gymnasium.Env):
         super().reset(seed=seed)
         if unknown := set(options or ()) - {"route"}:
             raise ValueError(f"unknown options {sorted(unknown)}: the only one is route")
-        if options:
-            self._route = options["route"]
-            if not isinstance(self._route, int) or not 0 <= self._route < len(self.routes):
-                raise ValueError(f"there is no route {self._route!r}: routes are 0 to {len(self.routes) - 1}")
-        else:
-            self._route = int(self.np_random.random() * len(self.routes))
+        self._route = self._chosen(options["route"]) if options else int(self.np_random.random() * len(self.routes))
         self._places, self._sentences = self._rails(self.routes[self._route])
         listed = "".join(f"{i}. {sentence}\n" for i, sentence in enumerate(self._sentences, 1))
-        self._history = [f"{TASK[0]}{SPACES[self.actions]}{TASK[1]}{listed}{TASK[2]}"]
+        self._history = [f"{TASK[0]}{listed}{TASK[1]}{SPACES[self.actions]}{TASK[2]}"]
         self._at, self._success, self._open = -1, True, True
         self._move()
         return self._task, self._info()
+
+    def _chosen(self, index: Any) -> int:
+        try:
+            if isinstance(index, bool) or not 0 <= operator.index(index) < len(self.routes):
+                raise TypeError
+        except TypeError:
+            raise ValueError(f"there is no route {index!r}: routes are 0 to {len(self.routes) - 1}") from None
+        return operator.index(index)
 
     def _move(self) -> None:
         if self._at >= 0:
@@ -135,7 +151,7 @@ class NavigationEnv(gymnasium.Env):
         self._at += 1
         self._history.append(f"O_{self._at + 1}: {observation(self._places[self._at])}\n")
         self._attempts: list[tuple[str, str]] = []
-        self._task = "".join([*self._history, TASK[3]])
+        self._task = "".join([*self._history, f"A_{self._at + 1}: \n", TASK[3]])
         self._messages = [{"role": "user", "content": self._task}]
 
     def _info(self, **more: Any) -> dict[str, Any]:

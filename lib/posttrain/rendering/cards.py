@@ -86,7 +86,7 @@ def draw(ranks: Sequence[str], suits: Sequence[str], layout: Layout = PAPER, sty
     reach = style.jitter * layout.card[0] / 100
     moves = np.rint(rng.uniform(-reach, reach, (len(ranks), 2))).astype(int).tolist() if noisy else [(0, 0)] * len(ranks)
     for place, (rank, suit, (dx, dy)) in enumerate(zip(ranks, suits, moves)):
-        face, shape = _card(rank, suit, layout.card, style.font, style.paper)
+        face, shape = (_small if layout.card[0] < 100 else _large)(rank, suit, layout.card, style.font, style.paper)
         picture.paste(face, (layout.left + layout.step * place + dx, top + dy), shape)
     if style.noise:
         pixels = np.asarray(picture, np.float32) + rng.standard_normal((layout.height, layout.width, 1), np.float32) * style.noise
@@ -94,7 +94,6 @@ def draw(ranks: Sequence[str], suits: Sequence[str], layout: Layout = PAPER, sty
     return picture
 
 
-@lru_cache(maxsize=4096)
 def _card(rank: str, suit: str, size: tuple[int, int], font: str, paper: tuple[int, int, int]) -> tuple[Image.Image, Image.Image]:
     """A card's face and its shape (rounded corners)."""
     width, height = size[0] * _SCALE, size[1] * _SCALE
@@ -121,6 +120,9 @@ def _card(rank: str, suit: str, size: tuple[int, int], font: str, paper: tuple[i
             for x, y in _PIPS[rank]:
                 _suit(pen, suit, width * x, height * y, (0.17 if rank == "A" else 0.085) * width, ink, y > 0.5)
     return face.resize(size, Image.LANCZOS), shape.resize(size, Image.LANCZOS)
+
+
+_small, _large = lru_cache(maxsize=4096)(_card), lru_cache(maxsize=104)(_card)  # a card of the paper's size takes 400 kB
 
 
 _L, _M, _R = 0.33, 0.5, 0.67

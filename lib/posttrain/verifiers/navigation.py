@@ -5,7 +5,7 @@ Paper: sections 4.1 and 5.1, appendix B.3 (rewards). Two protocols:
 clean        strict JSON, else a tolerant reading (`Verdict.strict` tells which); +1 the expert's action, -1 any other, -1.5 another
              action by an answer that is also wrong about the intersection. The verifier knows whether there is one.
 as_released  the released `utils_rl.py`: it looks for the word intersection in the landmark text, where it never stands, so whoever
-             rightly saw an intersection and then erred is told that there is none. The book's ledger lists every difference.
+             rightly saw an intersection and then erred is told that there is none. The differences are in the book's ledger.
 
 An action is a text and must be the expert's to the letter. Model text is parsed, never executed.
 """
@@ -114,8 +114,8 @@ class NavigationVerifier:
         return Verdict(reward, message, correct, answer.strict, valid, follows, recognized, not correct and answer.action == place.other, outcome)
 
     def _complaint(self, answer: Answer, place: Place, follows: bool) -> tuple[float, str, str]:
-        if answer.action is None:
-            return WRONG_ACTION, answer.problem or NO_ANSWER, "no answer"
+        if answer.action is None and self.protocol == "clean":
+            return WRONG_ACTION, answer.problem, "no answer"
         there = INTERSECTION in place.landmark if self.protocol == "as_released" else place.intersection
         if answer.observation is not None and (INTERSECTION in answer.observation) != there:
             return WRONG_INTERSECTION, "there is an intersection here" if there else "there is no intersection here", "wrong intersection"
@@ -130,9 +130,11 @@ def _read_as_released(text: str) -> Answer:
         return Answer(None, None, None, False, TOO_LONG)
     try:
         data = json.loads(text)
-        data = data if isinstance(data, dict) else {}
-        strict = set(data) == set(FIELDS)
     except (ValueError, RecursionError):
-        data, strict = {name: match[1] for name, pattern in _RELEASED.items() if (match := pattern.search(text))}, False
-    fields = [value if isinstance(value := data.get(name), str) else None for name in FIELDS]
-    return Answer(*fields, strict and None not in fields, "" if fields[2] is not None else NO_ANSWER)
+        data = None
+    fields = []
+    for name in FIELDS:  # each for itself: where the JSON lacks a field, the pattern looks for it anywhere
+        match = _RELEASED[name].search(text)
+        value = data[name] if isinstance(data, dict) and name in data else match[1] if match else None
+        fields.append(value if isinstance(value, str) else None)
+    return Answer(*fields, isinstance(data, dict) and set(data) == set(FIELDS) and None not in fields)
