@@ -112,6 +112,8 @@ def curves(
         ax.fill_between(mean["x"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0, zorder=1)
         ax.plot(mean["x"], mean["y"], color=colour, linewidth=1.8, marker="o", markersize=3, label=name, zorder=3)
     _axes(ax, percent)
+    if percent and not table[[y, low, high]].any(axis=None):
+        ax.set_ylim(0, 0.01)  # nothing but zeros: matplotlib would centre them
     ax.grid(axis="x", visible=False)
     if flops:
         ax.xaxis.set_major_formatter(EngFormatter(unit="FLOP"))
