@@ -236,7 +236,7 @@ def publish(run: Run, results: Path, tables: Tables, provenance: dict[str, Any],
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     tables.get("checkpoints").to_csv(partial / "checkpoints.csv", index=False, float_format="%.6g")
-    tables.get("training").drop(columns="step").to_csv(partial / "training.csv", index=False, float_format="%.5g")
+    tables.get("training").drop(columns="step", errors="ignore").to_csv(partial / "training.csv", index=False, float_format="%.5g")
     tables.get("hands").to_parquet(partial / "hands.parquet", index=False, compression="zstd")
     if adapter is not None:
         shutil.copytree(adapter, partial / "adapter", ignore=shutil.ignore_patterns("README.md"))
