@@ -17,7 +17,7 @@ export TQDM_MININTERVAL ?= 10
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 # The target comes first: --config would swallow it.
-snakemake = snakemake $(1) --cores $(CORES) --config profile=$(PROFILE) $(2)
+snakemake = snakemake $(1) --cores $(CORES) --rerun-incomplete --config profile=$(PROFILE) $(2)
 
 .PHONY: help book test reproduce figures figure verify serve bench lint lock clean
 
