@@ -33,6 +33,11 @@ def _read(messages: list[dict[str, str]]) -> tuple[str, str, int, str, int]:
     return ends, history[-1].partition(": ")[2], done, listed.strip("\n").split("\n")[-1], len(messages) // 2
 
 
+def _next(first: str, ends: str, failed: int) -> str:
+    """The first guess, and after each failed answer the other of the two that are possible: walk on, or end the leg."""
+    return first if failed % 2 == 0 else ends if first == FORWARD else FORWARD
+
+
 def oracle(messages: list[dict[str, str]], info: dict) -> str:
     """Knows the truth."""
     return answer(info["place"], info["sentence"])
@@ -44,20 +49,25 @@ def copy_the_word(messages: list[dict[str, str]], info: dict) -> str:
     landmark = seen.partition(";")[0]
     arrived = ends == STOP and landmark != NOTHING and landmark in last and WALK[1] in last
     here = ends if not done or CROSSING in seen or arrived else FORWARD
-    return reply(seen, "", here if not failed % 2 else FORWARD if here != FORWARD else ends)
+    return reply(seen, "", _next(here, ends, failed))
 
 
 def blind(messages: list[dict[str, str]], info: dict) -> str:
     """Reads the prompt and never what is observed now: walks on, and if that was wrong ends the leg."""
     ends, _, done, _, failed = _read(messages)
     first = FORWARD if done else ends
-    return reply("", "", first if not failed % 2 else ends if first == FORWARD else FORWARD)
+    return reply("", "", _next(first, ends, failed))
 
 
 def uniform(seed: int = 0) -> Policy:
     """A random action of the action space."""
     rng = np.random.default_rng(seed)
-    return lambda messages, info: reply("", "", ACTIONS[info["place"].actions][int(rng.integers(len(ACTIONS[info["place"].actions])))])
+
+    def policy(messages: list[dict[str, str]], info: dict) -> str:
+        actions = ACTIONS[info["place"].actions]
+        return reply("", "", actions[int(rng.integers(len(actions)))])
+
+    return policy
 
 
 def play(policy: Policy, environment: NavigationEnv, routes: Iterable[int], seed: int = 0) -> pd.DataFrame:

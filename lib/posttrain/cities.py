@@ -64,7 +64,6 @@ class City:
                 angle = rng.uniform(0, 2 * math.pi)
                 place = lat + 15 * math.cos(angle) / DEGREE, lng + 15 * math.sin(angle) / (DEGREE * math.cos(math.radians(lat)))
                 self.landmarks[node] = next(names), place
-        self._nodes = list(self.points)
 
     def _place(self, north: float, east: float) -> Point:
         lat, lng = self.origin
@@ -81,7 +80,7 @@ class City:
         raise ValueError(f"{self.name} has no route of {legs} legs that was found in 10,000 tries: ask for fewer")
 
     def _walk(self, rng: np.random.Generator, count: int) -> Route | None:
-        node, way = self._nodes[int(rng.integers(len(self._nodes)))], None
+        node, way = divmod(int(rng.integers(SIDE * SIDE)), SIDE), None
         start, visited, legs = self.points[node], {node}, []
         while len(legs) < count:
             # A leg ends with a turn: neither straight on nor back.

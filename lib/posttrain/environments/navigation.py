@@ -2,7 +2,7 @@
 
 Paper: sections 3 and 4.1, appendix B, Figures 4 and 14 (V-IRL). The player is on rails: a point asks for one action; the right one moves
 on to the next point, a wrong one gets the verifier's message and, within `verify_steps` answers, another try. Each point has a
-prompt of its own: actions, instructions, the right actions so far with what was seen, and what is seen now. Both words of a turn
+prompt of its own: instructions, actions, the right actions so far with what was seen, and what is seen now. Both words of a turn
 stand in every instruction ("turn left to face north"); the action space says which of them counts. Left out on purpose:
 pictures, and walking off the rails.
 
