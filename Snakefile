@@ -13,6 +13,7 @@ SITE = BASE / "build/site"
 MODELS, RESULTS, FIGURES = (BASE / f"{part}" for part in ("data/models", "data/results", "figures"))
 HTML = "book/_build/html/index.html" if PROFILE.root == runs.ROOT else f"{BASE}/book/_build/html/index.html"
 CHAPTERS = {"general-points": ("fig02", "fig03", "fig12"), "navigation": ("fig04", "fig14"), "foundation": ("ext",), "rule-generalization": ("fig05", "fig06", "ext"),
+            "navigation-rules": ("fig01", "ext"),
             "rl-without-sft": ("fig09",), "gallery": ()}
 WANTED = [c for c, figures in CHAPTERS.items() if config.get("figure", "") == "" or config["figure"] in figures]
 LIBRARY = [str(p.relative_to(runs.ROOT)) for p in sorted(runs.LIBRARY.rglob("*.py"))]
@@ -22,13 +23,12 @@ if config.get("figure") and not WANTED:
     raise ValueError(f"no chapter draws {config['figure']!r}: figures are {', '.join(sorted({f for fs in CHAPTERS.values() for f in fs}))}")
 
 
-def card(seed):
-    return [] if PROFILE.settings.get("model") else [f"{MODELS}/pocket-text-{seed}/card.json"]
+CARDS = [] if PROFILE.settings.get("model") else [f"{MODELS}/{name}-{seed}/card.json" for name in PROFILE.settings["foundations"] for seed in PROFILE.settings["seeds"]]
 
 
 def needs(wildcards):
     run = RUNS[wildcards.run]
-    return card(run.seed) + ([f"{RESULTS}/{run.parent.id}/run.json"] if run.parent else [])
+    return ([f"{MODELS}/{Path(run.model).name}/card.json"] if CARDS else []) + ([f"{RESULTS}/{run.parent.id}/run.json"] if run.parent else [])
 
 
 rule book:
@@ -42,9 +42,10 @@ rule results:
 
 rule foundation:
     priority: 10
-    output: f"{MODELS}/pocket-text-{{seed}}/card.json"
+    output: f"{MODELS}/{{foundation}}-{{seed}}/card.json"
+    wildcard_constraints: seed="[0-9]+"
     params: fresh="--fresh" if FRESH else ""
-    shell: "posttrain pretrain --profile {NAME} {params.fresh} --seed {wildcards.seed}"
+    shell: "posttrain pretrain --profile {NAME} {params.fresh} --foundation {wildcards.foundation} --seed {wildcards.seed}"
 
 rule train:
     input: lambda w: [ancient(path) for path in needs(w)]
@@ -62,7 +63,7 @@ rule chapter:
         source="notebooks/{chapter}.ipynb",
         profile=f"notebooks/profiles/{NAME}.yaml",
         library=LIBRARY,
-        cards=[ancient(path) for seed in PROFILE.settings["seeds"] for path in card(seed)],
+        cards=[ancient(path) for path in CARDS],
         results=[ancient(f"{RESULTS}/{run}/run.json") for run in RUNS],
     output: f"{SITE}/notebooks/{{chapter}}.ipynb"
     log: f"{BASE}/build/logs/{{chapter}}.ipynb"

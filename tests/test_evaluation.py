@@ -4,13 +4,15 @@ import pandas as pd
 import pytest
 import torch
 
-from posttrain import evaluation, formulas, prompts
-from posttrain.environments.general_points import split_of
-from posttrain.evaluation import SETS, CensusConfig, census, divergence
+from posttrain import formulas, prompts, rollouts
+from posttrain.environments.general_points import hands as all_hands, split_of
+from posttrain.evaluation import CensusConfig, census, divergence
 from posttrain.prompts import dialogue
-from posttrain.rollouts import Chat, Episode
-from posttrain.verifiers.general_points import Rule
+from posttrain.rollouts import Chat, Dialogue
+from posttrain.tasks import TASKS
+from posttrain.verifiers.general_points import RANKS, Rule
 
+SETS = TASKS["general-points"].sets
 
 
 class Scripted:
@@ -25,13 +27,13 @@ class Scripted:
         return torch.no_grad()
 
     def roll(self, policy, openings, judge, max_tokens, heat, generator):
-        self.batches.append((len(openings), list(heat)))
+        self.batches.append((len(openings), heat.tolist()))
         episodes = []
         for row, messages in enumerate(openings):
             text = messages[0]["content"]
             rule = Rule(*(int(text.split(f"{face} counts as ")[1].split(",")[0].split(" ")[0]) for face in "JQK"))
             ranks = tuple(text.split("Cards: [")[1].split("]")[0].split(", "))
-            episode, over = Episode(ids=[0] * 10), False
+            episode, over = Dialogue(ids=[0] * 10), False
             while not over:
                 answer = self.answer(ranks, rule, len(episode.texts))
                 reward, _, over, verdict = judge(row, answer)
@@ -45,7 +47,7 @@ class Scripted:
 
 def play(monkeypatch, answer, **settings):
     player = Scripted(answer)
-    monkeypatch.setattr(evaluation, "roll", player.roll)
+    monkeypatch.setattr(rollouts, "roll", player.roll)
     summary, hands = census(player, CensusConfig(**settings))
     return summary.set_index(["set", "decoding"]), hands, player
 
@@ -62,7 +64,7 @@ def test_an_oracle_is_right_on_every_hand_of_every_set(monkeypatch):
     for name, where in SETS.items():
         row = summary.loc[name, "greedy"]
         assert row[["first_try", "within", "rule_following", "valid", "strict", "per_step"]].tolist() == [1.0] * 6 and row.fake == 0
-        assert row.n == len(evaluation.hands(where.rule, split=where.split, faces=where.faces)) and row.tokens == 10 * row.n
+        assert row.n == len(all_hands(where.rule, split=where.split, faces=where.faces)) and row.tokens == 10 * row.n
         played = hands[hands.set == name].hand.tolist()
         assert len(set(played)) == len(played) == row.n  # each hand once
         for hand in played:
@@ -133,10 +135,10 @@ def test_the_same_hands_and_orders_at_every_checkpoint(monkeypatch):
         chosen.append({name: hands[(hands.set == name) & (hands.decoding == "sampled")].hand.tolist() for name in ("id", "ood")})
     assert all(c == chosen[0] for c in chosen) and all(len(set(hands)) == 9 for hands in chosen[0].values())
     cards = seen[:9]
-    assert cards == seen[9:18] and any(list(c) != sorted(c, key=evaluation.RANKS.index) for c in cards)  # shuffled, and the same way in both decodings
+    assert cards == seen[9:18] and any(list(c) != sorted(c, key=RANKS.index) for c in cards)  # shuffled, and the same way in both decodings
     _, other, _ = play(monkeypatch, answer, sets=("id",), limit=9)
     player = Scripted(answer)
-    monkeypatch.setattr(evaluation, "roll", player.roll)
+    monkeypatch.setattr(rollouts, "roll", player.roll)
     assert census(player, CensusConfig(sets=("id",), limit=9), seed=1)[1].hand.tolist() != other.hand.tolist()
     assert all(heat == [0.0] * heat.count(0.0) + [1.0] * heat.count(1.0) for _, heat in player.batches)  # greedy rows, then sampled ones
 
@@ -162,7 +164,7 @@ def test_divergence_is_the_exact_kl_of_the_first_answers(policy, name):
         opening, said = chat.opening(dialogue("question" * (i + 1))), chat.feedback("no") if second else []
         ids = opening + first + said + second
         sampled = [False] * len(opening) + [True] * len(first) + [False] * len(said) + [True] * len(second)
-        episodes.append(Episode(ids, sampled, ask=[len(opening) - 1] + ([len(opening + first + said) - 1] if second else [])))
+        episodes.append(Dialogue(ids, sampled, ask=[len(opening) - 1] + ([len(opening + first + said) - 1] if second else [])))
         with torch.no_grad():
             p = chosen.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
             with chosen.model.disable_adapter():

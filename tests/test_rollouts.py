@@ -31,7 +31,7 @@ def rolled(policy, turns=(1, 3, 2, 3), temperature=1.0, max_tokens=6, seed=0, op
 
 
 def trainer_logprobs(policy, episodes, temperature=1.0):
-    batch = collate(episodes, policy.tokenizer.pad_token_id)
+    batch = collate([[e] for e in episodes], policy.tokenizer.pad_token_id)
     with torch.no_grad():
         logits, hidden = policy.score(batch.ids, batch.sampled)
     return batch, (logits / temperature).log_softmax(-1).gather(1, batch.ids[batch.sampled][:, None]).squeeze(1), hidden

@@ -123,7 +123,7 @@ def test_foundations_are_told_apart_by_settings_and_code(library):
 
 @pytest.mark.parametrize("arms, complaint", [
     ({"sft": {"algorithm": "sft", "budgett": 5}}, "budgett"), ({"sft": {"budget": 5}}, "unknown algorithm"), ({"sft": None}, "unknown algorithm"),
-    ({"sft": {"algorithm": "dpo"}}, "init, sft, ppo"), ({"sft": {"algorithm": "sft", "start": "init"}}, "no init arm"),
+    ({"sft": {"algorithm": "dpo"}}, "init, sft, ppo"), ({"sft": {"algorithm": "sft", "task": "chess"}}, "general-points, navigation"), ({"sft": {"algorithm": "sft", "start": "init"}}, "no init arm"),
     ({"a": {"algorithm": "sft"}, "b": {"algorithm": "ppo", "start": "a"}}, "no init arm")])
 def test_a_profile_that_says_something_unknown_is_an_error(tmp_path, arms, complaint):
     with pytest.raises(ValueError, match=complaint):

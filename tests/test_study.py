@@ -112,7 +112,7 @@ def test_two_processes_carry_out_one_run(whole, tmp_path, checkpoints):
 KILLER = """
 import json, os, signal, sys
 import torch
-from posttrain import evaluation, models, runs, study
+from posttrain import models, runs, study, tasks
 from posttrain.trainers import ppo, sft
 
 OWNERS = {"PPO": ppo.PPO, "study.os": study.os, "SFTTrainer": sft._Trainer}
@@ -120,8 +120,8 @@ settings, jobs = json.loads(sys.argv[1])
 # What every child would have to do again: lazy imports, and solving the hands of each set.
 torch.set_num_threads(1)
 models.load(settings["model"])
-for each in evaluation.SETS.values():
-    evaluation.hands(each.rule, split=each.split, faces=each.faces)
+for each in tasks.TASKS['general-points'].sets.values():
+    tasks.hands(each.rule, split=each.split, faces=each.faces)
 
 def after(owner, name, calls):
     '''The process kills itself in call number `calls` of owner.name.'''

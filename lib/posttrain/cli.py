@@ -28,7 +28,7 @@ def pretrain(options: argparse.Namespace) -> int:
     from posttrain import foundation
 
     profile = _profile(options)
-    card = foundation.make(profile.foundation(options.seed), options.out or profile.models / f"pocket-text-{options.seed}",
+    card = foundation.make(profile.foundation(options.foundation, options.seed), options.out or profile.models / f"{options.foundation}-{options.seed}",
                            profile.settings.get("gate_hands", 512))
     for gate, result in card["gates"].items():
         print(f"{'passed' if result['passed'] else 'FAILED'}  {gate}: {result['measured']:.3f} (bound {result['bound']})")
@@ -61,8 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--profile", default="cpu", help="a file of notebooks/profiles (default: %(default)s)")
         command.add_argument("--fresh", action="store_true", help="ignore stored results; work under build/reproduce")
         if function is pretrain:
+            command.add_argument("--foundation", default="pocket-text", help="which of the profile's foundations (default: %(default)s)")
             command.add_argument("--seed", type=int, default=0, help="seed of the foundation (default: %(default)s)")
-            command.add_argument("--out", help="folder to write (default: the profile's data/models/pocket-text-SEED)")
+            command.add_argument("--out", help="folder to write (default: the profile's data/models/FOUNDATION-SEED)")
         if function is train:
             command.add_argument("--run", required=True, help="study/arm/seed, as `posttrain plan` lists them")
             command.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")

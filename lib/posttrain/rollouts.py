@@ -1,6 +1,7 @@
 """Rollouts: batched multi-turn generation against text environments (sequential revision, paper section 4.1 and Figure 3).
 
-One answer is one action. The key-value cache is kept across turns: a new turn costs its own tokens only. Rows of a batch may
+One answer is one action. A dialogue is one task prompt with its answers; a game is what an environment plays between two resets, one
+dialogue in GeneralPoints, one for each point of a route in navigation. The key-value cache is kept across turns: a new turn costs its own tokens only. Rows of a batch may
 differ in length; the gaps this leaves in the cache are masked, and positions count real tokens, so that the trainer, which
 sees each dialogue as one gapless sequence, computes the same probabilities.
 """
@@ -64,7 +65,7 @@ class Chat:
 
 
 @dataclass
-class Episode:
+class Dialogue:
     """One dialogue as the trainer sees it. Lists over tokens have equal length; lists over answers too."""
 
     ids: list[int] = field(default_factory=list)
@@ -79,20 +80,45 @@ class Episode:
     task: object = None
 
 
-Judge = Callable[[int, str], tuple[float, str, bool, object]]  # (row, text) -> reward, what the verifier says, episode over, verdict
+Judge = Callable[[int, str], tuple[float, str, bool, object]]  # (row, text) -> reward, what the verifier says, dialogue over, verdict
+
+
+def play(policy: Policy, environments: Sequence, infos: Sequence[dict], max_tokens: int = 48, temperature: float | list[float] = 1.0,
+         generator: torch.Generator | None = None) -> list[list[Dialogue]]:
+    """Play environments that have just been reset (`infos`) to their ends: the dialogues of each game, in order.
+
+    A dialogue's `task` is the truth it was about (`info["place"]`). Where a step says `info["moved"]`, the next dialogue begins.
+    """
+    games: list[list[Dialogue]] = [[] for _ in environments]
+    infos, heat, playing = list(infos), torch.as_tensor(temperature, dtype=torch.float32).expand(len(environments)), list(range(len(environments)))
+    while playing:
+        moved = dict.fromkeys(playing, False)
+
+        def judge(row: int, text: str):
+            game = playing[row]
+            says, reward, terminated, truncated, infos[game] = environments[game].step(text)
+            moved[game] = infos[game].get("moved", False)
+            return reward, says, terminated or truncated or moved[game], infos[game]["verdict"]
+
+        tasks = [infos[game].get("place") for game in playing]
+        for game, task, dialogue in zip(playing, tasks, roll(policy, [infos[game]["messages"] for game in playing], judge, max_tokens, heat[playing], generator)):
+            dialogue.task = task
+            games[game].append(dialogue)
+        playing = [game for game in playing if moved[game]]
+    return games
 
 
 @torch.no_grad()
-def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge, max_tokens: int = 48, temperature: float | list[float] = 1.0,
-         generator: torch.Generator | None = None) -> list[Episode]:
-    """Roll out one episode a dialogue; temperature (one, or one a dialogue) 0 is greedy. The policy should be `merged` (the caller's context).
+def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge, max_tokens: int = 48, temperature: float | list[float] | torch.Tensor = 1.0,
+         generator: torch.Generator | None = None) -> list[Dialogue]:
+    """Roll out one dialogue for each opening; temperature (one, or one a dialogue) 0 is greedy. The policy should be `merged` (the caller's context).
 
     `judge(row, text)` steps the environment of that row. Tokens are sampled from the float32 softmax of the full vocabulary.
     """
     chat, decoder = Chat(policy.tokenizer), policy.folded() if policy.is_fast else _Transformers(policy)
     heat = torch.as_tensor(temperature, dtype=torch.float32, device=policy.device).expand(len(openings))
-    episodes = [Episode() for _ in openings]
-    rows = list(range(len(openings)))  # the episode of each row of the batch
+    dialogues = [Dialogue() for _ in openings]
+    rows = list(range(len(openings)))  # the dialogue of each row of the batch
     pending = [chat.opening(messages) for messages in openings]
     mask = torch.zeros(len(rows), 0, dtype=torch.long, device=policy.device)
     while rows:
@@ -102,25 +128,25 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
         for r, (row, new) in enumerate(zip(rows, pending)):
             ids[r, width - len(new):] = torch.tensor(new)
             real[r, width - len(new):] = 1
-            episode = episodes[row]
-            episode.ids += new
-            episode.sampled += [False] * len(new)
-            episode.logprobs += [0.0] * len(new)
-            episode.ask.append(len(episode.ids) - 1)
+            dialogue = dialogues[row]
+            dialogue.ids += new
+            dialogue.sampled += [False] * len(new)
+            dialogue.logprobs += [0.0] * len(new)
+            dialogue.ask.append(len(dialogue.ids) - 1)
         answers, scores, values, mask = _answer(policy, decoder, ids.to(policy.device), real.to(policy.device), mask, max_tokens, heat, generator)
         texts = policy.tokenizer.batch_decode(answers, skip_special_tokens=True)
         kept, pending = [], []
         for r, row in enumerate(rows):
-            episode, answer = episodes[row], answers[r]
-            episode.ids += answer
-            episode.sampled += [True] * len(answer)
-            episode.logprobs += scores[r][:len(answer)]
-            episode.texts.append(texts[r])
+            dialogue, answer = dialogues[row], answers[r]
+            dialogue.ids += answer
+            dialogue.sampled += [True] * len(answer)
+            dialogue.logprobs += scores[r][:len(answer)]
+            dialogue.texts.append(texts[r])
             reward, says, over, verdict = judge(row, texts[r])
-            episode.rewards.append(reward)
-            episode.values += values[r:r + 1]
-            episode.verdicts.append(verdict)
-            episode.correct = verdict.correct
+            dialogue.rewards.append(reward)
+            dialogue.values += values[r:r + 1]
+            dialogue.verdicts.append(verdict)
+            dialogue.correct = verdict.correct
             if not over:
                 kept.append(r)
                 # An answer cut off by the limit has no end token of its own; the dialogue gets one as context.
@@ -130,7 +156,7 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
             decoder.select(index)
             mask, heat = mask[index], heat[index]
         rows = [rows[r] for r in kept]
-    return episodes
+    return dialogues
 
 
 def _answer(policy, decoder, ids, real, mask, max_tokens, heat, generator):

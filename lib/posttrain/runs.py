@@ -26,7 +26,10 @@ ROOT = LIBRARY.parent.parent
 PROFILES = ROOT / "notebooks" / "profiles"
 ALGORITHMS = ("init", "sft", "ppo")
 # Settings an arm may hold; anything else in a profile is an error, never silently ignored.
-ARM_SETTINGS = {"algorithm", "start", "steps", "budget", "checkpoints", "environment", "sft", "ppo", "lora", "census", "bf16"}
+ARM_SETTINGS = {"task", "algorithm", "start", "steps", "budget", "checkpoints", "environment", "sft", "ppo", "lora", "census", "bf16"}
+# The tasks, and the modules that one's numbers do not depend on although the study imports them.
+OTHER_TASKS = {"general-points": {"posttrain.environments.navigation", "posttrain.verifiers.navigation", "posttrain.cities", "posttrain.routes"},
+               "navigation": set()}
 
 
 def digest(thing: Any, length: int = 10) -> str:
@@ -78,11 +81,12 @@ def foundation_identity(settings: str) -> str:
     """
     import numpy as np
 
-    from posttrain import prompts
-    from posttrain.foundation import corpus
+    from posttrain.foundation import source
+    from posttrain.foundation.corpus import documents
 
-    documents = [list(itertools.islice(corpus.documents(np.random.default_rng(0), mixture), 256)) for mixture in (corpus.READING, corpus.MIXTURE)]
-    return digest([json.loads(settings), documents, prompts.phrases(), corpus.words(),
+    corpus = source(json.loads(settings).get("corpus", "numbers"))
+    said = [list(itertools.islice(documents(np.random.default_rng(0), mixture), 256)) for mixture in (corpus.READING, corpus.MIXTURE)]
+    return digest([json.loads(settings), said, corpus.vocabulary(),
                    *(digest(_parsed(_path(f"posttrain.foundation.{name}"))[0]) for name in ("tokenizer", "pretraining"))])
 
 
@@ -107,14 +111,18 @@ class Run:
         return self.settings["algorithm"]
 
     @property
+    def task(self) -> str:
+        return self.settings.get("task", "general-points")
+
+    @property
     def name(self) -> str:
         """The run's name within its profile: study/arm/seed."""
         return f"{self.study}/{self.arm}/{self.seed}"
 
     @property
     def identity(self) -> str:
-        skip = frozenset({"posttrain.trainers.sft"} if self.algorithm == "ppo" else {"posttrain.trainers.ppo"}) | {"posttrain.runs"}
-        return digest([self.study, self.algorithm, self.seed, self.model_identity, self.settings, code_identity("posttrain.study", skip),
+        skip = {"posttrain.runs", "posttrain.trainers.sft" if self.algorithm == "ppo" else "posttrain.trainers.ppo"} | OTHER_TASKS[self.task]
+        return digest([self.study, self.algorithm, self.seed, self.model_identity, self.settings, code_identity("posttrain.study", frozenset(skip)),
                        self.parent.identity if self.parent else None])
 
     @property
@@ -138,15 +146,19 @@ class Profile:
     def state(self) -> Path:
         return self.root / "build" / "state"
 
-    def foundation(self, seed: int) -> dict[str, Any]:
-        return {**self.settings.get("foundation", {}), "seed": seed}
+    def foundation(self, name: str, seed: int) -> dict[str, Any]:
+        """The settings of one of the profile's foundations."""
+        known = self.settings.get("foundations", {})
+        if name not in known:
+            raise ValueError(f"profile {self.name} has no foundation {name!r}: choose one of {', '.join(known)}")
+        return {**known[name], "seed": seed}
 
-    def model(self, seed: int) -> tuple[str, str]:
-        """Path (or hub name) of the model that runs of this seed start from, and its identity."""
-        name = self.settings.get("model")
-        if name:
-            return name, name
-        return str(self.models / f"pocket-text-{seed}"), foundation_identity(json.dumps(self.foundation(seed), sort_keys=True))
+    def model(self, name: str, seed: int) -> tuple[str, str]:
+        """Path (or hub name) of the model that runs of this foundation and seed start from, and its identity."""
+        real = self.settings.get("model")
+        if real:
+            return real, real
+        return str(self.models / f"{name}-{seed}"), foundation_identity(json.dumps(self.foundation(name, seed), sort_keys=True))
 
     @property
     def models(self) -> Path:
@@ -156,9 +168,9 @@ class Profile:
         """Every run of the profile, parents first."""
         found: list[Run] = []
         for study, content in self.settings["studies"].items():
-            shared = {k: v for k, v in content.items() if k not in ("arms", "seeds")}
+            shared = {k: v for k, v in content.items() if k not in ("arms", "seeds", "foundation")}
             for seed in content.get("seeds", self.settings["seeds"]):
-                model, identity = self.model(seed)
+                model, identity = self.model(content.get("foundation", "pocket-text"), seed)
                 inits: dict[str, Run] = {}
                 for arm, own in content["arms"].items():
                     settings = _merge(shared, own or {})
@@ -166,6 +178,8 @@ class Profile:
                     if unknown or settings.get("algorithm") not in ALGORITHMS:
                         raise ValueError(f"profile {self.name}, {study}/{arm}: unknown {', '.join(sorted(unknown)) or 'algorithm'}; "
                                          f"settings are {', '.join(sorted(ARM_SETTINGS))}, algorithms {', '.join(ALGORITHMS)}")
+                    if settings.get("task", "general-points") not in OTHER_TASKS:
+                        raise ValueError(f"profile {self.name}, {study}/{arm}: unknown task {settings['task']!r}; tasks are {', '.join(OTHER_TASKS)}")
                     start = settings.get("start", "base")
                     if start != "base" and start not in inits:
                         raise ValueError(f"profile {self.name}, {study}/{arm}: it starts from {start!r}, which is no init arm listed before it")

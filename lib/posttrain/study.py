@@ -1,4 +1,4 @@
-"""A study's run, carried out: Init, SFT or PPO on GeneralPoints, evaluated at checkpoints of equal compute.
+"""A study's run, carried out: Init, SFT or PPO on a task, evaluated at checkpoints of equal compute.
 
 Paper: section 5 (protocol), appendix C.3 (compute). Both arms start from the same Init and stop when they have spent the same
 `budget`, counted as measured: 6N for a trained token, 2N for a token the policy read or wrote while rolling out.
@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pandas as pd
 import torch
@@ -21,8 +22,8 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from posttrain import compute, models, runs
-from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.evaluation import CensusConfig, census
+from posttrain.tasks import task
 
 
 class _Progress:
@@ -42,7 +43,7 @@ class _Record:
     def __init__(self, run: runs.Run, folder: Path):
         self.run, self.tables, self.main = run, runs.Tables(folder / "tables"), PartialState().is_main_process
         self.training: list[dict] = []  # rows since the last checkpoint: a resumed run goes through these steps again
-        self.census = CensusConfig(**_tuples(run.settings.get("census", {})))
+        self.census = CensusConfig(task=run.task, **_tuples(run.settings.get("census", {})))
 
     def put(self, name: str, step: int, rows: pd.DataFrame) -> None:
         if self.main:  # under `accelerate launch` every process trains, one writes
@@ -74,9 +75,10 @@ class _Record:
         self.put("hands", 0, hands[hands["step"] == hands["step"].max()].drop(columns="step"))
 
 
-def environment(run: runs.Run, **changes) -> GeneralPointsEnv:
-    """The run's training environment; its profile's `environment` settings are GeneralPointsEnv's arguments."""
-    return GeneralPointsEnv(**{"rule": "10", "split": "train", **run.settings.get("environment", {}), **changes})
+def environment(run: runs.Run, **changes) -> gymnasium.Env:
+    """The run's training environment; its profile's `environment` settings are the environment's arguments."""
+    known = task(run.task)
+    return known.environment(**{**known.training, **run.settings.get("environment", {}), **changes})
 
 
 def starting_policy(run: runs.Run, results: Path, value: bool = False, device: str = "cpu") -> models.Policy:
@@ -159,7 +161,7 @@ def _sft(run, profile, state, record, tick, device) -> int:
     tokens = None if budget is None else budget * 1e9 / (6 * parameters)
     if run.settings.get("steps") == 0:
         raise ValueError(f"{run.name}: steps must be above 0")
-    data, counts = sft.take(sft.examples(environment(run), policy.tokenizer, rng), run.settings.get("steps"), tokens, config.batch_size)
+    data, counts = sft.take(sft.examples(environment(run), policy.tokenizer, rng, config.shuffle), run.settings.get("steps"), tokens, config.batch_size)
     marks = set(np.linspace(0, len(counts), run.settings.get("checkpoints", 8) + 1).round().astype(int).tolist())
     progress = _Progress(run, _spent(parameters, counts[-1], 0))
 
@@ -206,7 +208,7 @@ def _ppo(run, profile, state, record, tick, device) -> int:
         policy.model.eval()
         record.checkpoint(trainer.iteration, policy, {
             "trained_tokens": trainer.trained, "processed_tokens": trainer.processed, "gflops": spent(),
-            "gflops_published": compute.rl_flops_published(parameters, 0, trainer.trained, "general-points") / 1e9})
+            "gflops_published": compute.rl_flops_published(parameters, 0, trainer.trained, run.task) / 1e9})
         _save(trainer.state(), saved)
         tick()
 

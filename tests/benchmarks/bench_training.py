@@ -91,20 +91,23 @@ def bench_sft_utilisation(init, name, record, tmp_path):
     assert share > 0.05
 
 
-def bench_one_seed(record):
-    """Seconds of Init, SFT and PPO of the published runs, censuses included: one after the other, and on two cores side by side."""
+@pytest.mark.parametrize("name", ["gp-l", "virl-l"])
+def bench_one_seed(record, name):
+    """Minutes of Init, SFT and PPO of the published runs, censuses included: one after the other, and on two cores side by side."""
     profile, slowest = runs.profile("cpu"), {}
     for seed in profile.settings["seeds"]:
-        seconds = {arm: runs.read(profile.run(f"gp-l/{arm}/{seed}"), profile.results)[0]["seconds"] for arm in ("init", "sft", "ppo")}
+        seconds = {arm: runs.read(profile.run(f"{name}/{arm}/{seed}"), profile.results)[0]["seconds"] for arm in ("init", "sft", "ppo")}
         slowest[seed] = (sum(seconds.values()), seconds["init"] + max(seconds["sft"], seconds["ppo"]))
-    record("one-seed", minutes_in_turn=max(turn for turn, _ in slowest.values()) / 60, minutes_two_cores=max(beside for _, beside in slowest.values()) / 60)
+    record(f"one-seed-{name}", minutes_in_turn=max(turn for turn, _ in slowest.values()) / 60, minutes_two_cores=max(beside for _, beside in slowest.values()) / 60)
 
 
-def bench_foundation(record):
+@pytest.mark.parametrize("name", ["pocket-text", "pocket-directions"])
+def bench_foundation(record, name):
     """Minutes that one foundation of the cpu profile takes, from the time of its steps (all have the same number of tokens), one thread."""
     profile = runs.profile("cpu")
-    config = pretraining.FoundationConfig(**{**profile.foundation(0), "steps": 120, "reading_steps": 20})
+    settings = profile.foundation(name, 0)
+    config = pretraining.FoundationConfig(**{**settings, "steps": 120, "reading_steps": 20})
     marks = []
     pretraining.pretrain(config, lambda step, measured: marks.append(perf_counter()))
     seconds = (marks[-1] - marks[19]) / (len(marks) - 20)
-    record("foundation", seconds_per_step=seconds, minutes=seconds * profile.settings["foundation"]["steps"] / 60, tokens_per_second=config.batch_tokens / seconds)
+    record(f"foundation-{name}", seconds_per_step=seconds, minutes=seconds * settings["steps"] / 60, tokens_per_second=config.batch_tokens / seconds)

@@ -30,7 +30,8 @@ def test_padding_does_not_matter():
 
 
 def test_schedule_warms_up_and_ends_at_zero():
-    rates = [pretraining.schedule(step, 100, 10) for step in range(100)]
+    config = pretraining.FoundationConfig(steps=100, warmup=10)
+    rates = [pretraining.schedule(step, config) for step in range(100)]
     assert rates[0] == 0.1 and max(rates) == 1.0 and rates[49] == 1.0 and rates[-1] == pytest.approx(0.02)
 
 
@@ -42,13 +43,16 @@ def test_training_is_reproducible_and_learns():
     assert losses[11] < losses[0] and len(losses) == 12 and measured["tokens"] > 8000
 
 
-def test_make_writes_a_checkpoint_with_its_card_and_then_leaves_it_alone(tmp_path, monkeypatch):
-    card = foundation.make(TINY, tmp_path / "pocket", gate_hands=6)
-    assert set(card["gates"]) == set(gates.GATES) and json.loads((tmp_path / "pocket" / "card.json").read_text()) == card
+@pytest.mark.parametrize("corpus", gates.GATES)
+def test_make_writes_a_checkpoint_with_its_card_and_then_leaves_it_alone(tmp_path, monkeypatch, corpus):
+    settings = {**TINY, "corpus": corpus}
+    card = foundation.make(settings, tmp_path / "pocket", gate_hands=6)
+    assert set(card["gates"]) == set(gates.GATES[corpus]) and set(card["mixture"]["MIXTURE"]) == {maker.__name__ for maker in foundation.source(corpus).MIXTURE}
+    assert json.loads((tmp_path / "pocket" / "card.json").read_text()) == card
     assert {"config.json", "model.safetensors", "tokenizer.json", "card.json"} <= {p.name for p in (tmp_path / "pocket").iterdir()}
     assert [p.name for p in tmp_path.iterdir()] == ["pocket"]
     monkeypatch.setattr(pretraining, "pretrain", lambda *a: pytest.fail("trained again"))
-    assert foundation.make(TINY, tmp_path / "pocket", gate_hands=6) == card
+    assert foundation.make(settings, tmp_path / "pocket", gate_hands=6) == card
 
 
 @pytest.mark.parametrize("text, numbers, correct", [("(10-4)*(5-1)=24", [10, 4, 5, 1], True), ("(10-4)*(5-1)=25", [10, 4, 5, 1], False),

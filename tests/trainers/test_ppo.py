@@ -16,7 +16,8 @@ import torch
 
 from posttrain import models, prompts
 from posttrain.environments.general_points import GeneralPointsEnv
-from posttrain.rollouts import Chat, Episode
+from posttrain.environments import NavigationEnv
+from posttrain.rollouts import Chat, Dialogue
 from posttrain.trainers.ppo import PPO, PPOConfig, collate, gae
 
 SMALL = PPOConfig(episodes=8, max_tokens=6, minibatches=2, value_clip=0.2)
@@ -24,6 +25,8 @@ SMALL = PPOConfig(episodes=8, max_tokens=6, minibatches=2, value_clip=0.2)
 
 class Toy:
     """A Gymnasium-like text environment: `score(text)` is the reward; an answer that scores above 0 is correct and ends the episode."""
+
+    FIELDS = ("cards", "number", "formula")
 
     def __init__(self, score, steps=3, task="say it"):
         self.score, self.steps, self.task = score, steps, task
@@ -94,7 +97,7 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
                 continue
             short = second_reward is None
             cut = len(opening) + len(first[a]) if short else len(ids)
-            episodes.append(Episode(part[:cut], sampled[:cut], [float(torch.as_tensor(s).detach()) for s in steps[:cut]], [len(opening) - 1] + ([] if short else [len(ids) - len(second[b]) - 1]),
+            episodes.append(Dialogue(part[:cut], sampled[:cut], [float(torch.as_tensor(s).detach()) for s in steps[:cut]], [len(opening) - 1] + ([] if short else [len(ids) - len(second[b]) - 1]),
                                     rewards=[rewards[0][a]] if short else [0.0, second_reward], values=[0.0] * (1 if short else 2)))
             chances.append(chance.exp().item())
     expected.backward()
@@ -102,7 +105,7 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
     assert wanted["base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight"].abs().max() > 0
 
     made = trainer(chosen, replace(SMALL, value_coefficient=0.0, ratio=ratio))
-    batch = collate(episodes, chosen.tokenizer.pad_token_id)
+    batch = collate([[e] for e in episodes], chosen.tokenizer.pad_token_id)
     batch.returns = gae(batch.rewards, batch.values, batch.answered, 1.0, 1.0)
     answers = float(batch.answered.sum())
     batch.advantages = batch.returns * torch.tensor(chances)[:, None] * answers  # a mean over draws becomes the expectation
@@ -145,8 +148,9 @@ def by_hand(policy, config, batch, rows, answers):
 
 def rolled_batch(made, scatter=0.0, seed=0):
     """A real rollout's batch; `scatter` moves old log-probabilities and values, so that clips bite."""
-    episodes = made.rollout()
-    batch = collate(episodes, made.policy.tokenizer.pad_token_id)
+    games = made.rollout()
+    episodes = [dialogue for game in games for dialogue in game]
+    batch = collate(games, made.policy.tokenizer.pad_token_id)
     if scatter:
         generator = torch.Generator().manual_seed(seed)
         batch.old += scatter * torch.randn(batch.old.shape, generator=generator) * batch.sampled
@@ -248,8 +252,8 @@ def test_thoughts_are_the_tokens_before_the_formula(policy):
         ids += chat.feedback("no")
         wanted += [1.0] * (len(ids) - len(wanted))
     sampled += [False] * (len(ids) - len(sampled))
-    episodes = [Episode(ids, sampled, [0.0] * len(ids), ask, rewards=[0.0, 0.0], values=[0.0, 0.0])]
-    batch = collate(episodes, chosen.tokenizer.pad_token_id)
+    episodes = [Dialogue(ids, sampled, [0.0] * len(ids), ask, rewards=[0.0, 0.0], values=[0.0, 0.0])]
+    batch = collate([[e] for e in episodes], chosen.tokenizer.pad_token_id)
     made._weigh_thoughts(episodes, batch)
     assert len(encode(key)) == 1
     assert all(w is None or got == w for got, w in zip(batch.weight[0].tolist(), wanted)) and batch.weight[0].eq(0.25).sum() >= 2 * len(encode(before))
@@ -277,12 +281,37 @@ def test_gae_by_hand():
 
 
 def test_only_the_released_bug_bootstraps_behind_an_episode(policy):
-    episodes = [Episode([1, 2], [False, True], [0.0, 0.0], [0], rewards=[r], values=[v], correct=c)
+    episodes = [Dialogue([1, 2], [False, True], [0.0, 0.0], [0], rewards=[r], values=[v], correct=c)
                 for r, v, c in ((5.0, 1.0, True), (-1.0, 2.0, False), (-2.0, 4.0, False))]
     for bug, expected in ((False, [5.0, -1.0, -2.0]), (True, [5.0, -1.0 + 0.9 * 4.0, -2.0 + 0.9 * 1.0])):
-        batch = trainer(policy(value=True), replace(SMALL, bootstrap_truncated=bug))._estimate(collate(episodes, 0))
+        batch = trainer(policy(value=True), replace(SMALL, bootstrap_truncated=bug))._estimate(collate([[e] for e in episodes], 0))
         assert batch.returns[:, 0].tolist() == pytest.approx(expected)
         assert float(batch.advantages.mean()) == pytest.approx(0, abs=1e-6) and float(batch.advantages.std(correction=0)) == pytest.approx(1, abs=1e-5)
+
+
+def test_advantages_run_across_the_dialogues_of_an_episode(policy):
+    """A route of three points, two answers at the second; and one that failed at its first point."""
+    def dialogue(rewards, values, correct):
+        count = len(rewards)
+        return Dialogue([1, 2] * count, [False, True] * count, [0.0] * 2 * count, list(range(0, 2 * count, 2)), rewards=rewards, values=values, correct=correct)
+
+    games = [[dialogue([1.0], [0.5], True), dialogue([-1.0, 1.0], [1.5, -0.5], True), dialogue([1.0], [2.0], True)], [dialogue([-1.0, -1.5], [0.2, 0.1], False)]]
+    batch = trainer(policy(value=True), replace(SMALL, gae_lambda=1.0))._estimate(collate(games, 0))
+    assert batch.episode.tolist() == [0, 0, 0, 1]
+    returns = [1 + 0.9 * (-1 + 0.9 * (1 + 0.9 * 1)), -1 + 0.9 * (1 + 0.9 * 1), 1 + 0.9 * 1, 1.0, -1 + 0.9 * -1.5, -1.5]
+    assert batch.returns[batch.answered].tolist() == pytest.approx(returns)
+    bug = trainer(policy(value=True), replace(SMALL, bootstrap_truncated=True, gae_lambda=1.0))._estimate(collate(games, 0))
+    assert bug.returns[batch.answered].tolist() == pytest.approx([*returns[:4], -1 + 0.9 * (-1.5 + 0.9 * 0.5), -1.5 + 0.9 * 0.5])
+
+
+def test_an_iteration_on_routes_learns_from_every_point_reached(policy):
+    routes = NavigationEnv(split="held_out").routes[:3]
+    chosen = policy(value=True, brief=True)
+    made = PPO(chosen, [NavigationEnv(routes=routes) for _ in range(4)], replace(SMALL, episodes=4), seed=3)
+    games = made.rollout()
+    assert all(len(d.texts) == 2 for game in games for d in game) and [len(game) for game in games] == [1] * 4  # wrong twice: the route ends
+    metrics = made.iterate()
+    assert metrics["within"] == metrics["first_try"] == 0 and metrics["answers"] == 2 and metrics["reward"] <= -2
 
 
 def test_advantages_are_normalised_over_answers_that_exist(policy):
@@ -298,8 +327,9 @@ def test_advantages_are_normalised_over_answers_that_exist(policy):
 
 def test_collate_knows_each_tokens_answer(policy):
     made = trainer(policy(value=True, brief=True))
-    episodes = made.rollout()
-    batch = collate(episodes, made.policy.tokenizer.pad_token_id)
+    games = made.rollout()
+    episodes = [dialogue for game in games for dialogue in game]
+    batch = collate(games, made.policy.tokenizer.pad_token_id)
     for r, episode in enumerate(episodes):
         answers = [[i for i, t, s in zip(ids, batch.turn[r].tolist(), batch.sampled[r].tolist()) if s and t == k]
                    for ids in [batch.ids[r].tolist()] for k in range(len(episode.texts))]
@@ -419,8 +449,8 @@ for rank in range(2):
         made.iterate()
         counters = made.iteration, made.trained, made.processed
         with open(f"{folder}/{rank}", "wb") as file:
-            pickle.dump([[vars(e) for e in seen[0]], first, test_ppo.adapter(chosen), chosen.value_head.state_dict(), counters, made.processes.num_processes,
-                         [len(e.ids) for part in seen for e in part]], file)
+            pickle.dump([[vars(e) for game in seen[0] for e in game], first, test_ppo.adapter(chosen), chosen.value_head.state_dict(), counters, made.processes.num_processes,
+                         [len(e.ids) for part in seen for game in part for e in game]], file)
         PartialState().destroy_process_group()
         os._exit(0)
 sys.exit(any(os.waitpid(child, 0)[1] for child in children))
@@ -446,6 +476,6 @@ def test_two_processes_train_as_one_on_the_episodes_of_both(policy, checkpoints,
     start = adapter(chosen)
     assert all(not torch.equal(start[n], final[n]) for n in start)
     alone = trainer(chosen, replace(PAIR, episodes=8))
-    alone.rollout = lambda: [Episode(**{**e, "verdicts": e["verdicts"]}) for e in episodes + others]
+    alone.rollout = lambda: [[Dialogue(**e)] for e in episodes + others]
     alone.iterate()
     same(gradients(chosen), gradient, 1e-3)

@@ -32,7 +32,7 @@ def test_expert_answers_are_correct_and_any_solution_is_shown(tokenizer):
     rng = np.random.default_rng(0)
     for i in range(50):
         _, info = env.reset(seed=i)
-        verdict = env.verifier.judge(sft.expert_answer(info["deal"], rng), info["deal"])
+        verdict = env.verifier.judge(env.expert(rng), info["deal"])
         assert verdict.correct and verdict.strict and verdict.follows_rule
     shown = [tokenizer.decode(e.ids[-e.answer:]) for e in itertools.islice(stream(tokenizer, hands=[hand]), 40 * len(solutions))]
     counts = [sum(f'"formula": "{s}=24"' in text for text in shown) for s in solutions]

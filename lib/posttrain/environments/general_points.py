@@ -23,7 +23,7 @@ import gymnasium
 import numpy as np
 
 from posttrain import formulas, prompts
-from posttrain.verifiers.general_points import FACES, MAX_REPLY, RANKS, STEP_LIMIT, TARGET, Deal, GeneralPointsVerifier, Rule, Verdict
+from posttrain.verifiers.general_points import FACES, FIELDS, MAX_REPLY, RANKS, STEP_LIMIT, TARGET, Deal, GeneralPointsVerifier, Rule, Verdict
 
 Hand = tuple[str, ...]  # four ranks, sorted as in RANKS
 
@@ -126,6 +126,7 @@ class GeneralPointsEnv(gymnasium.Env):
     """
 
     metadata: dict[str, Any] = {"render_modes": []}
+    FIELDS = FIELDS  # of an answer, in order
 
     def __init__(
         self, rule: Rule | str = "10", target: int = TARGET, verify_steps: int = 5, split: str = "train", faces: bool = False,
@@ -179,6 +180,11 @@ class GeneralPointsEnv(gymnasium.Env):
         self._deal = Deal(ranks, self.rule.numbers(ranks), self.target, self._draw_suits(ranks))
         self._task, self._attempts, self._open = prompts.task(self._deal, self.rule), [], True
         return self._task, {"deal": self._deal, "attempt": 0, "messages": prompts.dialogue(self._task)}
+
+    def expert(self, rng: np.random.Generator) -> str:
+        """One of the deal's solutions, drawn uniformly, in the format that the task asks for."""
+        solutions = formulas.solve(list(self._deal.numbers), self.target)
+        return prompts.answer(self._deal.ranks, self._deal.numbers, solutions[int(rng.integers(len(solutions)))], self.target)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Judge one answer. Any text is a legal action; TypeError for anything else, ResetNeeded when no episode is open."""

@@ -17,24 +17,39 @@ import operator
 from typing import Any, Iterable
 
 import gymnasium
+import numpy as np
 
 from posttrain import cities, prompts
+from posttrain.cities import FIRST, SECOND
 from posttrain.environments.general_points import _CHARACTERS, SOLVED, STOPPED, _one_of, _whole
-from posttrain.routes import DESTINATION, Route, compass, phrase
-from posttrain.verifiers.general_points import MAX_REPLY, Verdict
-from posttrain.verifiers.navigation import ACTIONS, FIELDS, FORWARD, STEP_LIMIT, STOP, TURNS, NavigationVerifier, Place, turn
+from posttrain.routes import BEARINGS, COMPASS, DESTINATION, Route, compass, phrase
+from posttrain.verifiers.general_points import MAX_REPLY, TOO_LONG, TWO_ANSWERS, Verdict
+from posttrain.verifiers.navigation import (
+    ACTIONS, FIELDS, FORWARD, NO_ACTION, NO_ANSWER, NOT_TEXT, NOT_THERE, STEP_LIMIT, STOP, THERE, TURNS, WRONG, NavigationVerifier, Place, turn,
+)
 
+LEGS, LINES = 5, 40  # so many legs and points a made route has at most; more are legal, and cost more tokens
 FORWARD_POINTS = 5  # a leg has up to so many points between its ends, each there with probability 1/2
 
 # --- the prompt: the paper's fields in their order, our words -----------------------------------------------------------
 
-TASK = ("You are walking through a city and follow the instructions below.\n\n[Instructions]\n", "\n[Actions]\n", "\n\n[Observations and actions]\n",
-        "\n[Output]\nAnswer with one JSON object with three fields in this order: \"current observation\", what is observed now; "
-        "\"current instruction\", the instruction that holds now; \"action\", one of the actions above.")
-SPACES = {name: f"{FORWARD}: walk on\n{turn('x')}: turn, where x is one of {', '.join(words)}\n{STOP}: the destination is reached" for name, words in TURNS.items()}
+HEADINGS = ("\n\n[Instructions]\n", "\n[Actions]\n", "\n\n[Observations and actions]\n", "\n[Output]\n")
+INTRODUCTION = "You are walking through a city and follow the instructions below."
+OUTPUT = ("Answer with one JSON object with three fields in this order: \"current observation\", what is observed now; "
+          "\"current instruction\", the instruction that holds now; \"action\", one of the actions above.")
+TASK = (INTRODUCTION + HEADINGS[0], HEADINGS[1], HEADINGS[2], HEADINGS[3] + OUTPUT)
+SPACE = (f"{FORWARD}: walk on\n{turn('x')}: turn, where x is one of ", f"\n{STOP}: the destination is reached")
 TURN = ("Turn ", " to face ", ".")
 WALK = ("Walk on to the next intersection", "Walk on to the destination", ", where ", ".")
 NOTHING, CROSSING = "No landmarks nearby", "You observe an intersection"
+
+
+def space(words: Iterable[str]) -> str:
+    """The actions block: it alone says which of the two words of a turn counts."""
+    return f"{SPACE[0]}{', '.join(words)}{SPACE[1]}"
+
+
+SPACES = {name: space(words) for name, words in TURNS.items()}
 
 
 def instructions(route: Route, relative: Iterable[str]) -> list[str]:
@@ -56,9 +71,23 @@ def answer(place: Place, sentence: str) -> str:
     return reply(observation(place), sentence, place.action)
 
 
-def reply(*fields: str) -> str:
-    """A JSON answer with these fields."""
-    return json.dumps(dict(zip(FIELDS, fields)), ensure_ascii=False)
+def reply(*values: str) -> str:
+    """A JSON answer whose fields hold `values`."""
+    return fields(dict(zip(FIELDS, values)))
+
+
+def fields(content: dict[str, str]) -> str:
+    return json.dumps(content, ensure_ascii=False)
+
+
+def phrases() -> list[str]:
+    """Constant pieces of prompts, answers and verifier messages: the pocket tokenizer of the directions corpus holds each as one token."""
+    lines = [text for i in range(1, LINES + 1) for text in (f"O_{i}: ", f"A_{i}: ")]
+    answers = [f'{start}{name}": "' for start in ('{"', '", "') for name in FIELDS]
+    return [INTRODUCTION, *HEADINGS, OUTPUT, *SPACE, *TURN, *WALK, NOTHING, CROSSING, "; ", ", ", *(f"{i}. " for i in range(1, 2 * LEGS + 1)), *lines,
+            *FIRST, *(f" {name}" for name in SECOND), " is on your ", *BEARINGS, *COMPASS, *TURNS["relative"], FORWARD, STOP, turn("").removesuffix(")"),
+            *answers, '"}', prompts.FAILED, prompts.AGAIN, prompts.feedback(""), NO_ANSWER, NOT_TEXT, TWO_ANSWERS, TOO_LONG, WRONG, NO_ACTION, THERE,
+            NOT_THERE, "the answer is wrong"]
 
 
 def relative_word(change: float) -> str:
@@ -86,6 +115,7 @@ class NavigationEnv(gymnasium.Env):
     """
 
     metadata: dict[str, Any] = {"render_modes": []}
+    FIELDS = FIELDS  # of an answer, in order
 
     def __init__(self, actions: str = "absolute", city: str = cities.TRAINING_CITY, split: str | None = None, verify_steps: int = 2,
                  skip_failed: bool = False, feedback: str = "informative", protocol: str = "clean", routes: Iterable[Route] | None = None):
@@ -158,6 +188,10 @@ class NavigationEnv(gymnasium.Env):
         place = self._places[self._at]
         return {"place": place, "sentence": self._sentences[place.instruction], "attempt": len(self._attempts), "messages": list(self._messages),
                 "route": self._route, "success": self._success, **more}
+
+    def expert(self, rng: np.random.Generator | None = None) -> str:
+        """The only right answer here (`rng` is GeneralPoints', where there are several)."""
+        return answer(self._places[self._at], self._sentences[self._places[self._at].instruction])
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Judge one answer. Any text is a legal action; TypeError for anything else, ResetNeeded when no episode is open."""

@@ -8,6 +8,16 @@ from pathlib import Path
 from typing import Any
 
 
+def source(name: str):
+    """The module of the corpus `name`, with its READING, MIXTURE and vocabulary(); ValueError if there is none."""
+    from posttrain.foundation import corpus, directions
+
+    known = {"numbers": corpus, "directions": directions}
+    if name not in known:
+        raise ValueError(f"unknown corpus {name!r}: choose one of {', '.join(known)}")
+    return known[name]
+
+
 def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) -> dict[str, Any]:
     """Pretrain the foundation that `settings` (FoundationConfig's fields) describe, measure its gates, save it; returns its card.
 
@@ -37,13 +47,13 @@ def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) ->
 def publish(model, tokens, settings: dict[str, Any], measured: dict[str, float], folder: str | Path, gate_hands: int = 512) -> dict[str, Any]:
     """Measure the gates of a pretrained model and save it with its card, all at once."""
     from posttrain import runs
-    from posttrain.foundation import corpus, gates
+    from posttrain.foundation import gates
 
-    folder = Path(folder)
-    table = gates.measure(model, tokens, count=gate_hands)
+    folder, name = Path(folder), settings.get("corpus", "numbers")
+    table = gates.measure(model, tokens, count=gate_hands, source=name)
     card = {"identity": runs.foundation_identity(json.dumps(settings, sort_keys=True)), "config": settings,
             "parameters": model.num_parameters(), "vocabulary": len(tokens), **{k: round(v, 4) for k, v in measured.items()},
-            "mixture": {stage: {maker.__name__: share for maker, share in getattr(corpus, stage).items()} for stage in ("READING", "MIXTURE")}, "gate_hands": gate_hands,
+            "mixture": {stage: {maker.__name__: share for maker, share in getattr(source(name), stage).items()} for stage in ("READING", "MIXTURE")}, "gate_hands": gate_hands,
             "gates": {row.gate: {"measured": round(row.measured, 4), "bound": row.bound, "passed": row.passed} for row in table.itertuples()}}
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)

@@ -96,6 +96,11 @@ def words() -> list[str]:
     return [text for text in dict.fromkeys(texts) if len(text) > 1]
 
 
+def vocabulary() -> list[str]:
+    """All texts that the pocket tokenizer of this corpus holds as one token each."""
+    return [*prompts.phrases(), *words()]
+
+
 def _one(rng: np.random.Generator, options):
     return options[int(rng.integers(len(options)))]
 

@@ -1,4 +1,4 @@
-"""The gates a foundation must pass before any post-training, on rules that no experiment uses.
+"""The gates a foundation must pass before any post-training, on rules (lists of actions, a city) that no experiment uses.
 
 Fixed before the first post-training run. A gate has a bound; `measure` returns a table with one row a gate.
 """
@@ -8,12 +8,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from posttrain import formulas, prompts
-from posttrain.foundation import corpus
+from posttrain import cities, formulas, prompts
+from posttrain.environments import navigation
+from posttrain.environments.navigation import NOTHING, TURN, NavigationEnv
+from posttrain.foundation import corpus, directions
 from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule, listed
+from posttrain.verifiers.navigation import FORWARD, STOP, TURNS, NavigationVerifier, turn
 
 # gate -> (bound, True where the measured share must be at least the bound, what it says)
-GATES: dict[str, tuple[float, bool, str]] = {
+Gates = dict[str, tuple[float, bool, str]]
+NUMBERS: Gates = {
     "reads an unseen rule": (0.95, True, "cards -> numbers under rules that the corpus never held, chat frame"),
     "follows a swapped rule": (0.90, True, "both answers right when only the rule's text is exchanged"),
     "solves hands without faces": (0.03, True, "target 24, plain layout, greedy"),
@@ -22,6 +26,17 @@ GATES: dict[str, tuple[float, bool, str]] = {
     "revises": (0.05, True, "success within 5 minus first-try success, numbers -> formula, T = 1, informative feedback"),
     "cannot do the task yet": (0.01, False, "correct answers to the whole task in the chat frame, zero-shot, T = 1"),
 }
+DIRECTIONS: Gates = {
+    "reads an unseen list of actions": (0.95, True, "instruction with two words -> the one that is listed, lists that the corpus never held, chat frame"),
+    "follows a swapped list": (0.90, True, "both answers right when only the list is exchanged"),
+    "turns a heading": (0.90, True, "a relative word or degrees -> the heading, a heading -> the relative word, in a row of turns, plain layout"),
+    "finds its place": (0.80, True, "instructions and log -> observation and instruction that holds, routes of a city that no experiment uses"),
+    "follows instructions": (0.80, True, "the next action of a log, the same routes, absolute and relative actions in turn"),
+    "revises": (0.70, True, "the right action after a wrong one and its verdict, T = 1"),
+    "cannot do the task yet": (0.01, False, "correct answers to the whole task in the chat frame, zero-shot, T = 1"),
+}
+GATES = {"numbers": NUMBERS, "directions": DIRECTIONS}
+CALIBRATION_CITY = "Kelwick"  # the gates' own
 
 
 @torch.no_grad()
@@ -59,10 +74,17 @@ def _correct(text: str, numbers, target: int = 24) -> bool:
         return False
 
 
-def measure(model, tokens, count: int = 512, seed: int = 0) -> pd.DataFrame:
-    """One row a gate: measured share, bound, passed, hands. `count` hands a gate (two thousand model calls at 512)."""
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
+def measure(model, tokens, count: int = 512, seed: int = 0, source: str = "numbers") -> pd.DataFrame:
+    """One row a gate of the corpus `source`: measured share, bound, passed, meaning. `count` hands (or places) a gate."""
     torch.manual_seed(seed)
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
+    shares = {"numbers": _numbers, "directions": _directions}[source](model, tokens, count, rng)
+    return pd.DataFrame([{"gate": name, "measured": float(shares[name]), "bound": bound, "at_least": least,
+                          "passed": bool(shares[name] >= bound if least else shares[name] <= bound), "meaning": meaning}
+                         for name, (bound, least, meaning) in GATES[source].items()])
+
+
+def _numbers(model, tokens, count: int, rng: np.random.Generator) -> dict[str, float]:
     rules = [Rule.parse(r) for r in corpus.CALIBRATION_RULES]
     each = count // len(rules)
     shares = {}
@@ -96,9 +118,53 @@ def measure(model, tokens, count: int = 512, seed: int = 0) -> pd.DataFrame:
     replies = complete(model, tokens, [corpus.chat([prompts.task(deal, rule)]) for rule, deal in deals], sample=True)
     shares["cannot do the task yet"] = np.mean([verifier.judge(text, deal).correct for text, (_, deal) in zip(replies, deals)])
 
-    return pd.DataFrame([{"gate": name, "measured": float(shares[name]), "bound": bound, "at_least": least,
-                          "passed": bool(shares[name] >= bound if least else shares[name] <= bound), "meaning": meaning}
-                         for name, (bound, least, meaning) in GATES.items()])
+    return shares
+
+
+def _directions(model, tokens, count: int, rng: np.random.Generator) -> dict[str, float]:
+    say = lambda chats, **how: complete(model, tokens, [directions.chat(turns) for turns in chats], **how)
+    shares = {}
+    first, second = directions.CALIBRATION
+    pairs = [(str(rng.choice(first)), str(rng.choice(second))) for _ in range(count)]
+    right = []
+    for words, place in ((first, 0), (second, 1)):
+        asked = [[directions.act_prompt(f"{TURN[0]}{a}{TURN[1]}{b}{TURN[2]}", f"{NOTHING}; ", words)] for a, b in pairs]
+        right.append(np.array([text == directions.act_answer(turn(pair[place])) for text, pair in zip(say(asked), pairs)]))
+    shares["reads an unseen list of actions"], shares["follows a swapped list"] = np.mean(right), np.mean(right[0] & right[1])
+
+    made = [directions.turns(rng) for _ in range(count)]
+    asked = [int(rng.integers(len(m.items))) for m in made]
+    texts = complete(model, tokens, [f"{m.start}{m.text(i)}{m.joint if i else ''}{m.items[i][0]}{m.at}" for m, i in zip(made, asked)], new_tokens=1)
+    shares["turns a heading"] = np.mean([text == m.items[i][1] for text, m, i in zip(texts, made, asked)])
+
+    city, walks, tasks = cities.City(CALIBRATION_CITY), [], []
+    environments = {actions: NavigationEnv(actions=actions, routes=[city.route(rng) for _ in range(count)]) for actions in TURNS}
+    for i in range(count):
+        environment = environments[tuple(TURNS)[i % 2]]
+        _, info = environment.reset(seed=i, options={"route": i})
+        at = int(rng.integers(len(environment._places)))
+        for place in environment._places[:at]:
+            info = environment.step(navigation.answer(place, ""))[-1]
+        points = [(navigation.observation(place), place.instruction, place.action) for place in environment._places]
+        walks.append((directions.Walk(environment._sentences, points), at, TURNS[environment.actions]))
+        tasks.append((info["messages"][0]["content"], info["place"]))
+    shares["finds its place"] = np.mean([text == directions.find_answer(made, at) for text, (made, at, _) in
+                                         zip(say([[directions.find_prompt(made, at)] for made, at, _ in walks]), walks)])
+    logs = [directions.chat([directions.log_prompt(made.sentences, words)]) + directions.log(made.points[:at], made.points[at][0]) for made, at, words in walks]
+    texts = complete(model, tokens, [f"{log}A_{at + 1}: " for log, (_, at, _) in zip(logs, walks)], new_tokens=6)
+    shares["follows instructions"] = np.mean([text.partition("\n")[0] == made.points[at][2] for text, (made, at, _) in zip(texts, walks)])
+
+    chats = []
+    for made, at, words in walks:
+        seen, index, action = made.points[at]
+        wrong = str(rng.choice([a for a in (FORWARD, STOP, *map(turn, words)) if a != action]))
+        chats.append(([directions.act_prompt(made.sentences[index], seen, words), directions.act_answer(wrong), prompts.feedback(directions.complaint(rng, wrong))], action))
+    shares["revises"] = np.mean([text == directions.act_answer(action) for text, (_, action) in zip(say([chat for chat, _ in chats], sample=True), chats)])
+
+    verifier = NavigationVerifier()
+    replies = say([[task] for task, _ in tasks], sample=True)
+    shares["cannot do the task yet"] = np.mean([verifier.judge(text, place).correct for text, (_, place) in zip(replies, tasks)])
+    return shares
 
 
 def _formula(text: str) -> str:

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from posttrain.foundation import corpus, tokenizer
+from posttrain.foundation import source, tokenizer
+from posttrain.foundation.corpus import documents as drawn
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class FoundationConfig:
     """Everything that decides a foundation's weights, together with the code."""
 
     seed: int = 0
-    steps: int = 4500  # optimizer steps on corpus.MIXTURE, the first `reading_steps` of them on corpus.READING
+    corpus: str = "numbers"  # or "directions": the foundation of GeneralPoints, or of navigation
+    steps: int = 4500  # optimizer steps on the corpus' MIXTURE, the first `reading_steps` of them on its READING
     batch_tokens: int = 4096  # tokens in a step, padding included
     hidden: int = 128
     layers: int = 4
@@ -53,7 +55,8 @@ class Batch:
 def batches(config: FoundationConfig, tokens: tokenizer.PreTrainedTokenizerFast) -> Iterator[Batch]:
     """Batches without end; pools of documents are sorted by length, and the batches of a pool shuffled."""
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, 1]))
-    reading, stream, made = corpus.documents(rng, corpus.READING), corpus.documents(rng, corpus.MIXTURE), 0
+    corpus = source(config.corpus)
+    reading, stream, made = drawn(rng, corpus.READING), drawn(rng, corpus.MIXTURE), 0
     encode = lambda texts: tokens._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
     while True:
         documents = list(itertools.islice(reading if made < config.reading_steps else stream, 8192))
@@ -96,14 +99,15 @@ def loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.float(), batch.ids[:, 1:][batch.learned[:, 1:]])
 
 
-def schedule(step: int, steps: int, warmup: int) -> float:
-    return min(1.0, (step + 1) / warmup, 2 * (1 - step / steps))
+def schedule(step: int, config: FoundationConfig) -> float:
+    """Share of the full learning rate."""
+    return min(1.0, (step + 1) / config.warmup, 2 * (1 - step / config.steps))
 
 
 def pretrain(config: FoundationConfig, report=lambda step, metrics: None) -> tuple[LlamaForCausalLM, "tokenizer.PreTrainedTokenizerFast", dict]:
     """Train one foundation; returns model, tokenizer and {"tokens", "seconds", "loss"}. `report` is called after each step."""
     torch.set_num_threads(config.threads)
-    tokens = tokenizer.build()
+    tokens = tokenizer.build(source(config.corpus).vocabulary())
     model = new_model(config, tokens).train()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -113,7 +117,7 @@ def pretrain(config: FoundationConfig, report=lambda step, metrics: None) -> tup
     started, seen, smooth = time.perf_counter(), 0, None
     for step, batch in enumerate(itertools.islice(batches(config, tokens), config.steps)):
         for group, rate in zip((g for o in optimizers for g in o.param_groups), rates):
-            group["lr"] = rate * schedule(step, config.steps, config.warmup)
+            group["lr"] = rate * schedule(step, config)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             objective = loss(model, batch)
         objective.backward()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from posttrain import prompts
 from posttrain.foundation import corpus
 
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
@@ -18,13 +17,13 @@ CHAT_TEMPLATE = (
 )
 
 
-def build() -> PreTrainedTokenizerFast:
-    """The tokenizer, the same every time."""
+def build(vocabulary: list[str] | None = None) -> PreTrainedTokenizerFast:
+    """The tokenizer of a corpus' `vocabulary` (None: of `corpus`), the same every time."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={character: i for i, character in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    words = [*map(str, range(10, 101)), *dict.fromkeys(p for p in [*prompts.phrases(), *corpus.words()] if len(p) > 1)]
+    words = [*map(str, range(10, 101)), *dict.fromkeys(p for p in vocabulary or corpus.vocabulary() if len(p) > 1)]
     tokenizer.add_special_tokens([PAD, USER, ASSISTANT, END])
     tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
     return PreTrainedTokenizerFast(

@@ -1,7 +1,8 @@
 """PPO for sequential revision, with a critic (paper, section 4.2 and appendix C; Schulman et al. 2017; Zhai et al. 2024).
 
-TRL has no PPO since 1.14, hence our own. An episode is one sequence: all its answers are scored in one forward pass. An answer is
-one action with one reward, one value (read at the last prompt token of its turn) and one advantage; GAE runs across answers.
+TRL has no PPO since 1.14, hence our own. A dialogue is one sequence: all its answers are scored in one forward pass. An answer is
+one action with one reward, one value (read at the last prompt token of its turn) and one advantage; GAE runs across the answers of
+an episode, which in navigation has a dialogue at each point of the route.
 
 Implementation details, numbered as in the book's ledger:
  1. The probability ratio is taken per token by default (`ratio="token"`), per whole answer as released (`ratio="answer"`).
@@ -24,7 +25,7 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 
 from posttrain.models import Policy, average_gradients
-from posttrain.rollouts import Episode, roll
+from posttrain.rollouts import Dialogue, play
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,11 @@ def gae(rewards: torch.Tensor, values: torch.Tensor, answered: torch.Tensor, gam
 
 @dataclass
 class Batch:
-    """Episodes as tensors. Shapes: E episodes, T tokens, K answers.
+    """Dialogues as tensors. Shapes: D dialogues, T tokens, K answers.
 
-    ids, sampled (true for the policy's tokens), turn (answer a token belongs to), old (log-probabilities), weight: [E, T];
-    ask (index of the last prompt token), rewards, values, answered, advantages, returns: [E, K]; lengths (tokens), correct: [E].
+    ids, sampled (true for the policy's tokens), turn (answer a token belongs to), old (log-probabilities), weight: [D, T];
+    ask (index of the last prompt token), rewards, values, answered, advantages, returns: [D, K]; lengths (tokens), correct: [D];
+    episode (which one a dialogue belongs to; those of one episode follow each other): [D].
     """
 
     ids: torch.Tensor
@@ -100,26 +102,29 @@ class Batch:
     answered: torch.Tensor
     lengths: torch.Tensor
     correct: torch.Tensor
+    episode: torch.Tensor
     advantages: torch.Tensor | None = None
     returns: torch.Tensor | None = None
 
 
-def collate(episodes: list[Episode], pad: int) -> Batch:
-    time_, answers = max(len(e.ids) for e in episodes), max(len(e.ask) for e in episodes)
+def collate(games: list[list[Dialogue]], pad: int) -> Batch:
+    dialogues = [dialogue for game in games for dialogue in game]
+    time_, answers = max(len(d.ids) for d in dialogues), max(len(d.ask) for d in dialogues)
 
     def padded(rows, width, fill, dtype):
         return torch.tensor([list(row) + [fill] * (width - len(row)) for row in rows], dtype=dtype)
 
     # `turn` counts the questions asked so far, so every sampled token knows its answer.
-    turns = [np.searchsorted(e.ask, np.arange(len(e.ids)), side="left") - 1 for e in episodes]
+    turns = [np.searchsorted(d.ask, np.arange(len(d.ids)), side="left") - 1 for d in dialogues]
     return Batch(
-        ids=padded([e.ids for e in episodes], time_, pad, torch.long), sampled=padded([e.sampled for e in episodes], time_, False, torch.bool),
-        turn=padded([t.clip(min=0).tolist() for t in turns], time_, 0, torch.long), old=padded([e.logprobs for e in episodes], time_, 0.0, torch.float32),
-        weight=torch.ones(len(episodes), time_), ask=padded([e.ask for e in episodes], answers, 0, torch.long),
-        rewards=padded([e.rewards for e in episodes], answers, 0.0, torch.float32),
-        values=padded([e.values for e in episodes], answers, 0.0, torch.float32),
-        answered=padded([[True] * len(e.ask) for e in episodes], answers, False, torch.bool), lengths=torch.tensor([len(e.ids) for e in episodes]),
-        correct=torch.tensor([e.correct for e in episodes]))
+        ids=padded([d.ids for d in dialogues], time_, pad, torch.long), sampled=padded([d.sampled for d in dialogues], time_, False, torch.bool),
+        turn=padded([t.clip(min=0).tolist() for t in turns], time_, 0, torch.long), old=padded([d.logprobs for d in dialogues], time_, 0.0, torch.float32),
+        weight=torch.ones(len(dialogues), time_), ask=padded([d.ask for d in dialogues], answers, 0, torch.long),
+        rewards=padded([d.rewards for d in dialogues], answers, 0.0, torch.float32),
+        values=padded([d.values for d in dialogues], answers, 0.0, torch.float32),
+        answered=padded([[True] * len(d.ask) for d in dialogues], answers, False, torch.bool), lengths=torch.tensor([len(d.ids) for d in dialogues]),
+        correct=torch.tensor([d.correct for d in dialogues]),
+        episode=torch.tensor([i for i, game in enumerate(games) for _ in game]))
 
 
 class PPO:
@@ -146,52 +151,58 @@ class PPO:
     # --- one iteration --------------------------------------------------------------------------------------------
 
     def iterate(self) -> dict[str, float]:
-        """Roll out, estimate advantages, update. Returns what was measured (means over this iteration)."""
+        """Roll out, estimate advantages, update. Returns what was measured: first_try, rule_following, valid are means over dialogues,
+        within (every dialogue's last answer is right), reward, answers over episodes."""
         began = time.perf_counter()
-        episodes = self.rollout()
+        games = self.rollout()
         rolled = time.perf_counter()
-        batch = collate(episodes, self.policy.tokenizer.pad_token_id)
+        dialogues = [dialogue for game in games for dialogue in game]
+        batch = collate(games, self.policy.tokenizer.pad_token_id)
         if self.config.thought_coefficient != 1:
-            self._weigh_thoughts(episodes, batch)
+            self._weigh_thoughts(dialogues, batch)
         metrics = self._update(self._estimate(batch))
         self.iteration += 1
         self.processed += self._total(int(batch.lengths.sum()))
         self.trained += self._total(int(batch.lengths.sum())) * self.config.epochs
-        first = [e.verdicts[0] for e in episodes]
+        first = [d.verdicts[0] for d in dialogues]
         return {
-            "iteration": self.iteration, "first_try": _mean(v.correct for v in first), "within": _mean(e.correct for e in episodes),
+            "iteration": self.iteration, "first_try": _mean(v.correct for v in first), "within": _mean(all(d.correct for d in game) for game in games),
             "rule_following": _mean(v.follows_rule for v in first), "valid": _mean(v.valid for v in first),
-            "reward": float(batch.rewards.sum(1).mean()), "answers": float(batch.answered.sum(1).float().mean()), **metrics,
+            "reward": float(batch.rewards.sum()) / len(games), "answers": float(batch.answered.sum()) / len(games), **metrics,
             "tokens": int(batch.lengths.sum()), "rollout_seconds": rolled - began, "seconds": time.perf_counter() - began}
 
-    def rollout(self) -> list[Episode]:
+    def rollout(self) -> list[list[Dialogue]]:
         """One episode in every environment, sampled from the current policy."""
         seeds = self.rng.integers(2**31, size=len(self.environments)).tolist()
-        openings = [environment.reset(seed=seed)[1]["messages"] for environment, seed in zip(self.environments, seeds)]
-
-        def judge(row: int, text: str):
-            says, reward, terminated, truncated, info = self.environments[row].step(text)
-            return reward, says, terminated or truncated, info["verdict"]
-
+        infos = [environment.reset(seed=seed)[1] for environment, seed in zip(self.environments, seeds)]
         with self.policy.merged():
-            return roll(self.policy, openings, judge, self.config.max_tokens, self.config.temperature, self.sampler)
+            return play(self.policy, self.environments, infos, self.config.max_tokens, self.config.temperature, self.sampler)
 
-    def _weigh_thoughts(self, episodes: list[Episode], batch: Batch) -> None:
+    def _weigh_thoughts(self, dialogues: list[Dialogue], batch: Batch) -> None:
         """As released: tokens of an answer before the key of its last field count `thought_coefficient`."""
-        for row, episode in enumerate(episodes):
-            for k, ask in enumerate(episode.ask):
+        key = f'"{self.environments[0].FIELDS[-1]}"'
+        for row, dialogue in enumerate(dialogues):
+            for k, ask in enumerate(dialogue.ask):
                 text, position = "", ask + 1
-                while position < len(episode.ids) and episode.sampled[position] and '"formula"' not in text:
+                while position < len(dialogue.ids) and dialogue.sampled[position] and key not in text:
                     batch.weight[row, position] = self.config.thought_coefficient
-                    text += self.policy.tokenizer.decode([episode.ids[position]])
+                    text += self.policy.tokenizer.decode([dialogue.ids[position]])
                     position += 1
 
     def _estimate(self, batch: Batch) -> Batch:
         config = self.config
+        # The answers of an episode, one behind the other: row-major order over its dialogues is the order in which they were given.
+        episode = batch.episode[:, None].expand_as(batch.answered)[batch.answered]
+        counts = episode.bincount()
+        place = torch.arange(len(episode)) - (counts.cumsum(0) - counts)[episode]
+        rewards, values = (torch.zeros(len(counts), int(counts.max())).index_put((episode, place), x[batch.answered]) for x in (batch.rewards, batch.values))
+        answered = torch.arange(rewards.shape[1]) < counts[:, None]
         after = None
         if config.bootstrap_truncated:
-            after = torch.where(batch.correct, torch.zeros(len(batch.ids)), batch.values[:, 0].roll(-1))
-        batch.advantages = gae(batch.rewards, batch.values, batch.answered, config.gamma, config.gae_lambda, after)
+            arrived = batch.correct[batch.episode.bincount().cumsum(0) - 1]  # the last dialogue's last answer
+            after = torch.where(arrived, torch.zeros(len(counts)), values[:, 0].roll(-1))
+        batch.advantages = torch.zeros_like(batch.rewards)
+        batch.advantages[batch.answered] = gae(rewards, values, answered, config.gamma, config.gae_lambda, after)[episode, place]
         batch.returns = batch.advantages + batch.values
         chosen = batch.advantages[batch.answered]
         count, total, squares = (self._total(x) for x in (float(len(chosen)), float(chosen.sum()), float(chosen.square().sum())))
@@ -235,7 +246,7 @@ class PPO:
         return {name: value / steps for name, value in sums.items()}
 
     def loss(self, batch: Batch, rows: torch.Tensor, answers: float) -> tuple[torch.Tensor, dict[str, float]]:
-        """PPO's objective on the episodes `rows`, per answer (`answers` of them in the whole minibatch), and its parts.
+        """PPO's objective on the dialogues `rows`, per answer (`answers` of them in the whole minibatch), and its parts.
 
         The policy term is the sum over an answer's tokens, so at ratio 1 its gradient is the exact policy gradient.
         """

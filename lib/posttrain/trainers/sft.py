@@ -1,8 +1,8 @@
 """Supervised fine-tuning on expert answers: Init and the SFT arm (paper, section 5 and appendix C.1).
 
 trl.SFTTrainer does the training; this module makes its data (token ids, loss on the answer only) and lets `Policy.score` compute
-the logits. An expert answer is any of the hand's solutions, drawn uniformly, as in the released data, which hold one record
-per pair of hand and solution. Single turns; no verifier text (appendix C.1) unless `suboptimal` (Figure 15, a later chapter).
+the logits. In GeneralPoints an expert answer is any of the hand's solutions, drawn uniformly, as in the released data, which hold
+one record per pair of hand and solution; in navigation there is one answer at each point. Single turns; no verifier text (appendix C.1) unless `suboptimal` (Figure 15, a later chapter).
 """
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from posttrain import formulas, prompts
 from posttrain.models import Policy, average_gradients
 from posttrain.rollouts import Chat
 
@@ -30,6 +29,7 @@ class SFTConfig:
 
     learning_rate: float = 1e-3  # AdamW, constant after warm-up
     batch_size: int = 128  # examples per optimizer step and process (the paper's global batch)
+    shuffle: int = 1  # examples are drawn from a buffer of so many: those of one route follow each other
     warmup: float = 0.03  # share of the steps
     adam_beta2: float = 0.98
     max_grad_norm: float = 1.0
@@ -43,21 +43,20 @@ class Example:
     answer: int
 
 
-def expert_answer(deal, rng: np.random.Generator) -> str:
-    """One of the deal's solutions, drawn uniformly, in the format that the task asks for."""
-    solutions = formulas.solve(list(deal.numbers), deal.target)
-    return prompts.answer(deal.ranks, deal.numbers, solutions[int(rng.integers(len(solutions)))], deal.target)
-
-
-def examples(environment, tokenizer, rng: np.random.Generator) -> Iterator[Example]:
-    """Expert demonstrations without end, on deals of `environment`."""
-    chat = Chat(tokenizer)
+def examples(environment, tokenizer, rng: np.random.Generator, shuffle: int = 1) -> Iterator[Example]:
+    """Expert demonstrations without end: every answer of episodes that the environment's expert plays, drawn from a buffer of `shuffle`."""
+    chat, buffer = Chat(tokenizer), []
     environment.reset(seed=int(rng.integers(2**31)))
     while True:
-        _, info = environment.reset()
-        opening = chat.opening(info["messages"])
-        answer = tokenizer(expert_answer(info["deal"], rng), add_special_tokens=False)["input_ids"] + [chat.end]
-        yield Example(opening + answer, len(answer))
+        (_, info), over = environment.reset(), False
+        while not over:
+            text = environment.expert(rng)
+            opening, answer = chat.opening(info["messages"]), tokenizer(text, add_special_tokens=False)["input_ids"] + [chat.end]
+            buffer.append(Example(opening + answer, len(answer)))
+            if len(buffer) >= shuffle:
+                yield buffer.pop(int(rng.integers(shuffle)) if shuffle > 1 else 0)
+            _, _, terminated, truncated, info = environment.step(text)
+            over = terminated or truncated
 
 
 def take(stream: Iterator[Example], steps: int | None, tokens: int | None, batch_size: int) -> tuple[datasets.Dataset, list[int]]:
@@ -93,7 +92,6 @@ class _Trainer(trl.SFTTrainer):
         loss = torch.nn.functional.cross_entropy(logits, inputs["input_ids"][learned])
         self.last_loss = loss.detach()
         return (loss, {"logits": logits}) if return_outputs else loss
-
 
     def training_step(self, *arguments, **more):
         loss = super().training_step(*arguments, **more)

@@ -132,20 +132,26 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return data
 
 
-def read_answer(text: str) -> Answer:
-    """Read the three fields of an answer: strictly as JSON, else tolerantly."""
+def read_object(text: str, key: str, no_answer: str) -> tuple[dict | None, str]:
+    """The one JSON object with `key` that `text` is, and what is wrong; (None, "") where it is no JSON and must be read tolerantly."""
     if len(text) > MAX_REPLY:
-        return Answer(None, None, None, False, TOO_LONG)
+        return None, TOO_LONG
     try:
         data = json.loads(text, object_pairs_hook=_each_once)
     except _Twice:
-        return Answer(None, None, None, False, TWO_ANSWERS)
+        return None, TWO_ANSWERS
     except (ValueError, RecursionError):
-        return _read_tolerantly(text)
-    if not isinstance(data, dict) or "formula" not in data:
-        return Answer(None, None, None, False, NO_ANSWER)
-    if text.count('"formula"') > 1:  # one inside the other
-        return Answer(None, None, None, False, TWO_ANSWERS)
+        return None, ""
+    if not isinstance(data, dict) or key not in data:
+        return None, no_answer
+    return (None, TWO_ANSWERS) if text.count(f'"{key}"') > 1 else (data, "")  # one inside the other
+
+
+def read_answer(text: str) -> Answer:
+    """Read the three fields of an answer: strictly as JSON, else tolerantly."""
+    data, problem = read_object(text, FIELDS[-1], NO_ANSWER)
+    if data is None:
+        return Answer(None, None, None, False, problem) if problem else _read_tolerantly(text)
     cards, number, formula = (data.get(name) for name in FIELDS)
     cards = tuple(cards) if isinstance(cards, list) and all(isinstance(c, str) for c in cards) else None
     number = tuple(number) if isinstance(number, list) and all(type(n) is int for n in number) else None

@@ -16,7 +16,7 @@ import re
 from typing import NamedTuple
 
 from posttrain.routes import COMPASS
-from posttrain.verifiers.general_points import FEEDBACK, MAX_REPLY, PROTOCOLS, TOO_LONG, TWO_ANSWERS, Verdict, _each_once, _Twice
+from posttrain.verifiers.general_points import FEEDBACK, MAX_REPLY, PROTOCOLS, TOO_LONG, TWO_ANSWERS, Verdict, read_object
 
 CORRECT, WRONG_ACTION, WRONG_INTERSECTION = 1.0, -1.0, -1.5
 STEP_LIMIT = -1.0  # as_released only: the answer after the last one is not read
@@ -35,6 +35,8 @@ FIELDS = ("current observation", "current instruction", "action")
 NO_ANSWER = "the reply is not one JSON object with the fields current observation, current instruction and action"
 NOT_TEXT = "the action is not a text in double quotes"
 INTERSECTION = "intersection"
+WRONG, NO_ACTION = " is the wrong action here", "that is none of the actions"
+THERE, NOT_THERE = "there is an intersection here", "there is no intersection here"
 
 
 class Place(NamedTuple):
@@ -66,24 +68,19 @@ _RELEASED = {name: re.compile(rf'"{name}": "([^"\n]*)"') for name in FIELDS}
 
 def read_answer(text: str) -> Answer:
     """Read the three fields of an answer: strictly as JSON, else tolerantly."""
-    if len(text) > MAX_REPLY:
-        return Answer(None, None, None, False, TOO_LONG)
-    try:
-        data = json.loads(text, object_pairs_hook=_each_once)
-    except _Twice:
-        return Answer(None, None, None, False, TWO_ANSWERS)
-    except (ValueError, RecursionError):
-        found = {name: pattern.findall(text) for name, pattern in _TOLERANT.items()}
-        if any(len(matches) > 1 for matches in found.values()):
-            return Answer(None, None, None, False, TWO_ANSWERS)
-        fields = [matches[0][0] or matches[0][1] if matches else None for matches in found.values()]
-        return Answer(*fields, False, "" if fields[2] is not None else NO_ANSWER)
-    if not isinstance(data, dict) or "action" not in data:
-        return Answer(None, None, None, False, NO_ANSWER)
-    if text.count('"action"') > 1:  # one inside the other
-        return Answer(None, None, None, False, TWO_ANSWERS)
+    data, problem = read_object(text, FIELDS[-1], NO_ANSWER)
+    if data is None:
+        return Answer(None, None, None, False, problem) if problem else _read_tolerantly(text)
     fields = [value if isinstance(value := data.get(name), str) else None for name in FIELDS]
     return Answer(*fields, set(data) == set(FIELDS) and None not in fields, "" if fields[2] is not None else NOT_TEXT)
+
+
+def _read_tolerantly(text: str) -> Answer:
+    found = {name: pattern.findall(text) for name, pattern in _TOLERANT.items()}
+    if any(len(matches) > 1 for matches in found.values()):
+        return Answer(None, None, None, False, TWO_ANSWERS)
+    fields = [matches[0][0] or matches[0][1] if matches else None for matches in found.values()]
+    return Answer(*fields, False, "" if fields[2] is not None else NO_ANSWER)
 
 
 class NavigationVerifier:
@@ -118,10 +115,10 @@ class NavigationVerifier:
             return WRONG_ACTION, answer.problem, "no answer"
         there = INTERSECTION in place.landmark if self.protocol == "as_released" else place.intersection
         if answer.observation is not None and (INTERSECTION in answer.observation) != there:
-            return WRONG_INTERSECTION, "there is an intersection here" if there else "there is no intersection here", "wrong intersection"
+            return WRONG_INTERSECTION, THERE if there else NOT_THERE, "wrong intersection"
         if not follows and self.protocol == "clean":
-            return WRONG_ACTION, "that is none of the actions", "no action"
-        return WRONG_ACTION, f"{answer.action} is the wrong action here", "wrong action"
+            return WRONG_ACTION, NO_ACTION, "no action"
+        return WRONG_ACTION, f"{answer.action}{WRONG}", "wrong action"
 
 
 def _read_as_released(text: str) -> Answer:

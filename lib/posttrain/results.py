@@ -1,0 +1,115 @@
+"""A study's published tables in the form that chapters want: arms by their names, compute in FLOPs, outcomes to be paired, verdicts.
+
+Paper: Figures 5 and 6. Both arms start at Init, so Init is the first checkpoint of either; its compute is charged to both.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterable
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from posttrain import runs, statistics
+
+ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
+SPLITS = {"id": "id", "rule-ood": "ood"}  # of data/claims.yaml -> sets
+METRICS = {"first_try": "first_try", "within_k": "within", "per_step": "per_step"}
+
+
+class Study:
+    """All finished runs of a study with the arms init, sft, ppo. FileNotFoundError if one is missing.
+
+    records; checkpoints (arm: Init, SFT, RL; `flops`: with Init's; `checkpoint`: 1, 2, …), training, hands; seeds, run_ids, seconds.
+    """
+
+    def __init__(self, profile: runs.Profile, name: str):
+        self.name = name
+        self.records, checkpoints, self.training, self.hands = runs.collect(profile, name)
+        checkpoints["arm"], self.hands["arm"] = checkpoints["arm"].map(ARMS), self.hands["arm"].map(ARMS)
+        self.seeds = sorted(checkpoints["seed"].unique().tolist())
+        self.run_ids, self.seconds = [record["id"] for record in self.records], sum(record["seconds"] for record in self.records)
+        start = checkpoints[(checkpoints["arm"] == "SFT") & (checkpoints["step"] == 0)]
+        checkpoints = pd.concat([checkpoints[checkpoints["arm"] != "Init"], start.assign(arm="Init")])
+        checkpoints["checkpoint"] = checkpoints.groupby(["arm", "seed"])["step"].rank(method="dense")
+        init = {record["seed"]: record["spent_gflops"] for record in self.records if record["arm"] == "init"}
+        self.checkpoints = checkpoints.assign(flops=(checkpoints["gflops"] + checkpoints["seed"].map(init)) * 1e9)
+
+    @property
+    def settings(self) -> dict[str, dict]:
+        """Settings by algorithm."""
+        return {record["settings"]["algorithm"]: record["settings"] for record in self.records}
+
+    def table(self) -> pd.DataFrame:
+        """One row a run: what the page's first table shows. Runs kept over a change of the code (tools/carry_over.py) name the commit that made them."""
+        carried = any("carried_over" in r for r in self.records)
+        return pd.DataFrame([{"run": r["id"], "seed": r["seed"], "minutes": round(r["seconds"] / 60, 1), "model": r["parameters"],
+                              **({"computed by": r.get("carried_over", [{"commit": "this code"}])[0]["commit"]} if carried else {})} for r in self.records])
+
+    def at(self, set_: str, decoding: str) -> pd.DataFrame:
+        return self.checkpoints[(self.checkpoints["set"] == set_) & (self.checkpoints["decoding"] == decoding)]
+
+    def last(self, decoding: str) -> pd.DataFrame:
+        """The last checkpoint of each arm and seed, every set."""
+        return self.checkpoints[self.checkpoints["decoding"] == decoding].sort_values("step").groupby(["arm", "seed", "set"]).tail(1)
+
+    def outcomes(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
+        """Array [seeds, cases] of an arm's outcomes at its last (Init: first) checkpoint."""
+        table = self.hands[(self.hands["set"] == set_) & (self.hands["decoding"] == decoding) & (self.hands["arm"] == ("SFT" if arm == "Init" else arm))]
+        rows = []
+        for seed in self.seeds:
+            own = table[table["seed"] == seed]
+            step = own["step"].min() if arm == "Init" else own["step"].max()
+            rows.append(own[own["step"] == step].sort_values("hand", kind="stable")[metric].to_numpy(float))
+        return np.stack(rows)
+
+    def estimates(self, set_: str, decoding: str, metric: str, rng) -> dict[str, statistics.Interval]:
+        """SFT, Init and RL, in the paper's order, with bootstrap intervals."""
+        return {arm: statistics.bootstrap(self.outcomes(arm, set_, decoding, metric), rng=rng) for arm in ("SFT", "Init", "RL")}
+
+    def verdicts(self, claims: dict, rng) -> tuple[pd.DataFrame, dict[str, str]]:
+        """The study's paired claims of data/claims.yaml, decided: a table, one row a claim, and {verdict_…: word} for the prose."""
+        rows, values = [], {}
+        for claim in (c for c in claims["claims"] if c["test"] == "paired-difference" and c["id"].startswith(f"{self.name}-")):
+            row = {"claim": claim["statement"]}
+            for metric, decoding in ((claim["metric"], claim["decoding"]), *(b.split() for b in claim["beside"])):
+                a, b = (self.outcomes(claim[side], SPLITS[claim["split"]], decoding, METRICS[metric]) for side in ("minuend", "subtrahend"))
+                difference = statistics.paired_difference(a, b, samples=claims["rule"]["samples"], rng=rng)
+                verdict = statistics.decide(difference, claim["direction"], claim["threshold"])
+                decisive = (metric, decoding) == (claim["metric"], claim["decoding"])
+                mark = "**" if decisive else ""
+                row[f"{metric.replace('_', ' ')}, {decoding}{' (decides)' if decisive else ''}"] = f"{difference:.1%} {mark}{verdict}{mark}"
+                if decisive:
+                    values[f"verdict_{claim['id'].removeprefix(f'{self.name}-').replace('-', '_')}"] = verdict
+                    row["t over seeds"] = f"{statistics.seeds_interval((a - b).mean(1)):.1%}" if len(self.seeds) > 1 else "one seed"
+            rows.append(row)
+        return pd.DataFrame(rows), values
+
+    def values(self, metrics: Iterable[str], samples: int, rng) -> dict[str, float]:
+        """Every end for the prose: {arm}_{set}_{metric}_{decoding}, and with _delta, _delta_low, _delta_high what changed since Init."""
+        found: dict[str, float] = {}
+        for arm, label in (("init", "Init"), ("sft", "SFT"), ("ppo", "RL")):
+            for set_ in SPLITS.values():
+                for decoding in ("greedy", "sampled"):
+                    for metric in metrics:
+                        key, now = f"{arm}_{set_}_{metric.removesuffix('_try')}_{decoding}", self.outcomes(label, set_, decoding, metric)
+                        found[key] = float(now.mean())
+                        if arm != "init":
+                            delta = statistics.paired_difference(now, self.outcomes("Init", set_, decoding, metric), samples=samples, rng=rng)
+                            found |= {f"{key}_delta": delta.estimate, f"{key}_delta_low": delta.low, f"{key}_delta_high": delta.high}
+        return found | {"seeds": len(self.seeds), "budget_gflops": float(self.settings["ppo"]["budget"]), "train_seconds": self.seconds, "run_ids": self.run_ids}
+
+    def hyperparameters(self, defaults: dict[str, dict]) -> pd.DataFrame:
+        """Every setting of `study.defaults()`, overlaid by what the profile sets, for the arms that use it."""
+        rows, settings = [], self.settings
+        for part, known in defaults.items():
+            for name, value in known.items():
+                used = {arm: part in ("lora", "census") or part == ("ppo" if arm == "ppo" else "sft") for arm in ARMS}
+                rows.append({"setting": f"{part}.{name}", **{label: settings[arm].get(part, {}).get(name, value) if used[arm] else "" for arm, label in ARMS.items()}})
+        return pd.DataFrame(rows)
+
+
+def data(name: str) -> dict:
+    """A file of data/: "paper" (the published numbers) or "claims" (what is tested, and how it is decided)."""
+    return yaml.safe_load((Path(runs.ROOT) / "data" / f"{name}.yaml").read_text())

@@ -1,0 +1,111 @@
+"""The corpus of directions: what it holds, and what it must never hold."""
+
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+
+from posttrain.environments import NavigationEnv
+from posttrain.environments.navigation import OUTPUT, answer, phrases
+from posttrain.foundation import directions, source, tokenizer
+from posttrain.foundation.corpus import documents
+from posttrain.routes import COMPASS
+from posttrain.verifiers.navigation import ACTIONS, FIELDS, NavigationVerifier, turn
+
+TOKENS = tokenizer.build(directions.vocabulary())
+MIXTURES = (directions.READING, directions.MIXTURE)
+DOCUMENTS = [d for mixture in MIXTURES for d in itertools.islice(documents(np.random.default_rng(0), mixture), 3000)]
+
+
+def test_a_corpus_is_found_by_its_name():
+    assert source("directions") is directions
+    with pytest.raises(ValueError, match="numbers, directions"):
+        source("chess")
+
+
+def test_the_task_as_a_whole_is_never_in_it():
+    """Neither the task's prompt nor an answer with all three fields."""
+    for document in DOCUMENTS:
+        assert OUTPUT not in document.prompt + document.completion
+        assert sum(f'"{name}": "' in document.completion for name in FIELDS) < 3, document
+
+
+def test_no_list_of_the_gates_is_in_it():
+    rng = np.random.default_rng(1)
+    drawn = {frozenset(words) for made in (directions.convention(rng) for _ in range(20_000)) for words in (made.first, made.second)}
+    assert not drawn & set(map(frozenset, directions.CALIBRATION)) and len(drawn) > 5000
+
+
+def test_the_list_decides_which_of_two_words_is_the_action():
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        document = directions.chat_act(rng)
+        words = re.search("one of (.*)\n", document.prompt)[1].split(", ")
+        action = json.loads(document.completion)["next"]
+        assert action in ("forward()", "stop()") or action.removeprefix("turn_direction(").removesuffix(")") in words
+        found = re.search(r"Turn (.+) to face (.+)\.\n", document.prompt)
+        if found:
+            assert [action] == [turn(word) for word in found.groups() if word in words]
+
+
+def test_walks_are_what_the_environment_would_show():
+    """Played as a route: at each point the logged action is the one that the instruction and the place ask for."""
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        known = directions.convention(rng)
+        made = directions.walk(rng, known)
+        assert made.points[0][1] == 0 and made.points[-1][2] == "stop()"
+        for seen, index, action in made.points[1:-1]:
+            assert (action == "forward()") == ("intersection" not in seen) == bool(index % 2)
+        assert [i for i, _ in itertools.groupby(index for _, index, action in made.points if action.startswith("turn"))] == list(range(0, len(made.sentences), 2))
+
+
+def test_turning_is_compass_arithmetic():
+    rng, kinds = np.random.default_rng(4), set()
+    words = {1: "slightly right", 2: "right", 3: "right", 5: "left", 6: "left", 7: "slightly left"}
+    for made in (directions.turns(rng) for _ in range(400)):
+        heading = COMPASS.index(made.start.split()[-1])
+        for given, answer in made.items:
+            facing = answer if answer in COMPASS else given
+            change = (COMPASS.index(facing) - heading) % 8
+            kinds.add(kind := "degrees" if given.isdigit() else "heading" if answer in COMPASS else "word")
+            assert round(int(given) / 45) % 8 == COMPASS.index(answer) if kind == "degrees" else words[change] in (given, answer)
+            heading = COMPASS.index(facing)
+    assert kinds == {"degrees", "heading", "word"}
+
+
+def test_texts_of_the_task_are_few_tokens_and_come_back():
+    environment = NavigationEnv(split="held_out")
+    for route in range(0, 250, 10):
+        _, info = environment.reset(seed=route, options={"route": route})
+        for text in (info["messages"][0]["content"], answer(info["place"], info["sentence"])):
+            ids = TOKENS(text, add_special_tokens=False)["input_ids"]
+            assert TOKENS.decode(ids) == text and len(ids) < len(text) / 4
+    for phrase in (p for p in phrases() if len(p) > 1):
+        assert len(TOKENS(phrase, add_special_tokens=False)["input_ids"]) == 1, phrase
+
+
+def test_every_token_of_an_answer_is_a_target_somewhere():
+    """LoRA on a tied, frozen embedding cannot teach a token that the base has never written."""
+    written = set(itertools.chain.from_iterable(TOKENS(d.completion, add_special_tokens=False)["input_ids"] for d in DOCUMENTS))
+    environment, needed = NavigationEnv(split="train"), set()
+    for actions in ACTIONS:
+        environment = NavigationEnv(actions=actions, split="train")
+        for route in range(60):
+            _, info = environment.reset(seed=route, options={"route": route})
+            over = False
+            while not over:
+                text = environment.expert()
+                needed |= set(TOKENS(text, add_special_tokens=False)["input_ids"])
+                _, _, over, _, info = environment.step(text)
+    assert not {TOKENS.decode([i]) for i in needed - written}
+
+
+def test_revisions_answer_another_action():
+    rng, verifier = np.random.default_rng(5), NavigationVerifier()
+    for document in (directions.chat_revise(rng) for _ in range(100)):
+        wrong = re.findall(r'\{"next": "([^"]*)"\}<\|end\|>', document.prompt)
+        assert 1 <= len(wrong) <= 2 and json.loads(document.completion)["next"] not in wrong
+    assert verifier.feedback == "informative"

@@ -1,0 +1,59 @@
+"""A study's tables as chapters read them, on the published runs of GeneralPoints."""
+
+import numpy as np
+import pytest
+
+from posttrain import results, runs, statistics, study
+
+
+@pytest.fixture(scope="module")
+def points():
+    return results.Study(runs.profile("cpu"), "gp-l")
+
+
+def test_init_is_the_first_checkpoint_of_both_arms_and_its_compute_is_theirs(points):
+    assert set(points.checkpoints["arm"]) == {"Init", "SFT", "RL"} and points.seeds == [0, 1, 2] and len(points.run_ids) == 9
+    spent = {record["seed"]: record["spent_gflops"] * 1e9 for record in points.records if record["arm"] == "init"}
+    start = points.at("ood", "greedy").query("step == 0")
+    assert len(start) == 9 and start["flops"].to_numpy() == pytest.approx(start["seed"].map(spent).to_numpy())
+    assert np.array_equal(points.outcomes("Init", "ood", "greedy", "first_try"), points.outcomes("Init", "ood", "greedy", "first_try"))
+    for seed, row in zip(points.seeds, points.outcomes("Init", "id", "sampled", "within")):
+        own = points.at("id", "sampled")
+        assert row.mean() == pytest.approx(own[(own["arm"] == "Init") & (own["seed"] == seed)]["within"].item(), abs=1e-5)
+
+
+def test_ends_are_the_last_checkpoints(points):
+    last = points.last("greedy")
+    for arm in ("SFT", "RL"):
+        rows = last[(last["arm"] == arm) & (last["set"] == "ood")].sort_values("seed")
+        assert points.outcomes(arm, "ood", "greedy", "first_try").mean(1) == pytest.approx(rows["first_try"].to_numpy(), abs=1e-5)
+    estimates = points.estimates("ood", "greedy", "first_try", 0)
+    assert list(estimates) == ["SFT", "Init", "RL"] and all(e.low <= e.estimate <= e.high for e in estimates.values())
+
+
+def test_claims_are_decided_by_their_own_rule(points):
+    claims = results.data("claims")
+    few = {**claims, "rule": {**claims["rule"], "samples": 200}}
+    table, words = points.verdicts(few, 0)
+    wanted = [c for c in claims["claims"] if c["id"].startswith("gp-l-") and c["test"] == "paired-difference"]
+    assert table["claim"].tolist() == [c["statement"] for c in wanted] and set(words.values()) <= {"holds", "fails", "undecided"}
+    claim = next(c for c in wanted if c["id"] == "gp-l-rl-above-sft-ood")
+    difference = statistics.paired_difference(points.outcomes("RL", "ood", "greedy", "first_try"), points.outcomes("SFT", "ood", "greedy", "first_try"), samples=200, rng=1)
+    assert words["verdict_rl_above_sft_ood"] == statistics.decide(difference, claim["direction"], claim["threshold"])
+    assert sum("(decides)" in column for column in table.columns) == 1
+
+
+def test_values_and_tables_for_the_prose(points):
+    values = points.values(("first_try",), 200, 0)
+    assert values["ppo_ood_first_greedy"] - values["init_ood_first_greedy"] == pytest.approx(values["ppo_ood_first_greedy_delta"])
+    assert values["seeds"] == 3 and values["run_ids"] == points.run_ids
+    settings = points.hyperparameters(study.defaults())
+    rate = settings.set_index("setting").loc["ppo.learning_rate"]
+    assert (rate["RL"], rate["SFT"]) == (1e-3, "") and len(points.table()) == 9
+    assert ("computed by" in points.table()) == any("carried_over" in record for record in points.records)  # carried over a change of the code: it says so
+
+
+def test_a_study_without_results_says_how_to_get_them(tmp_path):
+    profile = runs.profile("cpu", fresh=True)
+    with pytest.raises(FileNotFoundError, match="posttrain train --profile cpu"):
+        results.Study(runs.Profile(profile.name, profile.settings, tmp_path), "gp-l")
