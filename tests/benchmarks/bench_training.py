@@ -95,7 +95,7 @@ def bench_sft_utilisation(init, name, record, tmp_path):
 def bench_one_seed(record, name):
     """Minutes of Init, SFT and PPO of the published runs, censuses included: one after the other, and on two cores side by side."""
     profile, slowest = runs.profile("cpu"), {}
-    for seed in profile.settings["seeds"]:
+    for seed in sorted({run.seed for run in profile.runs() if run.study == name}):
         seconds = {arm: runs.read(profile.run(f"{name}/{arm}/{seed}"), profile.results)[0]["seconds"] for arm in ("init", "sft", "ppo")}
         slowest[seed] = (sum(seconds.values()), seconds["init"] + max(seconds["sft"], seconds["ppo"]))
     record(f"one-seed-{name}", minutes_in_turn=max(turn for turn, _ in slowest.values()) / 60, minutes_two_cores=max(beside for _, beside in slowest.values()) / 60)
