@@ -4,7 +4,6 @@ Paper: Figures 5 and 6. Both arms start at Init, so Init is the first checkpoint
 """
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Iterable
 
 import numpy as np
@@ -112,4 +111,4 @@ class Study:
 
 def data(name: str) -> dict:
     """A file of data/: "paper" (the published numbers) or "claims" (what is tested, and how it is decided)."""
-    return yaml.safe_load((Path(runs.ROOT) / "data" / f"{name}.yaml").read_text())
+    return yaml.safe_load((runs.ROOT / "data" / f"{name}.yaml").read_text())
