@@ -42,6 +42,7 @@ rule results:
 
 rule foundation:
     priority: 10
+    input: lambda w: [ancient(f"{MODELS}/{text}-{w.seed}/card.json") for text in (PROFILE.settings["foundations"][w.foundation].get("language"),) if text]
     output: f"{MODELS}/{{foundation}}-{{seed}}/card.json"
     wildcard_constraints: seed="[0-9]+"
     params: fresh="--fresh" if FRESH else ""

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from posttrain.models import Policy
-from posttrain.rollouts import Dialogue, play
+from posttrain.rollouts import Dialogue, play, stacked
 from posttrain.tasks import TASKS, Task, task
 
 
@@ -100,14 +100,15 @@ def divergence(policy: Policy, dialogues: list[Dialogue], batch: int = 256) -> f
             end = dialogue.ask[1] if len(dialogue.ask) > 1 else len(dialogue.ids)
             answer = [i for i in range(dialogue.ask[0] + 1, end) if dialogue.sampled[i]]
             rows.append((dialogue.ids[:answer[-1] + 1], answer[0]))
+        inputs = {name: value.to(policy.device) for name, value in stacked(dialogues[start:start + batch]).items()}
         width = max(len(ids) for ids, _ in rows)
         ids, learned = torch.full((len(rows), width), policy.tokenizer.pad_token_id), torch.zeros(len(rows), width, dtype=torch.bool)
         for r, (row, begin) in enumerate(rows):
             ids[r, :len(row)] = torch.tensor(row)
             learned[r, begin:len(row)] = True
         ids, learned = ids.to(policy.device), learned.to(policy.device)
-        current = policy.score(ids, learned)[0].log_softmax(-1)
+        current = policy.score(ids, learned, **inputs)[0].log_softmax(-1)
         with policy.start():
-            reference = policy.score(ids, learned)[0].log_softmax(-1)
+            reference = policy.score(ids, learned, **inputs)[0].log_softmax(-1)
         total += float((current.exp() * (current - reference)).sum())
     return total / len(dialogues)

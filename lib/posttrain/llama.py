@@ -1,7 +1,7 @@
 """Llama's forward pass with few kernels, for models so small that calling kernels is what takes the time.
 
-Takes the weights of a transformers `LlamaForCausalLM`, an adapter folded in, and computes the same function (a test compares
-them): fused projections, one rotation for queries and keys, a cache written in place. At pocket size a decoding step takes
+Takes the weights of a transformers `LlamaForCausalLM`, or of the Llama in a `LlavaForConditionalGeneration`, an adapter folded in, and
+computes the same function (a test compares them): fused projections, one rotation for queries and keys, a cache written in place. At pocket size a decoding step takes
 about a quarter of transformers' time and a training step about half. Anything but a plain Llama goes through transformers.
 Left out on purpose: grouped-query attention, biases, rope scaling, dropout.
 """
@@ -10,16 +10,23 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
+from transformers.models.llama import LlamaModel
+
+
+def decoder(model: nn.Module) -> LlamaModel | None:
+    """The Llama within a text or LLaVA-like model; None within any other."""
+    found = model.model if type(model) is LlamaForCausalLM else model.model.language_model if type(model) is LlavaForConditionalGeneration else None
+    return found if type(found) is LlamaModel else None
 
 
 def supports(model: nn.Module) -> bool:
     """Whether `model` is a Llama that this module computes exactly."""
-    if type(model) is not LlamaForCausalLM:
+    if decoder(model) is None:
         return False
-    c = model.config
+    c = decoder(model).config
     return (c.num_key_value_heads == c.num_attention_heads and not c.attention_bias and not c.mlp_bias and c.hidden_act == "silu"
-            and model.model.rotary_emb.rope_type == "default" and c.hidden_size <= 512)
+            and decoder(model).rotary_emb.rope_type == "default" and c.hidden_size <= 512)
 
 
 class _Normed(torch.autograd.Function):
@@ -45,20 +52,23 @@ class Llama:
     The norms' scales and the attention's are folded into the products. With `bf16` the matrix products are bfloat16 and the residual stream, norms, softmax and logits float32.
     """
 
-    def __init__(self, model: LlamaForCausalLM, weight, bf16: bool = False):
+    def __init__(self, model: LlamaForCausalLM | LlavaForConditionalGeneration, weight, bf16: bool = False):
+        inner = decoder(model)
         self.narrows, self.wider = True, []
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         fold = lambda scale, *parts: (torch.cat(parts) * scale).to(self.dtype)
-        self.embedding, self.norm, self.eps = model.model.embed_tokens.weight, model.model.norm.weight, model.config.rms_norm_eps
-        self.head = model.lm_head.weight.to(self.dtype)
-        self.heads, self.width = model.config.num_attention_heads, model.config.head_dim
-        self.frequencies = model.model.rotary_emb.inv_freq.float()
+        self.embedding, self.norm, self.eps = inner.embed_tokens.weight, inner.norm.weight, inner.config.rms_norm_eps
+        self.head = model.get_output_embeddings().weight.to(self.dtype)
+        self.image = getattr(model.config, "image_token_id", None)  # tokens whose place a picture's features take
+        self.heads, self.width = inner.config.num_attention_heads, inner.config.head_dim
+        self.frequencies = inner.rotary_emb.inv_freq.float()
         self.layers = [
             (fold(layer.input_layernorm.weight, weight(layer.self_attn.q_proj) * self.width**-0.5, weight(layer.self_attn.k_proj), weight(layer.self_attn.v_proj)),
              weight(layer.self_attn.o_proj).to(self.dtype),
              fold(layer.post_attention_layernorm.weight, weight(layer.mlp.gate_proj), weight(layer.mlp.up_proj)), weight(layer.mlp.down_proj).to(self.dtype))
-            for layer in model.model.layers]
+            for layer in inner.layers]
         self.cache: list[list[torch.Tensor]] = []
+        self.features: torch.Tensor | None = None
 
     def _normed(self, x: torch.Tensor) -> torch.Tensor:
         return _Normed.apply(x, self.eps, self.dtype)
@@ -67,8 +77,10 @@ class Llama:
         angles = positions[:, :, None, None, None].float() * self.frequencies  # [batch, time, 1, 1, width / 2]
         return angles.cos().to(self.dtype), angles.sin().to(self.dtype)
 
-    def _layers(self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, attend) -> torch.Tensor:
+    def _layers(self, ids: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor, attend, features: torch.Tensor | None = None) -> torch.Tensor:
         x, (cos, sin) = self.embedding[ids].float(), self._rotation(positions)
+        if features is not None:
+            x = x.masked_scatter((ids == self.image)[..., None], features.float())
         batch, time = ids.shape
         for i, (qkv, out, gate_up, down) in enumerate(self.layers):
             packed = F.linear(self._normed(x), qkv).view(batch, time, 3, self.heads, self.width)
@@ -82,18 +94,25 @@ class Llama:
             x = x + F.linear(F.silu(gate) * up, down)
         return F.rms_norm(x, (x.shape[-1],), self.norm, self.eps)
 
-    def hidden(self, ids: torch.Tensor) -> torch.Tensor:
-        """Last hidden states, FloatTensor[batch, time, hidden], of sequences padded on the right. Differentiable."""
+    def hidden(self, ids: torch.Tensor, features: torch.Tensor | None = None) -> torch.Tensor:
+        """Last hidden states, FloatTensor[batch, time, hidden], of sequences padded on the right. Differentiable.
+
+        features: FloatTensor[batch, n, hidden] of one picture a row, which stands in the row's n image tokens.
+        """
         time = ids.shape[1]
         mask = torch.full((time, time), float("-inf"), device=ids.device).triu(1)
         positions = torch.arange(time, device=ids.device)[None]
-        return self._layers(ids, positions, mask, lambda i, k, v: (k, v))
+        return self._layers(ids, positions, mask, lambda i, k, v: (k, v), features)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """float32 logits of hidden states [..., hidden]."""
         return F.linear(hidden.to(self.dtype), self.head).float()
 
     # --- decoding: the cache is kept between calls ------------------------------------------------------------------
+
+    def see(self, features: torch.Tensor) -> None:
+        """The pictures of the rows, as features, for the image tokens of the next `extend`."""
+        self.features = features
 
     @torch.no_grad()
     def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -117,8 +136,9 @@ class Llama:
         blocked = F.pad(mask == 0, (0, room - mask.shape[1]), value=True)[:, None, None, :]
         if new > 1:
             blocked = blocked | torch.ones(new, room, dtype=torch.bool, device=ids.device).triu(1 + used)
+        features, self.features = self.features, None
         # Finite, because a row's padding may see nothing at all, and the softmax of nothing is not a number.
-        return self._layers(ids, positions, torch.zeros(blocked.shape, device=ids.device).masked_fill(blocked, -1e9), attend)[:, -1]
+        return self._layers(ids, positions, torch.zeros(blocked.shape, device=ids.device).masked_fill(blocked, -1e9), attend, features)[:, -1]
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep only `rows` of the batch in the cache."""

@@ -18,6 +18,7 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
@@ -25,12 +26,21 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from posttrain import llama
 
 
+PARTS = ("language", "projector", "vision")
+
+
 @dataclass(frozen=True)
 class LoraSettings:
-    """LoRA on all linear layers of the language model."""
+    """LoRA on all linear layers of the language model and, where `parts` says so, of what brings a picture to it: "language" (alone),
+    "projector" (and the language model), "vision" (all three). A text model has the first part only."""
 
     rank: int = 32
     alpha: int = 64
+    parts: str = "language"
+
+    def __post_init__(self):
+        if self.parts not in PARTS:
+            raise ValueError(f"unknown parts {self.parts!r}: use one of {', '.join(PARTS)}")
 
 
 class ValueHead(nn.Module):
@@ -75,16 +85,32 @@ class Policy:
         """Differentiable logits at the learned positions.
 
         ids: LongTensor[batch, time], padded on the right; learned: BoolTensor[batch, time], true where ids[:, t] is predicted.
+        inputs: what the processor made of the rows' pictures, one a row (pixel_values, ...). Without it the model reads text alone.
         Returns (FloatTensor[learned.sum(), vocabulary], FloatTensor[batch, time, hidden]); logits are float32.
         """
-        if self.is_fast and not inputs:
+        if self.is_fast:
             folded = self.folded()
-            hidden = folded.hidden(ids)
+            hidden = folded.hidden(ids, self.features(inputs))
             return folded.logits(hidden[:, :-1][learned[:, 1:]]), hidden
         with self.autocast():
             # No attention mask: rows are padded on the right, where causal attention never looks back from.
-            hidden = self.base.model(input_ids=ids, use_cache=False, **inputs).last_hidden_state
+            hidden = self.base.model(input_ids=ids, use_cache=False, **self.visible(ids, inputs)).last_hidden_state
             return self.base.get_output_embeddings()(hidden[:, :-1][learned[:, 1:]]).float(), hidden
+
+    def features(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        """The language model's view of the pictures in `inputs`, FloatTensor[batch, image tokens, hidden]; None without pictures.
+
+        In float32: the tower is small, and the sampler, which merges the adapter, must see what the trainer sees.
+        """
+        return torch.stack(tuple(self.base.model.get_image_features(**inputs).pooler_output)) if inputs else None
+
+    def visible(self, ids: torch.Tensor, inputs: dict[str, torch.Tensor], seen: bool = False) -> dict[str, torch.Tensor]:
+        """`inputs` with the mask that a model with cross-attention (Mllama) needs: a token sees the picture from its marker on;
+        `seen`: the marker stands before `ids`."""
+        if "aspect_ratio_mask" not in inputs:
+            return inputs
+        behind = torch.ones_like(ids) if seen else (ids == self.base.config.image_token_id).cumsum(1).clamp(max=1)
+        return {**inputs, "cross_attention_mask": behind[:, :, None, None] * inputs["aspect_ratio_mask"][:, None]}
 
     @property
     def is_fast(self) -> bool:
@@ -169,19 +195,37 @@ def load(path: str | Path, dtype: torch.dtype | str = torch.float32, device: str
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     # Pocket dialogues are so short that eager attention beats the fused CPU kernel; elsewhere the library's choice stands.
-    small = device == "cpu" and getattr(config, "hidden_size", 10**9) <= 512
+    small = device == "cpu" and getattr(config.get_text_config(), "hidden_size", 10**9) <= 512
     model = kind.from_pretrained(path, dtype=dtype, **({"attn_implementation": "eager"} if small else {})).to(device).eval()
+    if language := getattr(config, "language_foundation", None):
+        read_language(model, Path(path).parent / language)
     model.requires_grad_(False)
     return Policy(model, tokenizer, processor, bf16=bf16)
+
+
+def read_language(model: nn.Module, folder: Path) -> None:
+    """The language model of a pocket vision-language checkpoint, which stores only what is its own; it is the text foundation's, to the bit.
+
+    The image token has an embedding that nobody reads, and is never to be said: it gets the padding token's, which never is.
+    """
+    if not (folder / "model.safetensors").is_file():
+        raise FileNotFoundError(f"no text foundation at {folder}: the vision-language model beside it reads with that one's language model "
+                                "(make it with `posttrain pretrain`)")
+    weights = load_file(folder / "model.safetensors")
+    embedding = weights.pop("model.embed_tokens.weight")
+    with torch.no_grad():
+        model.model.language_model.load_state_dict({**{name.removeprefix("model."): w for name, w in weights.items()}, "embed_tokens.weight": torch.cat(
+            [embedding, embedding[model.config.text_config.pad_token_id].expand(model.config.text_config.vocab_size - len(embedding), -1)])})
 
 
 def add_lora(policy: Policy, settings: LoraSettings = LoraSettings(), seed: int = 0, value: bool = False) -> Policy:
     """The policy with a fresh adapter (its function unchanged) and, if `value`, a fresh value head; weights from `seed`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        # The language model only: in an image-text-to-text class the vision tower has linear layers of its own.
+        # An image-text-to-text class has linear layers of its own in the vision tower and the projector.
+        others = [part for part in ("projector", "vision") if PARTS.index(part) > PARTS.index(settings.parts)]
         targets = [name for name, module in policy.model.named_modules() if isinstance(module, nn.Linear)
-                   and module is not policy.model.get_output_embeddings() and not any(p in name for p in ("vision", "projector"))]
+                   and module is not policy.model.get_output_embeddings() and not any(part in name for part in others)]
         config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=targets, bias="none")
         model = get_peft_model(policy.model, config)
         hidden = policy.model.get_output_embeddings().weight.shape[1]

@@ -11,7 +11,8 @@ from typing import Iterable
 from posttrain import formulas
 from posttrain.verifiers.general_points import NO_ANSWER, NOT_TEXT, TOO_LONG, TWO_ANSWERS, Deal, Rule
 
-Message = dict[str, str]
+Message = dict[str, str | list[dict[str, str]]]
+IMAGE = {"type": "image"}  # where a message shows a picture; a chat template puts its own marker there
 
 # The task as a template; each constant piece is one token of the pocket tokenizer.
 TASK = (
@@ -30,8 +31,19 @@ AGAIN = ". Answer again in the same format."
 
 def task(deal: Deal, rule: Rule | str) -> str:
     """The task prompt of `deal` under `rule`, in text (GP-L)."""
+    return task_for(deal.target, rule, ", ".join(deal.ranks))
+
+
+def task_for(target: int, rule: Rule | str, shown: str = "") -> str:
+    """The task prompt with `shown` as its list of cards."""
     expert, symbols, output = TASK
-    return f"{expert}{deal.target}{symbols}{rule_sentence(rule)}{cards(deal.ranks)}{output}"
+    return f"{expert}{target}{symbols}{rule_sentence(rule)}{CARDS[0]}{shown}{CARDS[1]}{output}"
+
+
+def with_picture(text: str, before: str) -> list[dict[str, str]]:
+    """Message content of `text` with a picture behind its part `before`."""
+    head, mark, tail = text.partition(before)
+    return [{"type": "text", "text": head + mark}, IMAGE, {"type": "text", "text": tail}]
 
 
 def rule_sentence(rule: Rule | str) -> str:
@@ -55,7 +67,7 @@ def feedback(message: str) -> str:
     return f"{FAILED}{message}{AGAIN}" if message else f"{FAILED.rstrip(': ')}{AGAIN}"
 
 
-def dialogue(task: str, attempts: Iterable[tuple[str, str]] = ()) -> list[Message]:
+def dialogue(task: str | list[dict[str, str]], attempts: Iterable[tuple[str, str]] = ()) -> list[Message]:
     """Chat messages: the task, then each failed answer and the verifier's message on it."""
     messages = [{"role": "user", "content": task}]
     for text, message in attempts:

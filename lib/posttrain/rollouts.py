@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Callable, Sequence
 
 import torch
+from PIL import Image
 from transformers.cache_utils import DynamicCache
 
 from posttrain import prompts
@@ -26,10 +27,19 @@ class _Transformers:
     def __init__(self, policy: Policy):
         self.policy, self.model = policy, policy.base
         self.cache = DynamicCache(config=self.model.config.get_text_config())
+        self.inputs: dict[str, torch.Tensor] = {}
+        self.seen = False
+
+    def see(self, inputs: dict[str, torch.Tensor]) -> None:
+        self.inputs = inputs
 
     def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        inputs = self.policy.visible(ids, self.inputs, self.seen)
+        if self.seen:  # the pictures are in the cache
+            inputs = {name: value for name, value in inputs.items() if name == "cross_attention_mask"}
         with self.policy.autocast():
-            hidden = self.model.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache, use_cache=True)
+            hidden = self.model.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache, use_cache=True, **inputs)
+        self.seen = True
         return hidden.last_hidden_state[:, -1]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -38,13 +48,14 @@ class _Transformers:
 
     def select(self, rows: torch.Tensor) -> None:
         self.cache.batch_select_indices(rows)
+        self.inputs = {name: value[rows] for name, value in self.inputs.items()}
 
 
 class Chat:
-    """The chat template of one tokenizer, cut into what must be appended to a running dialogue."""
+    """The chat template of one tokenizer, cut into what must be appended to a running dialogue; `processor`: for tasks with pictures."""
 
-    def __init__(self, tokenizer):
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer, processor=None):
+        self.tokenizer, self.processor = tokenizer, processor
         self.end = tokenizer.eos_token_id
         self.feedback = lru_cache(maxsize=4096)(self._feedback)
 
@@ -52,8 +63,23 @@ class Chat:
         return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
 
     def opening(self, messages: list[prompts.Message]) -> list[int]:
-        """Token ids of a dialogue up to the place where the answer begins."""
+        """Token ids of a dialogue in text up to the place where the answer begins."""
         return self.tokenizer(self._render(messages, True), add_special_tokens=False)["input_ids"]
+
+    def openings(self, messages: Sequence[list[prompts.Message]], pictures: Sequence[Picture]) -> tuple[list[list[int]], dict[str, torch.Tensor]]:
+        """The same for dialogues with a picture each: ids with the image tokens in them, and what the model gets for the pictures."""
+        if self.processor is None:
+            raise ValueError("this model reads text only: a task with pictures needs an image-text-to-text checkpoint with its processor")
+        made = self.processor(text=[self._render(m, True) for m in messages], images=[[picture()] for picture in pictures], padding=True,
+                              return_tensors="pt", add_special_tokens=False)
+        return [ids[mask.bool()].tolist() for ids, mask in zip(made["input_ids"], made["attention_mask"])], self._pixels(made)
+
+    def pixels(self, pictures: Sequence[Picture]) -> dict[str, torch.Tensor]:
+        """What the model gets for pictures, one a row, without the text."""
+        return self._pixels(self.processor.image_processor(images=[[picture()] for picture in pictures], return_tensors="pt"))
+
+    def _pixels(self, made) -> dict[str, torch.Tensor]:
+        return {name: made[name] for name in self.processor.image_processor.model_input_names if name in made}
 
     def _feedback(self, text: str) -> list[int]:
         """Token ids from behind an answer's end token up to where the next answer begins."""
@@ -78,8 +104,15 @@ class Dialogue:
     verdicts: list = field(default_factory=list)
     correct: bool = False
     task: object = None
+    inputs: dict[str, torch.Tensor] = field(default_factory=dict)  # what the model gets for the picture, if there is one
 
 
+def stacked(dialogues: Sequence[Dialogue]) -> dict[str, torch.Tensor]:
+    """The pictures of dialogues as one batch; empty where they have none."""
+    return {name: torch.stack([d.inputs[name] for d in dialogues]) for name in dialogues[0].inputs}
+
+
+Picture = Callable[[], Image.Image]  # drawn when it is looked at
 Judge = Callable[[int, str], tuple[float, str, bool, object]]  # (row, text) -> reward, what the verifier says, dialogue over, verdict
 
 
@@ -88,6 +121,7 @@ def play(policy: Policy, environments: Sequence, infos: Sequence[dict], max_toke
     """Play environments that have just been reset (`infos`) to their ends: the dialogues of each game, in order.
 
     A dialogue's `task` is the truth it was about (`info["place"]`). Where a step says `info["moved"]`, the next dialogue begins.
+    `info["picture"]` draws what is seen, where a task has pictures.
     """
     games: list[list[Dialogue]] = [[] for _ in environments]
     infos, heat, playing = list(infos), torch.as_tensor(temperature, dtype=torch.float32).expand(len(environments)), list(range(len(environments)))
@@ -96,12 +130,14 @@ def play(policy: Policy, environments: Sequence, infos: Sequence[dict], max_toke
 
         def judge(row: int, text: str):
             game = playing[row]
-            says, reward, terminated, truncated, infos[game] = environments[game].step(text)
+            _, reward, terminated, truncated, infos[game] = environments[game].step(text)
             moved[game] = infos[game].get("moved", False)
-            return reward, says, terminated or truncated or moved[game], infos[game]["verdict"]
+            return reward, infos[game]["messages"][-1]["content"], terminated or truncated or moved[game], infos[game]["verdict"]
 
         tasks = [infos[game].get("place") for game in playing]
-        for game, task, dialogue in zip(playing, tasks, roll(policy, [infos[game]["messages"] for game in playing], judge, max_tokens, heat[playing], generator)):
+        pictures = [infos[game]["picture"] for game in playing] if "picture" in infos[playing[0]] else None
+        rolled = roll(policy, [infos[game]["messages"] for game in playing], judge, max_tokens, heat[playing], generator, pictures)
+        for game, task, dialogue in zip(playing, tasks, rolled):
             dialogue.task = task
             games[game].append(dialogue)
         playing = [game for game in playing if moved[game]]
@@ -110,16 +146,23 @@ def play(policy: Policy, environments: Sequence, infos: Sequence[dict], max_toke
 
 @torch.no_grad()
 def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge, max_tokens: int = 48, temperature: float | list[float] | torch.Tensor = 1.0,
-         generator: torch.Generator | None = None) -> list[Dialogue]:
-    """Roll out one dialogue for each opening; temperature (one, or one a dialogue) 0 is greedy. The policy should be `merged` (the caller's context).
+         generator: torch.Generator | None = None, pictures: Sequence[Picture] | None = None) -> list[Dialogue]:
+    """Roll out one dialogue for each opening (and picture); temperature (one, or one a dialogue) 0 is greedy. The policy should be `merged` (the caller's context).
 
     `judge(row, text)` steps the environment of that row. Tokens are sampled from the float32 softmax of the full vocabulary.
     """
-    chat, decoder = Chat(policy.tokenizer), policy.folded() if policy.is_fast else _Transformers(policy)
+    chat, decoder = Chat(policy.tokenizer, policy.processor), policy.folded() if policy.is_fast else _Transformers(policy)
     heat = torch.as_tensor(temperature, dtype=torch.float32, device=policy.device).expand(len(openings))
     dialogues = [Dialogue() for _ in openings]
     rows = list(range(len(openings)))  # the dialogue of each row of the batch
-    pending = [chat.opening(messages) for messages in openings]
+    if pictures is None:
+        pending = [chat.opening(messages) for messages in openings]
+    else:
+        pending, inputs = chat.openings(openings, pictures)
+        for dialogue, *row in zip(dialogues, *inputs.values()):
+            dialogue.inputs = dict(zip(inputs, row))
+        inputs = {name: value.to(policy.device) for name, value in inputs.items()}
+        decoder.see(policy.features(inputs) if policy.is_fast else inputs)
     mask = torch.zeros(len(rows), 0, dtype=torch.long, device=policy.device)
     while rows:
         width = max(map(len, pending))

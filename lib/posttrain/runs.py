@@ -28,8 +28,9 @@ ALGORITHMS = ("init", "sft", "ppo")
 # Settings an arm may hold; anything else in a profile is an error, never silently ignored.
 ARM_SETTINGS = {"task", "algorithm", "start", "steps", "budget", "checkpoints", "environment", "sft", "ppo", "lora", "census", "bf16"}
 # The tasks, and the modules that one's numbers do not depend on although the study imports them.
-OTHER_TASKS = {"general-points": {"posttrain.environments.navigation", "posttrain.verifiers.navigation", "posttrain.cities", "posttrain.routes"},
-               "navigation": set()}
+_NAVIGATION = {"posttrain.environments.navigation", "posttrain.verifiers.navigation", "posttrain.cities", "posttrain.routes"}
+_PICTURES = {"posttrain.rendering.cards"}
+OTHER_TASKS = {"general-points": _NAVIGATION | _PICTURES, "general-points-vision": _NAVIGATION, "navigation": _PICTURES}
 
 
 def digest(thing: Any, length: int = 10) -> str:
@@ -75,7 +76,7 @@ def code_identity(entry: str, skip: frozenset[str] = frozenset()) -> str:
 
 @lru_cache(maxsize=None)
 def foundation_identity(settings: str) -> str:
-    """Identity of a pocket foundation; `settings` is FoundationConfig's fields as JSON.
+    """Identity of a pocket foundation; `settings` is FoundationConfig's fields as JSON, or VisionConfig's with the text foundation's in "text".
 
     The corpus enters by what it says (its first documents), so that tidying code elsewhere keeps the foundations.
     """
@@ -84,9 +85,12 @@ def foundation_identity(settings: str) -> str:
     from posttrain.foundation import source
     from posttrain.foundation.corpus import documents
 
-    corpus = source(json.loads(settings).get("corpus", "numbers"))
+    if "text" in (own := json.loads(settings)):
+        text = foundation_identity(json.dumps(own.pop("text"), sort_keys=True))
+        return digest([own, text, *(digest(_parsed(_path(f"posttrain.{name}"))[0]) for name in ("foundation.vision", f"rendering.{own['corpus']}"))])
+    corpus = source(own.get("corpus", "numbers"))
     said = [list(itertools.islice(documents(np.random.default_rng(0), mixture), 256)) for mixture in (corpus.READING, corpus.MIXTURE)]
-    return digest([json.loads(settings), said, corpus.vocabulary(),
+    return digest([own, said, corpus.vocabulary(),
                    *(digest(_parsed(_path(f"posttrain.foundation.{name}"))[0]) for name in ("tokenizer", "pretraining"))])
 
 
@@ -151,7 +155,8 @@ class Profile:
         known = self.settings.get("foundations", {})
         if name not in known:
             raise ValueError(f"profile {self.name} has no foundation {name!r}: choose one of {', '.join(known)}")
-        return {**known[name], "seed": seed}
+        text = {"text": self.foundation(known[name]["language"], seed)} if "language" in known[name] else {}
+        return {**known[name], "seed": seed, **text}
 
     def model(self, name: str, seed: int) -> tuple[str, str]:
         """Path (or hub name) of the model that runs of this foundation and seed start from, and its identity."""

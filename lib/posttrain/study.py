@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from posttrain import compute, models, runs
 from posttrain.evaluation import CensusConfig, census
+from posttrain.rollouts import Chat
 from posttrain.tasks import task
 
 
@@ -161,7 +162,7 @@ def _sft(run, profile, state, record, tick, device) -> int:
     tokens = None if budget is None else budget * 1e9 / (6 * parameters)
     if run.settings.get("steps") == 0:
         raise ValueError(f"{run.name}: steps must be above 0")
-    data, counts = sft.take(sft.examples(environment(run), policy.tokenizer, rng, config.shuffle), run.settings.get("steps"), tokens, config.batch_size)
+    data, counts = sft.take(sft.examples(environment(run), Chat(policy.tokenizer, policy.processor), rng, config.shuffle), run.settings.get("steps"), tokens, config.batch_size)
     marks = set(np.linspace(0, len(counts), run.settings.get("checkpoints", 8) + 1).round().astype(int).tolist())
     progress = _Progress(run, _spent(parameters, counts[-1], 0))
 

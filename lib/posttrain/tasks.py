@@ -6,6 +6,7 @@ the instruction" from "does not know these numbers, these streets".
 """
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +25,12 @@ from posttrain.verifiers.navigation import FORWARD, STOP
 
 @dataclass(frozen=True)
 class Hands:
-    """A set of GeneralPoints: rule, split of the number-multisets, whether each hand holds a face card."""
+    """A set of GeneralPoints: rule, split of the number-multisets, whether each hand holds a face card; `suits` of the picture, or None in text."""
 
     rule: str
     split: str
     faces: bool
+    suits: str | None = None
 
     def cases(self, rng: np.random.Generator, limit: int | None) -> list[list[str]]:
         """The hands in random order, the cards of each too; the first `limit` of them."""
@@ -37,22 +39,28 @@ class Hands:
 
     def pose(self, case: list[str], **how: Any) -> tuple[gymnasium.Env, dict]:
         """An environment that has just posed `case`, and its info."""
-        environment = GeneralPointsEnv(rule=self.rule, hands=[case], **how)
-        return environment, environment.reset(seed=0, options={"ranks": case})[1]
+        shown = {"vision": True, "suits": self.suits} if self.suits else {}
+        environment = GeneralPointsEnv(rule=self.rule, hands=[case], **shown, **how)
+        # Suits and style of a picture come from the hand: the same at every checkpoint, others for other hands.
+        seed = zlib.crc32(" ".join(case).encode()) if self.suits else 0
+        return environment, environment.reset(seed=seed, options={"ranks": case})[1]
 
     def label(self, case: list[str]) -> str:
         return " ".join(sorted(case, key=RANKS.index))
 
     def outcome(self, dialogues: list[Dialogue]) -> dict[str, Any]:
-        """One hand: flags of the first answer, `within` (one of the answers is right), answers, reward."""
+        """One hand: flags of the first answer, `within` (one of the answers is right), answers, reward; recognized: the first answer names
+        the cards shown, as a multiset (the paper's recognition: a single shot, ranks alone)."""
         (dialogue,) = dialogues
         first = dialogue.verdicts[0]
-        return {"first_try": first.correct, "within": dialogue.correct, "answers": len(dialogue.texts), "rule_following": first.follows_rule,
+        seen = {"recognized": first.recognized} if self.suits else {}
+        return {**seen, "first_try": first.correct, "within": dialogue.correct, "answers": len(dialogue.texts), "rule_following": first.follows_rule,
                 "valid": first.valid, "strict": first.strict, "fake": first.fake, "reward": float(sum(dialogue.rewards))}
 
     def summary(self, table: pd.DataFrame) -> dict[str, float]:
         """Means over hands; per_step: right answers / all answers."""
-        return {**{c: float(table[c].mean()) for c in ("first_try", "within", "rule_following", "valid", "strict", "fake")},
+        columns = ("first_try", "within", "rule_following", "valid", "strict", "fake", *(["recognized"] if self.suits else []))
+        return {**{c: float(table[c].mean()) for c in columns},
                 "per_step": table["within"].sum() / table["answers"].sum()}
 
 
@@ -132,6 +140,12 @@ TASKS = {
         "in_range_a": Hands(IN_RANGE_RULES[0], "all", True),  # an unseen rule that needs no number above 10
         "in_range_b": Hands(IN_RANGE_RULES[1], "all", True),
     }, ("id", "ood")),
+    "general-points-vision": Task(GeneralPointsEnv, {"rule": "10", "split": "train", "vision": True, "suits": "black"}, 5, {
+        "id": Hands("10", "test", False, "black"),
+        "id_seen": Hands("10", "train", False, "black"),
+        "ood": Hands("11/12/13", "all", True, "black"),
+        "visual": Hands("10", "test", False, "red"),  # the paper's visual OOD
+    }, ("id", "ood", "visual")),
     "navigation": Task(NavigationEnv, {"actions": "absolute", "city": cities.TRAINING_CITY, "split": "train"}, 2, _ROUTES, tuple(_ROUTES)),
 }
 

@@ -14,6 +14,7 @@ import trl
 from posttrain import compute, models, runs, study
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.foundation import pretraining
+from posttrain.rollouts import Chat
 from posttrain.trainers import ppo, sft
 from posttrain.verifiers import GeneralPointsVerifier
 
@@ -79,7 +80,7 @@ def bench_sft_utilisation(init, name, record, tmp_path):
     policy = init()
     policy.bf16 = name == "bfloat16"
     parameters = compute.model_parameters(policy.model)
-    stream = sft.examples(GeneralPointsEnv(), policy.tokenizer, np.random.default_rng(0))
+    stream = sft.examples(GeneralPointsEnv(), Chat(policy.tokenizer), np.random.default_rng(0))
     config, marks = sft.SFTConfig(), []
     data, counts = sft.take(stream, 14, None, config.batch_size)
     sft.train(policy, data, config, tmp_path, on_step=lambda step, logs: marks.append(perf_counter()) or False)

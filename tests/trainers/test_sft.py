@@ -17,7 +17,7 @@ CONFIG = sft.SFTConfig(batch_size=4, learning_rate=3e-3, warmup=0.2)
 
 
 def stream(tokenizer, seed=0, hands=None):
-    return sft.examples(GeneralPointsEnv(rule="10", hands=hands), tokenizer, np.random.default_rng(seed))
+    return sft.examples(GeneralPointsEnv(rule="10", hands=hands), Chat(tokenizer), np.random.default_rng(seed))
 
 
 def adapter(policy):
@@ -50,7 +50,7 @@ def test_examples_are_the_dialogues_of_the_environment(tokenizer):
         return task, info
 
     env.reset = watched
-    for example in itertools.islice(sft.examples(env, tokenizer, rng), 5):
+    for example in itertools.islice(sft.examples(env, Chat(tokenizer), rng), 5):
         chat, info = Chat(tokenizer), dealt[-1]
         assert example.ids[:-example.answer] == chat.opening(info["messages"]) and example.ids[-1] == tokenizer.eos_token_id
         assert env.verifier.judge(tokenizer.decode(example.ids[-example.answer:-1]), info["deal"]).correct
@@ -59,15 +59,15 @@ def test_examples_are_the_dialogues_of_the_environment(tokenizer):
 
 def test_take_by_steps_and_by_budget(tokenizer):
     data, counts = sft.take(stream(tokenizer), 3, None, 4)
-    assert len(data) == 12 and len(counts) == 3
-    lengths = [len(ids) for ids in data["input_ids"]]
+    assert len(data.rows) == 12 and len(counts) == 3
+    lengths = [len(ids) for ids in data.rows["input_ids"]]
     assert counts == [sum(lengths[:4 * (k + 1)]) for k in range(3)]
     for budget, batches in ((1, 1), (counts[0], 1), (counts[0] + 1, 2), (counts[2], 3)):
         bought, spent = sft.take(stream(tokenizer), None, budget, 4)
-        assert spent == counts[:batches] and bought["input_ids"] == data["input_ids"][:4 * batches]  # a longer budget begins alike
+        assert spent == counts[:batches] and bought.rows["input_ids"] == data.rows["input_ids"][:4 * batches]  # a longer budget begins alike
     assert sft.take(stream(tokenizer), 2, counts[2], 4)[1] == counts[:2]
-    assert data["input_ids"] != sft.take(stream(tokenizer, seed=1), 3, None, 4)[0]["input_ids"]
-    for ids, labels in zip(data["input_ids"], data["labels"]):
+    assert data.rows["input_ids"] != sft.take(stream(tokenizer, seed=1), 3, None, 4)[0].rows["input_ids"]
+    for ids, labels in zip(data.rows["input_ids"], data.rows["labels"]):
         answer = [t for t in labels if t != -100]
         assert labels == [-100] * (len(ids) - len(answer)) + answer and ids[-len(answer):] == answer
         assert tokenizer.decode(answer).startswith('{"cards"') and answer[-1] == tokenizer.eos_token_id
@@ -86,7 +86,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_answers_in_order(policy, tmp_
     for k in range(3):
         parts = []
         for row in range(4 * k, 4 * k + 4):
-            ids, labels = torch.tensor([data["input_ids"][row]]), torch.tensor([data["labels"][row]])
+            ids, labels = torch.tensor([data.rows["input_ids"][row]]), torch.tensor([data.rows["labels"][row]])
             with torch.no_grad():
                 logits = chosen.model(input_ids=ids).logits[0, :-1]
             parts.append(torch.nn.functional.cross_entropy(logits, labels[0, 1:], ignore_index=-100, reduction="none")[labels[0, 1:] != -100])

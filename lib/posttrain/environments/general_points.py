@@ -2,8 +2,8 @@
 
 Paper: sections 3 and 4.1, appendix A. One answer is one action; the episode ends when an answer is correct or `verify_steps`
 answers are used. Only solvable hands are dealt, and a fixed fifth of the number-multisets is held out from training, which
-the paper does not do. Left out on purpose: pictures (see `posttrain.rendering`) and any solving at deal time - the solvable
-hands are enumerated once per rule, after that a deal costs microseconds.
+the paper does not do. With `vision` the list of cards is a picture (GP-VL), which stands where the list stood. Left out on purpose:
+any solving at deal time - the solvable hands are enumerated once per rule, after that a deal costs microseconds.
 
     env = gymnasium.make("posttrain/GeneralPoints-v0", rule="11/12/13", split="test")  # after `import posttrain.environments`
     task, info = env.reset(seed=1)
@@ -14,7 +14,7 @@ from __future__ import annotations
 import string
 from bisect import bisect
 from collections import Counter
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate, combinations_with_replacement, permutations, product
 from math import comb, factorial, prod
 from typing import Any, Iterable
@@ -23,11 +23,13 @@ import gymnasium
 import numpy as np
 
 from posttrain import formulas, prompts
+from posttrain.rendering import cards
+from posttrain.rendering.cards import BLACK, POCKET, RED, STYLES, Layout, Style
 from posttrain.verifiers.general_points import FACES, FIELDS, MAX_REPLY, RANKS, STEP_LIMIT, TARGET, Deal, GeneralPointsVerifier, Rule, Verdict
 
 Hand = tuple[str, ...]  # four ranks, sorted as in RANKS
 
-SUITS = ("S", "H", "D", "C")
+SUITS = {"mixed": ("S", "H", "D", "C"), "black": BLACK, "red": RED}
 SPLITS = ("all", "train", "test")
 DECKS = ("with_replacement", "without_replacement")
 TEST_SHARE = 0.2
@@ -38,7 +40,7 @@ STOPPED = "the step limit is reached"
 
 _CHARACTERS = frozenset(string.printable) - frozenset("\t\r\x0b\x0c")
 _ORDERS = tuple(permutations(range(4)))
-_SUITS = tuple(product(SUITS, repeat=4))
+_SUITS = {name: tuple(product(suits, repeat=4)) for name, suits in SUITS.items()}
 
 
 def _one_of(name: str, given: Any, known: tuple[str, ...]) -> str:
@@ -51,6 +53,9 @@ def _whole(name: str, given: Any) -> int:
     if not isinstance(given, int) or isinstance(given, bool) or given < 1:
         raise ValueError(f"{name} must be a whole number from 1 up, not {given!r}")
     return given
+
+
+_style = lru_cache(maxsize=None)(Style.of)
 
 
 # --- which hands there are ---------------------------------------------------------------------------------------
@@ -94,10 +99,10 @@ def _orders(hand: Iterable[str]) -> int:
     return factorial(sum(counts)) // prod(map(factorial, counts))
 
 
-def _weight(hand: Hand, deck: str, forced_face: bool) -> int:
+def _weight(hand: Hand, deck: str, forced_face: bool, suits: str = "mixed") -> int:
     """In how many ways `hand` comes up: so a table of weights deals as redrawing until solvable would, without redrawing."""
     if deck == "without_replacement":
-        return prod(comb(len(SUITS), count) for count in Counter(hand).values())
+        return prod(comb(len(SUITS[suits]), count) for count in Counter(hand).values())
     if forced_face:  # as released: three uniform ranks and one face card, shuffled
         return sum(_orders((Counter(hand) - Counter([face])).elements()) for face in FACES if face in hand)
     return _orders(hand)
@@ -119,8 +124,12 @@ class GeneralPointsEnv(gymnasium.Env):
         protocol        "clean", or "as_released": one more answer is asked for, not read and punished with -1; with `faces`, three
                         uniform ranks and one face card are dealt instead of four uniform ranks with at least one face card
         deck            "with_replacement" (the released code) or "without_replacement" (the paper: 52 cards)
+        vision          show the hand as a picture; the verifier then asks for the right cards too
+        suits           "mixed", "black" (the paper's training) or "red" (its visual shift)
+        layout, styles  of the picture, see `posttrain.rendering.cards`: its sizes, and how many seeds of `Style.of` it is drawn from
 
-    Observation: the newest user turn, a text: the task, then the verifier's feedback. Action: the answer, any text.
+    Observation: the newest user turn, a text: the task, then the verifier's feedback. Action: the answer, any text. With `vision` the
+    observation is {"text", "image": uint8 [height, width, 3]}, and `info` holds "picture", which draws the hand.
     `info`: "deal" (Deal), "attempt" (answers so far), "messages" (the dialogue as chat messages; the last one is the
     observation) and, after a step, "verdict" (Verdict). Raises ValueError for an unknown setting or one that has no hand.
     """
@@ -131,9 +140,11 @@ class GeneralPointsEnv(gymnasium.Env):
     def __init__(
         self, rule: Rule | str = "10", target: int = TARGET, verify_steps: int = 5, split: str = "train", faces: bool = False,
         feedback: str = "informative", protocol: str = "clean", deck: str = "with_replacement", hands: Iterable[Iterable[str]] | None = None,
+        vision: bool = False, suits: str = "mixed", layout: Layout = POCKET, styles: int = STYLES,
     ):
         self.rule, self.target, self.verify_steps = Rule.parse(rule), _whole("target", target), _whole("verify_steps", verify_steps)
-        self.verifier = GeneralPointsVerifier(protocol, feedback)
+        self.verifier = GeneralPointsVerifier(protocol, feedback, vision)
+        self.vision, self.suits, self.layout, self.styles = bool(vision), _one_of("suits", suits, tuple(SUITS)), layout, _whole("styles", styles)
         self.split, self.faces, self.deck = _one_of("split", split, SPLITS), bool(faces), _one_of("deck", deck, DECKS)
         if hands is None:
             self.hands = _hands(self.rule, self.target, split, self.faces)
@@ -144,9 +155,12 @@ class GeneralPointsEnv(gymnasium.Env):
                              '(numbers above 10 are in split "test" only)')
         as_released = protocol == "as_released"
         self._steps = self.verify_steps + as_released
-        self._cumulative = list(accumulate(_weight(hand, deck, self.faces and as_released) for hand in self.hands))
+        self._cumulative = list(accumulate(_weight(hand, deck, self.faces and as_released, suits) for hand in self.hands))
         self._open = False
         self.observation_space = gymnasium.spaces.Text(2 * MAX_REPLY, charset=_CHARACTERS)
+        if self.vision:
+            self.observation_space = gymnasium.spaces.Dict({
+                "text": self.observation_space, "image": gymnasium.spaces.Box(0, 255, (layout.height, layout.width, 3), np.uint8)})
         self.action_space = gymnasium.spaces.Text(MAX_REPLY, min_length=0, charset=_CHARACTERS)
 
     def _checked(self, ranks: Iterable[str]) -> tuple[str, ...]:
@@ -166,8 +180,10 @@ class GeneralPointsEnv(gymnasium.Env):
         return hand[a], hand[b], hand[c], hand[d]
 
     def _draw_suits(self, ranks: tuple[str, ...]) -> tuple[str, ...]:
+        if self.deck == "without_replacement" and (most := max(Counter(ranks).values())) > len(SUITS[self.suits]):
+            raise ValueError(f"{', '.join(ranks)}: a deck has no {most} {self.suits} cards of one rank; use suits mixed or deck with_replacement")
         while True:
-            suits = _SUITS[int(self.np_random.random() * len(_SUITS))]
+            suits = _SUITS[self.suits][int(self.np_random.random() * len(_SUITS[self.suits]))]
             if self.deck == "with_replacement" or len(set(zip(ranks, suits))) == 4:
                 return suits
 
@@ -179,7 +195,18 @@ class GeneralPointsEnv(gymnasium.Env):
         ranks = self._checked(options["ranks"]) if options else self._draw()
         self._deal = Deal(ranks, self.rule.numbers(ranks), self.target, self._draw_suits(ranks))
         self._task, self._attempts, self._open = prompts.task(self._deal, self.rule), [], True
-        return self._task, {"deal": self._deal, "attempt": 0, "messages": prompts.dialogue(self._task)}
+        if self.vision:
+            text = prompts.task_for(self.target, self.rule)
+            self._task = prompts.with_picture(text, prompts.CARDS[0])
+            self._picture = partial(cards.draw, self._deal.ranks, self._deal.suits, self.layout, _style(int(self.np_random.random() * self.styles)))
+        info = self._info(messages=prompts.dialogue(self._task))
+        return self._observation(text if self.vision else self._task), info
+
+    def _info(self, **more: Any) -> dict[str, Any]:
+        return {"deal": self._deal, "attempt": len(self._attempts), **({"picture": self._picture} if self.vision else {}), **more}
+
+    def _observation(self, text: str) -> str | dict[str, Any]:
+        return {"text": text, "image": np.asarray(self._picture())} if self.vision else text
 
     def expert(self, rng: np.random.Generator) -> str:
         """One of the deal's solutions, drawn uniformly, in the format that the task asks for."""
@@ -201,5 +228,4 @@ class GeneralPointsEnv(gymnasium.Env):
             messages[-1]["content"] = SOLVED if verdict.correct else STOPPED
         terminated, truncated = verdict.correct, not verdict.correct and attempt == self._steps
         self._open = not (terminated or truncated)
-        info = {"deal": self._deal, "verdict": verdict, "attempt": attempt, "messages": messages}
-        return messages[-1]["content"], verdict.reward, terminated, truncated, info
+        return self._observation(messages[-1]["content"]), verdict.reward, terminated, truncated, self._info(verdict=verdict, messages=messages)

@@ -1,4 +1,4 @@
-"""The pocket foundation models: tokenizer, corpus, pretraining, gates. `make` does all four and writes a model card."""
+"""The pocket foundation models: tokenizer, corpus, pretraining, gates; and the towers that let them see. `make` does all and writes a model card."""
 from __future__ import annotations
 
 import json
@@ -21,44 +21,46 @@ def source(name: str):
 def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) -> dict[str, Any]:
     """Pretrain the foundation that `settings` (FoundationConfig's fields) describe, measure its gates, save it; returns its card.
 
+    Settings with a "language" are VisionConfig's, and "text" holds those of the text foundation, which lies beside `folder`.
     `folder` appears whole or not at all: an ordinary checkpoint (config.json, model.safetensors, tokenizer.json, chat template)
     and card.json. A foundation that is there already, of the same identity, is left alone.
     """
     from tqdm import tqdm
 
     from posttrain import runs
-    from posttrain.foundation import pretraining
+    from posttrain.foundation import gates, pretraining, vision
 
-    folder = Path(folder)
+    folder, sees = Path(folder), "language" in settings
+    identity = runs.foundation_identity(json.dumps(settings, sort_keys=True))
     if (folder / "card.json").is_file():
         card = json.loads((folder / "card.json").read_text())
-        if card["identity"] == runs.foundation_identity(json.dumps(settings, sort_keys=True)):
+        if card["identity"] == identity:
             return card
-    config = pretraining.FoundationConfig(**settings)
-    with tqdm(total=config.steps, desc=f"foundation {config.seed}", disable=None, mininterval=2.0) as bar:
+    config = vision.VisionConfig(**{k: v for k, v in settings.items() if k != "text"}) if sees else pretraining.FoundationConfig(**settings)
+    with tqdm(total=config.steps, desc=f"{folder.name}", disable=None, mininterval=2.0) as bar:
         def report(step: int, metrics: dict) -> None:
             bar.set_postfix(loss=f"{metrics['loss']:.3f}", tokens_per_s=f"{metrics['tokens'] / metrics['seconds']:.0f}", refresh=False)
             bar.update()
 
-        model, tokens, measured = pretraining.pretrain(config, report)
-    return publish(model, tokens, settings, measured, folder, gate_hands)
-
-
-def publish(model, tokens, settings: dict[str, Any], measured: dict[str, float], folder: str | Path, gate_hands: int = 512) -> dict[str, Any]:
-    """Measure the gates of a pretrained model and save it with its card, all at once."""
-    from posttrain import runs
-    from posttrain.foundation import gates
-
-    folder, name = Path(folder), settings.get("corpus", "numbers")
-    table = gates.measure(model, tokens, count=gate_hands, source=name)
-    card = {"identity": runs.foundation_identity(json.dumps(settings, sort_keys=True)), "config": settings,
-            "parameters": model.num_parameters(), "vocabulary": len(tokens), **{k: round(v, 4) for k, v in measured.items()},
-            "mixture": {stage: {maker.__name__: share for maker, share in getattr(source(name), stage).items()} for stage in ("READING", "MIXTURE")}, "gate_hands": gate_hands,
+        if sees:
+            policy, measured = vision.pretrain(config, folder.parent / f"{config.language}-{config.seed}", report)
+            model, tokens = policy.model, policy.tokenizer
+            table, mixture = gates.measure_sight(policy, config.corpus, gate_hands), {"MIXTURE": vision.CORPORA[config.corpus].mixture}
+        else:
+            model, tokens, measured = pretraining.pretrain(config, report)
+            table = gates.measure(model, tokens, count=gate_hands, source=config.corpus)
+            mixture = {stage: getattr(source(config.corpus), stage) for stage in ("READING", "MIXTURE")}
+    card = {"identity": identity, "config": settings, "parameters": model.num_parameters(), "vocabulary": len(tokens),
+            **{k: round(v, 4) for k, v in measured.items()},
+            "mixture": {stage: {maker.__name__: share for maker, share in shares.items()} for stage, shares in mixture.items()}, "gate_hands": gate_hands,
             "gates": {row.gate: {"measured": round(row.measured, 4), "bound": row.bound, "passed": row.passed} for row in table.itertuples()}}
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    tokens.save_pretrained(partial)
+    if sees:
+        vision.save(policy, partial)
+    else:
+        model.save_pretrained(partial)
+        tokens.save_pretrained(partial)
     (partial / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)

@@ -4,6 +4,8 @@ Fixed before the first post-training run. A gate has a bound; `measure` returns 
 """
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,7 +14,11 @@ from posttrain import cities, formulas, prompts
 from posttrain.environments import navigation
 from posttrain.environments.navigation import NOTHING, TURN, NavigationEnv
 from posttrain.foundation import corpus, directions
-from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule, listed
+from posttrain.models import Policy
+from posttrain.rendering import cards
+from posttrain.rendering.cards import Style
+from posttrain.rollouts import roll
+from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule, Verdict, listed, read_object
 from posttrain.verifiers.navigation import FORWARD, STOP, TURNS, NavigationVerifier, turn
 
 # gate -> (bound, True where the measured share must be at least the bound, what it says)
@@ -35,7 +41,14 @@ DIRECTIONS: Gates = {
     "revises": (0.70, True, "the right action after a wrong one and its verdict, T = 1"),
     "cannot do the task yet": (0.01, False, "correct answers to the whole task in the chat frame, zero-shot, T = 1"),
 }
-GATES = {"numbers": NUMBERS, "directions": DIRECTIONS}
+CARDS: Gates = {
+    "recognizes black hands": (0.60, True, "all four ranks of a picture as a multiset, greedy, chat frame, suits of the training"),
+    "recognizes red hands": (0.60, True, "the same, suits of the visual shift"),
+    "is not perfect yet": (0.98, False, "the same, mean of both: post-training has something to gain and to lose"),
+    "reads an unseen rule": (0.60, True, "picture -> cards and numbers under rules that the corpus never held"),
+    "cannot do the task yet": (0.01, False, "correct answers to the whole task in the chat frame, zero-shot, T = 1"),
+}
+GATES = {"numbers": NUMBERS, "directions": DIRECTIONS, "cards": CARDS}
 CALIBRATION_CITY = "Kelwick"  # the gates' own
 
 
@@ -78,7 +91,16 @@ def measure(model, tokens, count: int = 512, seed: int = 0, source: str = "numbe
     """One row a gate of the corpus `source`: measured share, bound, passed, meaning. `count` hands (or places) a gate."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
-    shares = {"numbers": _numbers, "directions": _directions}[source](model, tokens, count, rng)
+    return _table({"numbers": _numbers, "directions": _directions}[source](model, tokens, count, rng), source)
+
+
+def measure_sight(policy: Policy, source: str, count: int = 512, seed: int = 0) -> pd.DataFrame:
+    """The same for a vision-language foundation: one row a gate of what it sees (`source`)."""
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 4]))
+    return _table({"cards": _cards}[source](policy, count, rng), source)
+
+
+def _table(shares: dict[str, float], source: str) -> pd.DataFrame:
     return pd.DataFrame([{"gate": name, "measured": float(shares[name]), "bound": bound, "at_least": least,
                           "passed": bool(shares[name] >= bound if least else shares[name] <= bound), "meaning": meaning}
                          for name, (bound, least, meaning) in GATES[source].items()])
@@ -165,6 +187,39 @@ def _directions(model, tokens, count: int, rng: np.random.Generator) -> dict[str
     replies = say([[task] for task, _ in tasks], sample=True)
     shares["cannot do the task yet"] = np.mean([verifier.judge(text, place).correct for text, (_, place) in zip(replies, tasks)])
     return shares
+
+
+def _said(policy: Policy, contents: list, pictures: list, temperature: float = 0.0) -> list[str]:
+    """One answer to each user message with its picture."""
+    over = lambda row, text: (0.0, "", True, Verdict(0.0, "", False))
+    generator = torch.Generator().manual_seed(0)
+    dialogues = roll(policy, [[{"role": "user", "content": content}] for content in contents], over, 48, temperature, generator, pictures)
+    return [dialogue.texts[0] for dialogue in dialogues]
+
+
+def _cards(policy: Policy, count: int, rng: np.random.Generator) -> dict[str, float]:
+    rules, shares, right = [Rule.parse(r) for r in corpus.CALIBRATION_RULES], {}, []
+    show = lambda text: prompts.with_picture(text, prompts.CARDS[0])
+    picture = lambda ranks, suits: partial(cards.draw, ranks, [suits[i] for i in rng.integers(0, 2, 4)], cards.POCKET, Style.of(int(rng.integers(cards.STYLES))))
+    asked = [(rules[i % len(rules)], _hands(rng, 1, lambda ranks: True)[0]) for i in range(count)]
+    for name, suits in (("black", cards.BLACK), ("red", cards.RED)):
+        texts = _said(policy, [show(corpus.read_prompt(rule, ())) for rule, _ in asked], [picture(ranks, suits) for _, ranks in asked])
+        shares[f"recognizes {name} hands"] = np.mean([_named(text) == sorted(ranks) for text, (_, ranks) in zip(texts, asked)])
+        right += [text == corpus.read_answer(ranks, rule.numbers(ranks)) for text, (rule, ranks) in zip(texts, asked)]
+    shares["is not perfect yet"] = (shares["recognizes black hands"] + shares["recognizes red hands"]) / 2
+    shares["reads an unseen rule"] = np.mean(right)
+    verifier = GeneralPointsVerifier(vision=True)
+    deals = [Deal(ranks, rule.numbers(ranks)) for rule, ranks in asked]
+    replies = _said(policy, [show(prompts.task_for(24, rule)) for rule, _ in asked], [picture(ranks, cards.BLACK) for _, ranks in asked], 1.0)
+    shares["cannot do the task yet"] = np.mean([verifier.judge(text, deal).correct for text, deal in zip(replies, deals)])
+    return shares
+
+
+def _named(text: str) -> list[str]:
+    """The cards that a reply names, sorted; empty where it is no answer."""
+    data, _ = read_object(text, "cards", "")
+    named = (data or {}).get("cards")
+    return sorted(map(str, named)) if isinstance(named, list) else []
 
 
 def _formula(text: str) -> str:

@@ -1,8 +1,8 @@
 """A hand of cards as a picture.
 
 Paper: appendix A.1 and Figure 11 (GP-VL): four cards side by side, 270 x 378 pixels each, on a green square of 1200 x 1200, in the middle
-of its height. The drawing is our own (no foreign card art); the letters are fonts that matplotlib ships. The pocket layout
-keeps the cards and leaves out the empty green, so that a small model need not look at it. Left out on purpose: court
+of its height. The drawing is our own (no foreign card art); the letters are fonts that matplotlib ships. The pocket layout is the
+same square with 56 pixels a side, where a card is one large rank above one large suit. Left out on purpose: court
 portraits (a framed letter stands for them) and overlapping cards.
 
     draw(("A", "10", "J", "K"), ("S", "C", "S", "C")).save("hand.png")
@@ -45,7 +45,8 @@ class Layout(NamedTuple):
 
 
 PAPER = Layout.square(1200)
-POCKET = Layout(112, 40, (26, 38), 1, 28)
+POCKET = Layout.square(56)
+STYLES = 64  # seeds of styles that models see; each card of each is drawn once
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Style:
         table = tuple(int(v) for v in np.clip(np.array(GREEN) + rng.integers(-40, 41, 3), 0, 255))
         shade = int(rng.integers(225, 256))
         return cls(FONTS[int(rng.integers(len(FONTS)))], table, (shade, shade, int(np.clip(shade - rng.integers(0, 20), 0, 255))),
-                   float(rng.uniform(0, 4)), float(rng.uniform(0, 12)), seed)
+                   float(rng.uniform(0, 4)), float(rng.uniform(0, 48)), seed)
 
 
 def draw(ranks: Sequence[str], suits: Sequence[str], layout: Layout = PAPER, style: Style = Style()) -> Image.Image:

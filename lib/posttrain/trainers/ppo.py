@@ -25,7 +25,7 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 
 from posttrain.models import Policy, average_gradients
-from posttrain.rollouts import Dialogue, play
+from posttrain.rollouts import Dialogue, play, stacked
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Batch:
 
     ids, sampled (true for the policy's tokens), turn (answer a token belongs to), old (log-probabilities), weight: [D, T];
     ask (index of the last prompt token), rewards, values, answered, advantages, returns: [D, K]; lengths (tokens), correct: [D];
-    episode (which one a dialogue belongs to; those of one episode follow each other): [D].
+    episode (which one a dialogue belongs to; those of one episode follow each other): [D]; inputs: the pictures, each [D, ...].
     """
 
     ids: torch.Tensor
@@ -103,6 +103,7 @@ class Batch:
     lengths: torch.Tensor
     correct: torch.Tensor
     episode: torch.Tensor
+    inputs: dict[str, torch.Tensor]
     advantages: torch.Tensor | None = None
     returns: torch.Tensor | None = None
 
@@ -124,7 +125,7 @@ def collate(games: list[list[Dialogue]], pad: int) -> Batch:
         values=padded([d.values for d in dialogues], answers, 0.0, torch.float32),
         answered=padded([[True] * len(d.ask) for d in dialogues], answers, False, torch.bool), lengths=torch.tensor([len(d.ids) for d in dialogues]),
         correct=torch.tensor([d.correct for d in dialogues]),
-        episode=torch.tensor([i for i, game in enumerate(games) for _ in game]))
+        episode=torch.tensor([i for i, game in enumerate(games) for _ in game]), inputs=stacked(dialogues))
 
 
 class PPO:
@@ -253,7 +254,8 @@ class PPO:
         config, device = self.config, self.policy.device
         width = int(batch.lengths[rows].max())
         ids, sampled, turn = (x[rows, :width].to(device) for x in (batch.ids, batch.sampled, batch.turn))
-        logits, hidden = self.policy.score(ids, sampled)
+        inputs = {name: value[rows].to(device) for name, value in batch.inputs.items()}
+        logits, hidden = self.policy.score(ids, sampled, **inputs)
         logits = logits / config.temperature
         logprobs = logits.log_softmax(-1)
         new = logprobs.gather(1, ids[sampled][:, None]).squeeze(1)
@@ -278,7 +280,7 @@ class PPO:
         loss = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy.sum() / answers
         if config.kl_coefficient:
             with torch.no_grad(), self.policy.start():
-                reference = (self.policy.score(ids, sampled)[0] / config.temperature).log_softmax(-1)
+                reference = (self.policy.score(ids, sampled, **inputs)[0] / config.temperature).log_softmax(-1)
             loss = loss + config.kl_coefficient * (logprobs.exp() * (logprobs - reference)).sum() / answers
         share = float(answered.sum()) / answers
         return loss, {

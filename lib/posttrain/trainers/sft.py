@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 from posttrain.models import Policy, average_gradients
-from posttrain.rollouts import Chat
+from posttrain.rollouts import Chat, Picture
 
 
 @dataclass(frozen=True)
@@ -37,29 +37,39 @@ class SFTConfig:
 
 @dataclass(frozen=True)
 class Example:
-    """ids: prompt and answer; `answer` tokens at the end carry the loss."""
+    """ids: prompt and answer; `answer` tokens at the end carry the loss. picture: draws what the prompt shows, if it shows something."""
 
     ids: list[int]
     answer: int
+    picture: Picture | None = None
 
 
-def examples(environment, tokenizer, rng: np.random.Generator, shuffle: int = 1) -> Iterator[Example]:
+def examples(environment, chat: Chat, rng: np.random.Generator, shuffle: int = 1) -> Iterator[Example]:
     """Expert demonstrations without end: every answer of episodes that the environment's expert plays, drawn from a buffer of `shuffle`."""
-    chat, buffer = Chat(tokenizer), []
+    buffer = []
     environment.reset(seed=int(rng.integers(2**31)))
     while True:
         (_, info), over = environment.reset(), False
         while not over:
             text = environment.expert(rng)
-            opening, answer = chat.opening(info["messages"]), tokenizer(text, add_special_tokens=False)["input_ids"] + [chat.end]
-            buffer.append(Example(opening + answer, len(answer)))
+            picture, answer = info.get("picture"), chat.tokenizer(text, add_special_tokens=False)["input_ids"] + [chat.end]
+            opening = chat.opening(info["messages"]) if picture is None else chat.openings([info["messages"]], [picture])[0][0]
+            buffer.append(Example(opening + answer, len(answer), picture))
             if len(buffer) >= shuffle:
                 yield buffer.pop(int(rng.integers(shuffle)) if shuffle > 1 else 0)
             _, _, terminated, truncated, info = environment.step(text)
             over = terminated or truncated
 
 
-def take(stream: Iterator[Example], steps: int | None, tokens: int | None, batch_size: int) -> tuple[datasets.Dataset, list[int]]:
+@dataclass(frozen=True)
+class Demonstrations:
+    """Examples as SFTTrainer takes them. The pictures are drawn when a batch is made: kept, they would fill the memory."""
+
+    rows: datasets.Dataset
+    pictures: list[Picture | None]
+
+
+def take(stream: Iterator[Example], steps: int | None, tokens: int | None, batch_size: int) -> tuple[Demonstrations, list[int]]:
     """Whole batches from `stream`: `steps` of them, or as many as `tokens` pay for. Also the running token count after each.
 
     A batch holds `batch_size` examples for every process; all processes make the same data and train on their share.
@@ -67,14 +77,15 @@ def take(stream: Iterator[Example], steps: int | None, tokens: int | None, batch
     if steps is None and tokens is None:
         raise ValueError("an SFT arm needs steps or a budget")
     batch_size *= PartialState().num_processes
-    ids, labels, counts, total = [], [], [], 0
+    ids, labels, pictures, counts, total = [], [], [], [], 0
     while (steps is None or len(counts) < steps) and (tokens is None or total < tokens):
         for example in (next(stream) for _ in range(batch_size)):
             ids.append(example.ids)
+            pictures.append(example.picture)
             labels.append([-100] * (len(example.ids) - example.answer) + example.ids[-example.answer:])
             total += len(example.ids)
         counts.append(total)
-    return datasets.Dataset.from_dict({"input_ids": ids, "labels": labels}), counts
+    return Demonstrations(datasets.Dataset.from_dict({"input_ids": ids, "labels": labels, "place": range(len(ids))}), pictures), counts
 
 
 class _Trainer(trl.SFTTrainer):
@@ -88,7 +99,8 @@ class _Trainer(trl.SFTTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         learned = inputs["labels"] != -100
         learned[:, 0] = False
-        logits, _ = self.policy.score(inputs["input_ids"], learned)
+        pixels = {name: value for name, value in inputs.items() if name not in ("input_ids", "labels", "attention_mask")}
+        logits, _ = self.policy.score(inputs["input_ids"], learned, **pixels)
         loss = torch.nn.functional.cross_entropy(logits, inputs["input_ids"][learned])
         self.last_loss = loss.detach()
         return (loss, {"logits": logits}) if return_outputs else loss
@@ -114,23 +126,30 @@ class _Callback(TrainerCallback):
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
 
 
-def train(policy: Policy, data: datasets.Dataset, config: SFTConfig, folder: str | Path, seed: int = 0,
+def train(policy: Policy, data: Demonstrations, config: SFTConfig, folder: str | Path, seed: int = 0,
           on_step: Callable[[int, dict], bool] = lambda step, logs: False) -> None:
     """Train the adapter of `policy` on `data`, one pass in order; resumes from `folder` if a state was saved there.
 
     `on_step(step, {"loss": …})` is called after every optimizer step; where it returns true the state is saved.
     """
-    if not len(data):
+    if not len(data.rows):
         raise ValueError("no examples to train on: the budget is smaller than one batch")
-    steps = len(data) // (config.batch_size * PartialState().num_processes)
+    steps = len(data.rows) // (config.batch_size * PartialState().num_processes)
     arguments = trl.SFTConfig(
         output_dir=str(folder), max_steps=steps, per_device_train_batch_size=config.batch_size, learning_rate=config.learning_rate,
         lr_scheduler_type="constant_with_warmup", warmup_steps=int(config.warmup * steps), adam_beta2=config.adam_beta2,
         max_grad_norm=config.max_grad_norm, weight_decay=0.0, seed=seed, data_seed=seed, logging_steps=1, save_strategy="no",
         save_total_limit=2, report_to="none", use_cpu=policy.device.type == "cpu", disable_tqdm=True, gradient_checkpointing=False,
         bf16=False, dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, max_length=None, dataloader_pin_memory=False)
-    callback = _Callback(on_step)
-    trainer = _Trainer(model=policy.model, args=arguments, train_dataset=data, processing_class=policy.tokenizer, callbacks=[callback])
+    callback, chat = _Callback(on_step), Chat(policy.tokenizer, policy.processor)
+    trainer = _Trainer(model=policy.model, args=arguments, train_dataset=data.rows, processing_class=policy.tokenizer, callbacks=[callback])
+    texts = trainer.data_collator
+
+    def collator(rows: list[dict]) -> dict[str, torch.Tensor]:
+        pictures = [data.pictures[row["place"]] for row in rows]
+        return {**texts([{k: v for k, v in row.items() if k != "place"} for row in rows]), **(chat.pixels(pictures) if pictures[0] else {})}
+
+    trainer.data_collator = collator
     trainer.policy, callback.trainer = policy, trainer
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))

@@ -1,0 +1,170 @@
+"""Pretraining of a pocket vision-language foundation: a CLIP tower and a projector are trained before a frozen text foundation.
+
+Liu et al. 2023 (LLaVA), first stage: the text foundation of the same seed keeps its weights to the bit, so what a picture adds is all in
+the tower and the projector, and the checkpoint stores only these (bfloat16). The documents are those of the text corpus whose prompt
+holds the thing to be seen; a picture takes the place of the words. So the model can read a picture wherever it could read the words,
+and never sees the task as a whole. Left out on purpose: a second stage that tunes the language model.
+
+    posttrain pretrain --foundation pocket-cards --seed 0
+"""
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Callable, Iterator, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from posttrain import prompts
+from posttrain.foundation import corpus, tokenizer
+from posttrain.foundation.pretraining import schedule
+from posttrain.models import Policy, read_language
+from posttrain.rendering import cards
+from posttrain.rollouts import Chat, Picture
+
+IMAGE = "<image>"
+CHAT_TEMPLATE = tokenizer.CHAT_TEMPLATE.replace("{{ m['content'] }}", (
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}"
+    "{{ '" + IMAGE + "' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}"))
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """Everything that decides a vision-language foundation's weights, together with the code and the text foundation."""
+
+    seed: int = 0
+    corpus: str = "cards"
+    language: str = "pocket-text"  # the text foundation before which the tower stands
+    steps: int = 200
+    batch: int = 96  # documents in a step, a picture each
+    size: int = 56  # pixels
+    patch: int = 14
+    hidden: int = 96
+    layers: int = 2
+    heads: int = 4
+    mlp: int = 192
+    learning_rate: float = 2e-3  # AdamW
+    warmup: int = 50  # steps of linear warm-up; linear decay to zero over the second half
+    threads: int = 1
+
+    def __post_init__(self):
+        if self.corpus not in CORPORA:
+            raise ValueError(f"unknown corpus {self.corpus!r}: choose one of {', '.join(CORPORA)}")
+
+
+class Document(NamedTuple):
+    """A text document whose prompt shows a picture: its parts before and behind it."""
+
+    before: str
+    picture: Picture
+    behind: str
+    completion: str
+
+
+class Corpus(NamedTuple):
+    """What a tower learns to see: documents without end from a generator, and the makers of their texts with their shares."""
+
+    documents: Callable[[np.random.Generator], Iterator[Document]]
+    mixture: corpus.Mixture
+
+
+CARDS: corpus.Mixture = {corpus.chat_read: 0.7, corpus.chat_points: 0.15, corpus.chat_add: 0.15}
+
+
+def hands(rng: np.random.Generator) -> Iterator[Document]:
+    """Documents of the text corpus whose list of cards is a picture: black, red and mixed hands in equal shares, all styles."""
+    styles = [cards.Style.of(seed) for seed in range(cards.STYLES)]
+    for text in corpus.documents(rng, CARDS):
+        before, mark, rest = text.prompt.partition(prompts.CARDS[0])
+        ranks, _, behind = rest.partition(prompts.CARDS[1])
+        suits = (cards.SUITS, cards.BLACK, cards.RED)[int(rng.integers(3))]
+        drawn = [suits[i] for i in rng.integers(0, len(suits), 4)]
+        yield Document(before + mark, partial(cards.draw, ranks.split(", "), drawn, cards.POCKET, styles[int(rng.integers(len(styles)))]),
+                       prompts.CARDS[1] + behind, text.completion)
+
+
+CORPORA = {"cards": Corpus(hands, CARDS)}
+
+
+def new_policy(config: VisionConfig, text: Path) -> Policy:
+    """Tower and projector from the seed, before the text foundation in the folder `text`; only these two can be trained."""
+    if not (text / "model.safetensors").is_file():
+        raise FileNotFoundError(f"no text foundation at {text}: make it first with `posttrain pretrain --foundation {config.language} --seed {config.seed}`")
+    tokens = AutoTokenizer.from_pretrained(text, clean_up_tokenization_spaces=False)
+    tokens.add_special_tokens({"additional_special_tokens": [IMAGE]})
+    tokens.chat_template = CHAT_TEMPLATE
+    torch.manual_seed(config.seed)
+    tower = CLIPVisionConfig(
+        image_size=config.size, patch_size=config.patch, hidden_size=config.hidden, num_hidden_layers=config.layers, num_attention_heads=config.heads,
+        intermediate_size=config.mlp, attn_implementation="eager")
+    language = LlamaConfig.from_pretrained(text)
+    language.vocab_size = len(tokens)
+    model = LlavaForConditionalGeneration(LlavaConfig(
+        vision_config=tower, text_config=language, image_token_index=tokens.convert_tokens_to_ids(IMAGE), vision_feature_layer=-1,
+        vision_feature_select_strategy="default", tie_word_embeddings=True, language_foundation=text.name, attn_implementation="eager")).eval()
+    read_language(model, text)
+    model.requires_grad_(False)
+    for part in (model.model.vision_tower, model.model.multi_modal_projector):
+        part.requires_grad_(True)
+    model.model.vision_tower.post_layernorm.requires_grad_(False)  # behind the layer that LLaVA reads
+    sides = {"height": config.size, "width": config.size}
+    pixels = CLIPImageProcessorPil(size=sides, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    processor = LlavaProcessor(pixels, tokens, patch_size=config.patch, vision_feature_select_strategy="default", chat_template=CHAT_TEMPLATE,
+                               num_additional_image_tokens=1)
+    return Policy(model, tokens, processor, bf16=True)
+
+
+def batches(config: VisionConfig, policy: Policy) -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]:
+    """Batches without end: ids LongTensor[batch, time] padded on the right, learned BoolTensor of the same shape, and the pictures' inputs."""
+    tokens, chat = policy.tokenizer, Chat(policy.tokenizer, policy.processor)
+    stream = CORPORA[config.corpus].documents(np.random.default_rng(np.random.SeedSequence([config.seed, 3])))
+    encode = lambda text: tokens(text, add_special_tokens=False)["input_ids"]
+    shown = [tokens.convert_tokens_to_ids(IMAGE)] * (config.size // config.patch) ** 2
+    while True:
+        documents = list(itertools.islice(stream, config.batch))
+        rows = [(encode(d.before) + shown + encode(d.behind), encode(d.completion + tokenizer.END)) for d in documents]
+        width = max(len(prompt) + len(completion) for prompt, completion in rows)
+        ids, learned = torch.full((len(rows), width), tokens.pad_token_id), torch.zeros(len(rows), width, dtype=torch.bool)
+        for r, (prompt, completion) in enumerate(rows):
+            ids[r, :len(prompt) + len(completion)] = torch.tensor(prompt + completion)
+            learned[r, len(prompt):len(prompt) + len(completion)] = True
+        yield ids, learned, chat.pixels([d.picture for d in documents])
+
+
+def pretrain(config: VisionConfig, text: Path, report=lambda step, metrics: None) -> tuple[Policy, dict[str, float]]:
+    """Train tower and projector; returns the policy, its weights rounded as they are stored, and {"tokens", "seconds", "loss"}."""
+    torch.set_num_threads(config.threads)
+    policy = new_policy(config, text)
+    optimizer = torch.optim.AdamW(policy.trainable(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+    started, seen, smooth = time.perf_counter(), 0, None
+    for step, (ids, learned, inputs) in enumerate(itertools.islice(batches(config, policy), config.steps)):
+        optimizer.param_groups[0]["lr"] = config.learning_rate * schedule(step, config)
+        objective = torch.nn.functional.cross_entropy(policy.score(ids, learned, **inputs)[0], ids[learned])
+        objective.backward()
+        torch.nn.utils.clip_grad_norm_(policy.trainable(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seen += ids.numel()
+        smooth = objective.item() if smooth is None else 0.95 * smooth + 0.05 * objective.item()
+        measured = {"tokens": seen, "seconds": time.perf_counter() - started, "loss": smooth}
+        report(step, measured)
+    for parameter in policy.trainable():
+        parameter.data = parameter.data.bfloat16().float()
+    policy.model.requires_grad_(False)
+    return policy, measured
+
+
+def save(policy: Policy, folder: Path) -> None:
+    """The checkpoint: config, processor, and the weights that are not the text foundation's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    policy.model.config.save_pretrained(folder)
+    policy.processor.save_pretrained(folder)
+    own = {name: weight.bfloat16().contiguous() for name, weight in policy.model.state_dict().items() if "vision_tower" in name or "projector" in name}
+    save_file(own, folder / "model.safetensors", metadata={"format": "pt"})
