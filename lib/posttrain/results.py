@@ -13,8 +13,8 @@ import yaml
 from posttrain import runs, statistics
 
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
-SPLITS = {"id": "id", "rule-ood": "ood"}  # of data/claims.yaml -> sets
-METRICS = {"first_try": "first_try", "within_k": "within", "per_step": "per_step"}
+SPLITS = {"id": "id", "rule-ood": "ood", "visual-ood": "visual"}  # of data/claims.yaml -> sets
+METRICS = {"first_try": "first_try", "within_k": "within", "per_step": "per_step", "recognized": "recognized"}
 
 
 class Study:
@@ -89,7 +89,7 @@ class Study:
         """Every end for the prose: {arm}_{set}_{metric}_{decoding}, and with _delta, _delta_low, _delta_high what changed since Init."""
         found: dict[str, float] = {}
         for arm, label in (("init", "Init"), ("sft", "SFT"), ("ppo", "RL")):
-            for set_ in SPLITS.values():
+            for set_ in (s for s in SPLITS.values() if s in set(self.hands["set"])):
                 for decoding in ("greedy", "sampled"):
                     for metric in metrics:
                         key, now = f"{arm}_{set_}_{metric.removesuffix('_try')}_{decoding}", self.outcomes(label, set_, decoding, metric)

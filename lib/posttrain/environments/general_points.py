@@ -126,7 +126,7 @@ class GeneralPointsEnv(gymnasium.Env):
         deck            "with_replacement" (the released code) or "without_replacement" (the paper: 52 cards)
         vision          show the hand as a picture; the verifier then asks for the right cards too
         suits           "mixed", "black" (the paper's training) or "red" (its visual shift)
-        layout, styles  of the picture, see `posttrain.rendering.cards`: its sizes, and how many seeds of `Style.of` it is drawn from
+        pixels, styles  of the picture: its side (the paper: 1200), and from how many seeds of `rendering.cards.Style.of` its look is drawn
 
     Observation: the newest user turn, a text: the task, then the verifier's feedback. Action: the answer, any text. With `vision` the
     observation is {"text", "image": uint8 [height, width, 3]}, and `info` holds "picture", which draws the hand.
@@ -140,11 +140,11 @@ class GeneralPointsEnv(gymnasium.Env):
     def __init__(
         self, rule: Rule | str = "10", target: int = TARGET, verify_steps: int = 5, split: str = "train", faces: bool = False,
         feedback: str = "informative", protocol: str = "clean", deck: str = "with_replacement", hands: Iterable[Iterable[str]] | None = None,
-        vision: bool = False, suits: str = "mixed", layout: Layout = POCKET, styles: int = STYLES,
+        vision: bool = False, suits: str = "mixed", pixels: int = POCKET.width, styles: int = STYLES,
     ):
         self.rule, self.target, self.verify_steps = Rule.parse(rule), _whole("target", target), _whole("verify_steps", verify_steps)
         self.verifier = GeneralPointsVerifier(protocol, feedback, vision)
-        self.vision, self.suits, self.layout, self.styles = bool(vision), _one_of("suits", suits, tuple(SUITS)), layout, _whole("styles", styles)
+        self.vision, self.suits, self.layout, self.styles = bool(vision), _one_of("suits", suits, tuple(SUITS)), Layout.square(pixels), _whole("styles", styles)
         self.split, self.faces, self.deck = _one_of("split", split, SPLITS), bool(faces), _one_of("deck", deck, DECKS)
         if hands is None:
             self.hands = _hands(self.rule, self.target, split, self.faces)
@@ -160,7 +160,7 @@ class GeneralPointsEnv(gymnasium.Env):
         self.observation_space = gymnasium.spaces.Text(2 * MAX_REPLY, charset=_CHARACTERS)
         if self.vision:
             self.observation_space = gymnasium.spaces.Dict({
-                "text": self.observation_space, "image": gymnasium.spaces.Box(0, 255, (layout.height, layout.width, 3), np.uint8)})
+                "text": self.observation_space, "image": gymnasium.spaces.Box(0, 255, (pixels, pixels, 3), np.uint8)})
         self.action_space = gymnasium.spaces.Text(MAX_REPLY, min_length=0, charset=_CHARACTERS)
 
     def _checked(self, ranks: Iterable[str]) -> tuple[str, ...]:

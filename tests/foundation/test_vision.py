@@ -1,0 +1,91 @@
+"""The tower before the frozen text foundation: what it learns from, what is stored, that it comes back."""
+
+import itertools
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from posttrain import foundation, models, prompts, runs
+from posttrain.foundation import corpus, gates, vision
+from posttrain.rendering import cards
+from posttrain.verifiers.general_points import Rule
+
+TEXT = {"steps": 2, "batch_tokens": 512, "hidden": 32, "layers": 2, "heads": 2, "mlp": 48, "reading_steps": 1, "seed": 0}
+SETTINGS = {"corpus": "cards", "language": "pocket-text", "steps": 3, "batch": 4, "hidden": 16, "layers": 1, "heads": 2, "mlp": 16, "seed": 0, "text": TEXT}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    foundation.make(TEXT, folder / "pocket-text-0", gate_hands=3)
+    return folder, foundation.make(SETTINGS, folder / "pocket-cards-0", gate_hands=3)
+
+
+def test_documents_show_what_the_text_listed():
+    seen, tasks = set(), prompts.TASK[0]
+    for document in itertools.islice(vision.hands(np.random.default_rng(0)), 300):
+        _, ranks, suits, layout, _ = (document.picture.func, *document.picture.args)
+        assert layout == cards.POCKET and document.before.endswith(prompts.CARDS[0]) and document.behind.startswith(prompts.CARDS[1])
+        assert tasks not in document.before and prompts.TASK[2] not in document.behind  # parts of the task, never the task
+        if document.completion.startswith(prompts.ANSWER[0]):
+            assert json.loads(document.completion)["cards"] == ranks
+        seen.add("black" if set(suits) <= set(cards.BLACK) else "red" if set(suits) <= set(cards.RED) else "mixed")
+    assert seen == {"black", "red", "mixed"}
+
+
+def test_only_the_tower_learns_and_is_stored_and_comes_back(made):
+    folder, card = made
+    policy, again = (vision.pretrain(vision.VisionConfig(**{k: v for k, v in SETTINGS.items() if k != "text"}), folder / "pocket-text-0")[0] for _ in range(2))
+    text, loaded = models.load(folder / "pocket-text-0"), models.load(folder / "pocket-cards-0")
+    assert type(loaded.model).__name__ == "LlavaForConditionalGeneration" and loaded.is_fast and loaded.processor is not None
+    for other in (again, loaded):
+        weights = other.model.state_dict()
+        assert all(torch.equal(weight, weights[name]) for name, weight in policy.model.state_dict().items())
+    language = text.model.model.state_dict()
+    for name, weight in loaded.model.model.language_model.state_dict().items():
+        assert torch.equal(weight[:len(language[name])], language[name]), name
+    size = sum(path.stat().st_size for path in (folder / "pocket-cards-0").iterdir())
+    assert size < 2_000_000 and card["identity"] == runs.foundation_identity(json.dumps(SETTINGS, sort_keys=True))
+    assert set(card["gates"]) == set(gates.CARDS) and foundation.make(SETTINGS, folder / "pocket-cards-0", gate_hands=3) == card
+
+
+def test_a_tower_without_its_text_foundation_is_an_error(made, tmp_path):
+    folder, _ = made
+    with pytest.raises(FileNotFoundError, match="no text foundation at .*posttrain pretrain --foundation pocket-text --seed 0"):
+        vision.new_policy(vision.VisionConfig(), tmp_path / "pocket-text-0")
+    alone = tmp_path / "pocket-cards-0"
+    alone.mkdir()
+    for path in (folder / "pocket-cards-0").iterdir():
+        (alone / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(FileNotFoundError, match="no text foundation at"):
+        models.load(alone)
+    with pytest.raises(ValueError, match="unknown corpus 'clouds': choose one of cards"):
+        vision.VisionConfig(corpus="clouds")
+
+
+def test_another_text_foundation_is_another_identity():
+    name = lambda **text: runs.foundation_identity(json.dumps({**SETTINGS, "text": {**TEXT, **text}}, sort_keys=True))
+    assert name() == name() != name(seed=1)
+
+
+def test_gates_count_hands_that_are_named(monkeypatch):
+    """A seeing policy passes; one that names the cards of another hand does not."""
+    rule = Rule.parse(corpus.CALIBRATION_RULES[0])
+
+    def said(shift):
+        def answer(policy, contents, pictures, temperature=0.0):
+            names = lambda picture: [cards.RANKS[(cards.RANKS.index(r) + shift) % 13] for r in picture.args[0]]
+            return [corpus.read_answer(names(p), rule.numbers(names(p))) for p in pictures]
+        return answer
+
+    policy = SimpleNamespace()
+    for shift, share in ((0, 1.0), (1, 0.0)):
+        monkeypatch.setattr(gates, "_said", said(shift))
+        table = gates.measure_sight(policy, "cards", 12).set_index("gate")
+        assert table.loc["recognizes black hands", "measured"] == table.loc["recognizes red hands", "measured"] == share
+        assert not table.loc["is not perfect yet", "passed"] == share
+        assert table.loc["cannot do the task yet", "measured"] == 0
+        assert share / 3 <= table.loc["reads an unseen rule", "measured"] <= share  # one rule of three, and the hands without faces
