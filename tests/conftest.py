@@ -25,7 +25,7 @@ def _llama(tokenizer, **changes):
         bos_token_id=None, initializer_range=0.15, **shape))
 
 
-def _mllama(tokenizer):
+def _mllama(tokenizer, **changes):
     from transformers import MllamaConfig, MllamaForConditionalGeneration
     from transformers.models.mllama.configuration_mllama import MllamaTextConfig, MllamaVisionConfig
 
@@ -36,7 +36,7 @@ def _mllama(tokenizer):
     vision = MllamaVisionConfig(
         hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_global_layers=1, attention_heads=2, image_size=28, patch_size=14,
         max_num_tiles=1, supported_aspect_ratios=[[1, 1]], intermediate_layers_indices=[0], vision_output_dim=32)
-    return MllamaForConditionalGeneration(MllamaConfig(text_config=text, vision_config=vision))
+    return MllamaForConditionalGeneration(MllamaConfig(text_config=text, vision_config=vision, **changes))
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +53,41 @@ def checkpoints(tmp_path_factory, tokenizer):
             tokenizer.save_pretrained(folder)
             made[name] = str(folder)
     return made
+
+
+@pytest.fixture(scope="session")
+def seeing(tmp_path_factory, checkpoints, tokenizer):
+    """Folders of tiny checkpoints with their processors: "llava" (the fast path, a tower before "pocket") and "mllama" (cross-attention)."""
+    import copy
+    from pathlib import Path
+
+    import torch
+    from transformers import MllamaProcessor
+    from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
+
+    from posttrain.foundation import vision
+
+    with torch.random.fork_rng():
+        made = vision.new_policy(vision.VisionConfig(size=28, patch=14, hidden=16, layers=1, heads=2, mlp=16), Path(checkpoints["pocket"]))
+        with torch.no_grad():
+            for parameter in made.trainable():
+                parameter.mul_(3)  # a picture's effect must stand out
+        llava = Path(checkpoints["pocket"]).parent / "llava"
+        vision.save(made, llava)
+        torch.manual_seed(8)
+        words = copy.deepcopy(tokenizer)
+        words.add_special_tokens({"additional_special_tokens": ["<|image|>", "<|python_tag|>"]})
+        words.chat_template, words.bos_token = vision.CHAT_TEMPLATE.replace(vision.IMAGE, "<|image|>"), words.eos_token
+        model = _mllama(words, image_token_index=words.convert_tokens_to_ids("<|image|>"))
+        with torch.no_grad():  # as in a trained checkpoint: gates open
+            for name, parameter in model.named_parameters():
+                if name.endswith(("cross_attn_attn_gate", "cross_attn_mlp_gate")):
+                    parameter.fill_(1.0)
+        mllama = tmp_path_factory.mktemp("mllama-vision")
+        model.save_pretrained(mllama)
+        pixels = MllamaImageProcessorPil(size={"height": 28, "width": 28}, max_image_tiles=1)
+        MllamaProcessor(pixels, words, chat_template=words.chat_template).save_pretrained(mllama)
+    return {"llava": str(llava), "mllama": str(mllama)}
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ class Scripted:
     def merged(self):
         return torch.no_grad()
 
-    def roll(self, policy, openings, judge, max_tokens, heat, generator):
+    def roll(self, policy, openings, judge, max_tokens, heat, generator, pictures=None):
         self.batches.append((len(openings), heat.tolist()))
         episodes = []
         for row, messages in enumerate(openings):

@@ -107,7 +107,7 @@ def test_a_game_goes_on_with_a_new_dialogue_where_the_environment_moves(policy, 
 
 def test_an_unknown_task_says_which_there_are():
     for call in (lambda: tasks.task("chess"), lambda: CensusConfig(task="chess")):
-        with pytest.raises(ValueError, match="general-points, navigation"):
+        with pytest.raises(ValueError, match="general-points, general-points-vision, navigation"):
             call()
     with pytest.raises(ValueError, match="sets are id, ood, id_seen, ood_seen, cities"):
         CensusConfig(task="navigation", sets=("in_range_a",))

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 TRAIN, FORWARD = 6, 2  # FLOPs for each parameter and token
-LAMBDA = {"general-points": 6.0, "general-points-vision": 6.0, "navigation": 5.1}  # processed while sampling, for each trained token, as published
+LAMBDA = {"general-points": 6.0, "general-points-vision": 6.0, "navigation": 5.1, "navigation-vision": 5.1}  # processed while sampling, for each trained token, as published
 
 AUXILIARY = ("lora_", "modules_to_save", "value_head", "v_head")  # names of what post-training adds to the model
 

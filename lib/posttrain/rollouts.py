@@ -12,11 +12,11 @@ from functools import lru_cache
 from typing import Callable, Sequence
 
 import torch
-from PIL import Image
 from transformers.cache_utils import DynamicCache
 
 from posttrain import prompts
 from posttrain.models import Policy
+from posttrain.rendering import Picture
 
 
 class _Transformers:
@@ -112,7 +112,6 @@ def stacked(dialogues: Sequence[Dialogue]) -> dict[str, torch.Tensor]:
     return {name: torch.stack([d.inputs[name] for d in dialogues]) for name in dialogues[0].inputs}
 
 
-Picture = Callable[[], Image.Image]  # drawn when it is looked at
 Judge = Callable[[int, str], tuple[float, str, bool, object]]  # (row, text) -> reward, what the verifier says, dialogue over, verdict
 
 

@@ -29,8 +29,9 @@ ALGORITHMS = ("init", "sft", "ppo")
 ARM_SETTINGS = {"task", "algorithm", "start", "steps", "budget", "checkpoints", "environment", "sft", "ppo", "lora", "census", "bf16"}
 # The tasks, and the modules that one's numbers do not depend on although the study imports them.
 _NAVIGATION = {"posttrain.environments.navigation", "posttrain.verifiers.navigation", "posttrain.cities", "posttrain.routes"}
-_PICTURES = {"posttrain.rendering.cards"}
-OTHER_TASKS = {"general-points": _NAVIGATION | _PICTURES, "general-points-vision": _NAVIGATION, "navigation": _PICTURES}
+_CARDS, _STREETS = {"posttrain.rendering.cards"}, {"posttrain.rendering.cards", "posttrain.rendering.streets"}
+OTHER_TASKS = {"general-points": _NAVIGATION | _STREETS, "general-points-vision": _NAVIGATION | _STREETS - _CARDS, "navigation": _STREETS,
+               "navigation-vision": set()}
 
 
 def digest(thing: Any, length: int = 10) -> str:

@@ -7,7 +7,7 @@ the instruction" from "does not know these numbers, these streets".
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -16,7 +16,7 @@ import pandas as pd
 
 from posttrain import cities
 from posttrain.environments.general_points import GeneralPointsEnv, hands
-from posttrain.environments.navigation import NavigationEnv
+from posttrain.environments.navigation import NOTHING, NavigationEnv
 from posttrain.foundation.corpus import IN_RANGE_RULES
 from posttrain.rollouts import Dialogue
 from posttrain.verifiers.general_points import RANKS
@@ -66,10 +66,11 @@ class Hands:
 
 @dataclass(frozen=True)
 class Routes:
-    """A set of navigation: the action space and, as (city, split), the routes."""
+    """A set of navigation: the action space and, as (city, split), the routes; `vision`: what is seen now is a picture."""
 
     actions: str
     where: tuple[tuple[str, str], ...]
+    vision: bool = False
 
     def cases(self, rng: np.random.Generator, limit: int | None) -> list[tuple[str, str, int]]:
         """(city, split, index) in random order; the first `limit` of them."""
@@ -79,7 +80,7 @@ class Routes:
     def pose(self, case: tuple[str, str, int], **how: Any) -> tuple[gymnasium.Env, dict]:
         """An environment that has just posed `case`, and its info. A failed point is skipped, so every point is measured."""
         city, split, index = case
-        environment = NavigationEnv(actions=self.actions, city=city, split=split, skip_failed=True, **how)
+        environment = NavigationEnv(actions=self.actions, city=city, split=split, skip_failed=True, **({"vision": True} if self.vision else {}), **how)
         return environment, environment.reset(seed=index, options={"route": index})[1]
 
     def label(self, case: tuple[str, str, int]) -> str:
@@ -89,13 +90,17 @@ class Routes:
     def outcome(self, dialogues: list[Dialogue]) -> dict[str, Any]:
         """One route. Counts over all its points: points, first (right at once), strict, and over the points where one turns: turns, valid (an
         action of either space), listed (of the stated one), fake (right in the other one). right, answers: up to the first point that
-        was failed, where the paper's episode ends. first_try: first / points; within: every point was right in the end."""
+        was failed, where the paper's episode ends. With pictures: sights (points with a landmark), named (it and its bearing are in the first
+        answer's observation). first_try: first / points; within: every point was right in the end."""
         first = [d.verdicts[0] for d in dialogues]
         turns = [v for d, v in zip(dialogues, first) if d.task.action not in (FORWARD, STOP)]
         right = next((i for i, d in enumerate(dialogues) if not d.correct), len(dialogues))
         counts = {"points": len(dialogues), "first": sum(v.correct for v in first), "turns": len(turns), "first_turns": sum(v.correct for v in turns),
                   "strict": sum(v.strict for v in first), "valid": sum(v.valid for v in turns), "listed": sum(v.follows_rule for v in turns),
                   "fake": sum(v.fake for v in turns), "right": right, "answers": sum(len(d.texts) for d in dialogues[:right + 1])}
+        if self.vision:
+            sights = [v for d, v in zip(dialogues, first) if d.task.landmark != NOTHING]
+            counts |= {"sights": len(sights), "named": sum(v.recognized for v in sights)}
         return {"first_try": counts["first"] / counts["points"], "within": right == len(dialogues), "first_route": counts["first"] == counts["points"],
                 "per_step": right / counts["answers"], **counts,
                 "reward": float(sum(r for d in dialogues for r in d.rewards))}
@@ -104,7 +109,8 @@ class Routes:
         """first_try: mean over routes of the share of points right at once; within: route success; first_route: every point right at once;
         per_step: the paper's, right / answers; at turns: first_turns (right at once), rule_following (a listed action), valid, fake."""
         total = table.sum(numeric_only=True)
-        return {**{c: float(table[c].mean()) for c in ("first_try", "within", "first_route")}, "rule_following": total["listed"] / total["turns"],
+        seen = {"recognized": total["named"] / total["sights"]} if self.vision else {}
+        return {**seen, **{c: float(table[c].mean()) for c in ("first_try", "within", "first_route")}, "rule_following": total["listed"] / total["turns"],
                 **{c: total[c] / total["turns"] for c in ("first_turns", "valid", "fake")}, "strict": total["strict"] / total["points"],
                 "per_step": total["right"] / total["answers"]}
 
@@ -132,6 +138,7 @@ _ROUTES = {
     "cities_ood": Routes("relative", _WIDE),
     "benchmark": Routes("absolute", _BENCHMARK),  # the paper's eighteen
 }
+_SEEN = {name: replace(_ROUTES[name], vision=True) for name in ("id", "ood", "id_seen", "cities", "benchmark")}
 TASKS = {
     "general-points": Task(GeneralPointsEnv, {"rule": "10", "split": "train"}, 5, {
         "id": Hands("10", "test", False),  # the training rule, held-out numbers: "in distribution"
@@ -146,6 +153,7 @@ TASKS = {
         "ood": Hands("11/12/13", "all", True, "black"),
         "visual": Hands("10", "test", False, "red"),  # the paper's visual OOD
     }, ("id", "ood", "visual")),
+    "navigation-vision": Task(NavigationEnv, {"actions": "absolute", "city": cities.TRAINING_CITY, "split": "train", "vision": True}, 2, _SEEN, tuple(_SEEN)),
     "navigation": Task(NavigationEnv, {"actions": "absolute", "city": cities.TRAINING_CITY, "split": "train"}, 2, _ROUTES, tuple(_ROUTES)),
 }
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import string
 from bisect import bisect
 from collections import Counter
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import accumulate, combinations_with_replacement, permutations, product
 from math import comb, factorial, prod
 from typing import Any, Iterable
@@ -23,7 +23,7 @@ import gymnasium
 import numpy as np
 
 from posttrain import formulas, prompts
-from posttrain.rendering import cards
+from posttrain.rendering import Picture, cards
 from posttrain.rendering.cards import BLACK, POCKET, RED, STYLES, Layout, Style
 from posttrain.verifiers.general_points import FACES, FIELDS, MAX_REPLY, RANKS, STEP_LIMIT, TARGET, Deal, GeneralPointsVerifier, Rule, Verdict
 
@@ -198,7 +198,7 @@ class GeneralPointsEnv(gymnasium.Env):
         if self.vision:
             text = prompts.task_for(self.target, self.rule)
             self._task = prompts.with_picture(text, prompts.CARDS[0])
-            self._picture = partial(cards.draw, self._deal.ranks, self._deal.suits, self.layout, _style(int(self.np_random.random() * self.styles)))
+            self._picture = Picture(cards.draw, (self._deal.ranks, self._deal.suits, self.layout, _style(int(self.np_random.random() * self.styles))))
         info = self._info(messages=prompts.dialogue(self._task))
         return self._observation(text if self.vision else self._task), info
 

@@ -3,8 +3,8 @@
 Paper: sections 3 and 4.1, appendix B, Figures 4 and 14 (V-IRL). The player is on rails: a point asks for one action; the right one moves
 on to the next point, a wrong one gets the verifier's message and, within `verify_steps` answers, another try. Each point has a
 prompt of its own: instructions, actions, the right actions so far with what was seen, and what is seen now. Both words of a turn
-stand in every instruction ("turn left to face north"); the action space says which of them counts. Left out on purpose:
-pictures, and walking off the rails.
+stand in every instruction ("turn left to face north"); the action space says which of them counts. With `vision` what is seen now is a
+picture of four views (V-IRL-VL). Left out on purpose: walking off the rails.
 
     env = gymnasium.make("posttrain/Navigation-v0", actions="relative", city="Calvero", split="benchmark")
     task, info = env.reset(seed=1)
@@ -22,7 +22,9 @@ import numpy as np
 from posttrain import cities, prompts
 from posttrain.cities import FIRST, SECOND
 from posttrain.environments.general_points import _CHARACTERS, SOLVED, STOPPED, _one_of, _whole
-from posttrain.routes import BEARINGS, COMPASS, DESTINATION, Route, compass, phrase
+from posttrain.rendering import Picture, streets
+from posttrain.rendering.streets import POCKET
+from posttrain.routes import BEARINGS, COMPASS, DESTINATION, Point, Route, compass, phrase
 from posttrain.verifiers.general_points import MAX_REPLY, TOO_LONG, TWO_ANSWERS, Verdict
 from posttrain.verifiers.navigation import (
     ACTIONS, FIELDS, FORWARD, NO_ACTION, NO_ANSWER, NOT_TEXT, NOT_THERE, STEP_LIMIT, STOP, THERE, TURNS, WRONG, NavigationVerifier, Place, turn,
@@ -90,6 +92,12 @@ def phrases() -> list[str]:
             NOT_THERE, "the answer is wrong"]
 
 
+def _between(begin: Point, end: Point, step: int) -> Point:
+    """A point on the way from `begin` to `end`; which one, `step` decides."""
+    share = (1 + step % FORWARD_POINTS) / (FORWARD_POINTS + 1)
+    return begin[0] + share * (end[0] - begin[0]), begin[1] + share * (end[1] - begin[1])
+
+
 def relative_word(change: float) -> str:
     """The relative word for a change of heading in degrees (released thresholds; 45 to either side is "slightly")."""
     return "left" if change < -45 else "right" if change > 45 else "slightly left" if change <= 0 else "slightly right"
@@ -106,9 +114,13 @@ class NavigationEnv(gymnasium.Env):
         skip_failed     go on to the next point when all answers at a point were wrong; the episode is no success then
         feedback        "informative", "verdict" or "none"
         protocol        "clean", or "as_released": one more answer a point is asked for, not read and punished with -1; the verifier does
-                        not know the intersections; changes of heading are not wrapped (350 to 10 degrees is "left")
+                        not know the intersections; changes of heading are not wrapped (350 to 10 degrees is "left"); with `vision` the
+                        text says where an intersection is, and the views are turned by 45 degrees
+        vision          show what is seen now as a picture of four views; only routes of made cities (`posttrain.cities`) can be drawn
+        pixels          side of a view
 
-    Observation: the newest user turn, a text: a point's task, or the verifier's feedback. Action: the answer, any text.
+    Observation: the newest user turn, a text: a point's task, or the verifier's feedback. Action: the answer, any text. With `vision` the
+    observation is {"text", "image": uint8 [height, width, 3]}, and `info` holds "picture", which draws what is seen.
     `info`: "place" (Place, the truth where one stands), "sentence" (the instruction that holds), "attempt" (answers at this point),
     "messages" (the dialogue at this point; the last one is the observation), "route" (index), "success" (no point has failed), and,
     after a step, "verdict" (Verdict) and "moved" (the dialogue is a new one). ValueError for an unknown setting.
@@ -118,12 +130,17 @@ class NavigationEnv(gymnasium.Env):
     FIELDS = FIELDS  # of an answer, in order
 
     def __init__(self, actions: str = "absolute", city: str = cities.TRAINING_CITY, split: str | None = None, verify_steps: int = 2,
-                 skip_failed: bool = False, feedback: str = "informative", protocol: str = "clean", routes: Iterable[Route] | None = None):
+                 skip_failed: bool = False, feedback: str = "informative", protocol: str = "clean", routes: Iterable[Route] | None = None,
+                 vision: bool = False, pixels: int = POCKET):
         self.actions, self.verify_steps, self.skip_failed = _one_of("actions", actions, tuple(ACTIONS)), _whole("verify_steps", verify_steps), bool(skip_failed)
         self.verifier = NavigationVerifier(protocol, feedback)
         self.routes = tuple(routes) if routes is not None else cities.routes(city, split or next(iter(cities.SPLITS.get(city, {"train": 0}))))
         if not self.routes:
             raise ValueError("there are no routes to follow: give at least one")
+        self.vision, self.pixels = bool(vision), _whole("pixels", pixels)
+        if self.vision and (unknown := {route.city for route in self.routes} - set(cities.SPLITS)):
+            raise ValueError(f"no pictures of {', '.join(sorted(map(repr, unknown)))}: routes of {', '.join(cities.SPLITS)} can be drawn "
+                             "(released panoramas are cut with rendering.streets.cut)")
         self._released = protocol == "as_released"
         self._steps = verify_steps + self._released
         self._open = False
@@ -132,6 +149,9 @@ class NavigationEnv(gymnasium.Env):
         # A leg's share of a prompt: two sentences and up to FORWARD_POINTS + 2 points, the landmark's name in at most two places.
         longest = 1000 + max(len(route.legs) for route in self.routes) * (1000 + 2 * max(map(len, names), default=0))
         self.observation_space = gymnasium.spaces.Text(max(longest, 2 * MAX_REPLY), charset=letters)
+        if self.vision:
+            side = streets.side(pixels)
+            self.observation_space = gymnasium.spaces.Dict({"text": self.observation_space, "image": gymnasium.spaces.Box(0, 255, (side, side, 3), np.uint8)})
         self.action_space = gymnasium.spaces.Text(MAX_REPLY, min_length=0, charset=letters)
 
     def _rails(self, route: Route) -> tuple[list[Place], list[str]]:
@@ -165,7 +185,8 @@ class NavigationEnv(gymnasium.Env):
         self._history = [f"{TASK[0]}{listed}{TASK[1]}{SPACES[self.actions]}{TASK[2]}"]
         self._at, self._success, self._open = -1, True, True
         self._move()
-        return self._task, self._info()
+        info = self._info()
+        return self._observation(self._task), info
 
     def _chosen(self, index: Any) -> int:
         try:
@@ -179,15 +200,38 @@ class NavigationEnv(gymnasium.Env):
         if self._at >= 0:
             self._history.append(f"A_{self._at + 1}: {self._places[self._at].action}\n")
         self._at += 1
-        self._history.append(f"O_{self._at + 1}: {observation(self._places[self._at])}\n")
+        place = self._places[self._at]
+        past = "".join(self._history)
+        self._history.append(f"O_{self._at + 1}: {observation(place)}\n")
         self._attempts: list[tuple[str, str]] = []
-        self._task = "".join([*self._history, f"A_{self._at + 1}: \n", TASK[3]])
-        self._messages = [{"role": "user", "content": self._task}]
+        behind = f"\nA_{self._at + 1}: \n{TASK[3]}"
+        if self.vision:
+            # The picture takes the place of what is told. As released the text keeps the intersection.
+            parts = f"{past}O_{self._at + 1}: ", f"; {CROSSING if self._released and place.intersection else ''}{behind}"
+            self._task, content = "".join(parts), [{"type": "text", "text": parts[0]}, prompts.IMAGE, {"type": "text", "text": parts[1]}]
+            self._picture = Picture(streets.draw, (self._scene(place), place.heading, self.pixels, self.verifier.protocol))
+        else:
+            self._task = content = f"{past}O_{self._at + 1}: {observation(place)}{behind}"
+        self._messages = [{"role": "user", "content": content}]
+
+    def _scene(self, place: Place) -> streets.Scene:
+        """What stands around the point, as the text would tell it: crossings and landmarks that the route passes by are not shown."""
+        route = self.routes[self._route]
+        leg = route.legs[place.instruction // 2]
+        begin = route.legs[place.instruction // 2 - 1].end if place.instruction > 1 else route.start
+        turning, last = place.instruction % 2 == 0, self._at == len(self._places) - 1
+        scene = streets.around(cities.city(route.city), begin if turning else leg.end if last else _between(begin, leg.end, self._at))
+        if not place.intersection:
+            scene = scene._replace(streets=(leg.heading, (leg.heading + 180) % 360))
+        return scene if place.landmark != NOTHING else scene._replace(landmark=None)
 
     def _info(self, **more: Any) -> dict[str, Any]:
         place = self._places[self._at]
         return {"place": place, "sentence": self._sentences[place.instruction], "attempt": len(self._attempts), "messages": list(self._messages),
-                "route": self._route, "success": self._success, **more}
+                "route": self._route, "success": self._success, **({"picture": self._picture} if self.vision else {}), **more}
+
+    def _observation(self, text: str) -> str | dict[str, Any]:
+        return {"text": text, "image": np.asarray(self._picture())} if self.vision else text
 
     def expert(self, rng: np.random.Generator | None = None) -> str:
         """The only right answer here (`rng` is GeneralPoints', where there are several)."""
@@ -217,4 +261,5 @@ class NavigationEnv(gymnasium.Env):
             self._open = False
             if verdict.correct or unread:
                 self._messages[-1]["content"] = SOLVED if verdict.correct else STOPPED
-        return self._messages[-1]["content"], verdict.reward, terminated, truncated, self._info(verdict=verdict, moved=moved)
+        text = self._task if moved else self._messages[-1]["content"]
+        return self._observation(text), verdict.reward, terminated, truncated, self._info(verdict=verdict, moved=moved)

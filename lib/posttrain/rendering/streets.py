@@ -104,13 +104,18 @@ def _order(protocol: str) -> tuple[int, ...]:
     return ORDERS[protocol]
 
 
+def side(size: int) -> int:
+    """Pixels of a grid whose views have `size`."""
+    return 2 * size + max(1, round(size * 5 / 1200))
+
+
 def grid(views: Sequence[Image.Image]) -> Image.Image:
     """Four square views in one picture, a black cross between them (5 pixels wide at the paper's 1200)."""
     size = views[0].width
     if len(views) != 4 or any(v.size != (size, size) for v in views):
         raise ValueError(f"a grid has four square views of one size, not {[v.size for v in views]}")
     line = max(1, round(size * 5 / 1200))
-    picture = Image.new("RGB", (2 * size + line, 2 * size + line))
+    picture = Image.new("RGB", (side(size), side(size)))
     for place, one in enumerate(views):
         picture.paste(one, ((place % 2) * (size + line), (place // 2) * (size + line)))
     return picture

@@ -1,0 +1,168 @@
+"""Pictures, in both kinds of vision-language class: they reach the sampler, the loss and every part that may learn from them.
+
+The released collator of SFT dropped every picture silently (the book's ledger); nothing here may pass for a model that is blind.
+"""
+
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from posttrain import models, prompts
+from posttrain.environments.general_points import GeneralPointsEnv
+from posttrain.evaluation import CensusConfig, census, divergence
+from posttrain.rendering import cards
+from posttrain.rollouts import Chat, roll, stacked
+from posttrain.trainers import ppo, sft
+from tests.conftest import stir
+
+CLASSES = ("llava", "mllama")
+HANDS = (("A", "2", "10", "K"), ("7", "7", "J", "3"), ("Q", "Q", "Q", "Q"))
+PICTURES = [partial(cards.draw, hand, ("S", "C", "S", "C"), cards.POCKET) for hand in HANDS]
+OPENINGS = [[{"role": "user", "content": prompts.with_picture(f"{'look ' * i}here: [] and say", "[")}] for i in range(3)]
+ENVIRONMENT = {"vision": True, "suits": "black", "pixels": 56}
+
+
+@pytest.fixture
+def policy(seeing):
+    def make(name, parts="vision", value=False, fast=True, stirred=True):
+        made = models.add_lora(models.load(seeing[name]), models.LoraSettings(4, 8, parts), seed=1, value=value)
+        made.fast = fast
+        if stirred:
+            stir(made)
+        return made
+
+    return make
+
+
+def rolled(policy, pictures=PICTURES, turns=2, temperature=1.0):
+    seen = [0] * len(OPENINGS)
+
+    def judge(row, text):
+        seen[row] += 1
+        return 1.0, prompts.feedback("x" * row), seen[row] > (row < turns), SimpleNamespace(correct=False)
+
+    with policy.merged():
+        return roll(policy, OPENINGS, judge, 5, temperature, torch.Generator().manual_seed(0), pictures)
+
+
+def trainer(policy, dialogues, **other):
+    batch = ppo.collate([[d] for d in dialogues], policy.tokenizer.pad_token_id)
+    logits, hidden = policy.score(batch.ids, batch.sampled, **(other or batch.inputs))
+    return batch, logits.log_softmax(-1).gather(1, batch.ids[batch.sampled][:, None]).squeeze(1), hidden
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_sampler_sees_what_the_trainer_sees(policy, name):
+    chosen = policy(name, value=True)
+    dialogues = rolled(chosen)
+    assert chosen.is_fast == (name == "llava") and [len(d.texts) for d in dialogues] == [2, 2, 1]
+    batch, logprobs, hidden = trainer(chosen, dialogues)
+    torch.testing.assert_close(batch.old[batch.sampled], logprobs.detach(), rtol=0, atol=5e-5)
+    values = chosen.value_head(hidden.gather(1, batch.ask[:, :, None].expand(-1, -1, hidden.shape[-1])))
+    torch.testing.assert_close(batch.values[batch.answered], values[batch.answered].detach(), rtol=0, atol=5e-5)
+    # Not vacuous: with the pictures exchanged the same words have other probabilities.
+    others = {k: v.roll(1, 0) for k, v in batch.inputs.items()}
+    assert (trainer(chosen, dialogues, **others)[1] - logprobs).abs().max() > 1e-3
+
+
+def test_a_picture_changes_only_what_comes_behind_it(policy):
+    chosen = policy("llava")
+    ids, inputs = Chat(chosen.tokenizer, chosen.processor).openings(OPENINGS[:1] * 2, PICTURES[:2])
+    ids = torch.tensor(ids)
+    hidden = chosen.score(ids, torch.ones_like(ids, dtype=torch.bool), **inputs)[1]
+    image = int((ids[0] == chosen.base.config.image_token_id).nonzero()[0])
+    assert image > 3 and torch.equal(ids[0], ids[1])
+    torch.testing.assert_close(hidden[0, :image], hidden[1, :image], rtol=0, atol=1e-6)
+    assert ((hidden[0, image:] - hidden[1, image:]).abs().amax(1) > 1e-4).all()
+
+
+def test_the_mask_of_cross_attention_is_the_processors(policy):
+    chosen = policy("mllama")
+    made = chosen.processor(text=[Chat(chosen.tokenizer)._render(m, True) for m in OPENINGS], images=[[p()] for p in PICTURES], padding=True, return_tensors="pt", add_special_tokens=False)
+    ids, inputs = Chat(chosen.tokenizer, chosen.processor).openings(OPENINGS, PICTURES)
+    for r, row in enumerate(ids):
+        own = chosen.visible(torch.tensor([row]), {k: v[r:r + 1] for k, v in inputs.items()})["cross_attention_mask"][0]
+        assert torch.equal(own, made["cross_attention_mask"][r, -len(row):].to(own.dtype)) and 0 < own.sum() < own.numel()
+
+
+def test_fast_and_transformers_path_agree_on_pictures(policy):
+    results = {}
+    for fast in (True, False):
+        chosen = policy("llava", fast=fast)
+        dialogues = rolled(chosen)
+        _, logprobs, _ = trainer(chosen, dialogues)
+        logprobs.sum().backward()
+        results[fast] = [d.ids for d in dialogues], logprobs.detach(), {n: p.grad for n, p in chosen.model.named_parameters() if p.requires_grad}
+    assert results[True][0] == results[False][0]
+    torch.testing.assert_close(results[True][1], results[False][1], rtol=0, atol=5e-5)
+    for name, gradient in results[True][2].items():
+        other = results[False][2][name]
+        torch.testing.assert_close(gradient, other, rtol=2e-3, atol=2e-4 * float(other.abs().max()), msg=lambda m: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("parts", models.PARTS)
+def test_the_adapter_is_where_parts_says(policy, name, parts):
+    chosen = policy(name, parts)
+    _, logprobs, _ = trainer(chosen, rolled(chosen))
+    logprobs.sum().backward()
+    moved = {n for n, p in chosen.model.named_parameters() if p.grad is not None and float(p.grad.abs().max()) > 0}
+    where = {part: any(part in n for n in moved) for part in ("language_model", "projector", "vision")}
+    assert where == {"language_model": True, "projector": parts != "language", "vision": parts == "vision"}
+    with pytest.raises(ValueError, match="unknown parts 'eyes': use one of language, projector, vision"):
+        models.LoraSettings(parts="eyes")
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_pictures_reach_the_loss_of_sft(policy, name, tmp_path, monkeypatch):
+    """The loss that SFTTrainer reports is that of the examples with their pictures, and another one without them."""
+    chosen, losses = policy(name), []
+    chat = Chat(chosen.tokenizer, chosen.processor)
+    data, counts = sft.take(sft.examples(GeneralPointsEnv(**ENVIRONMENT), chat, np.random.default_rng(0)), 2, None, 3)
+    assert len(data.pictures) == 6 and all(isinstance(p(), Image.Image) for p in data.pictures)
+
+    def loss(pictures):
+        rows = [data.rows[i] for i in range(3)]
+        width = max(len(row["input_ids"]) for row in rows)
+        ids = torch.tensor([row["input_ids"] + [chosen.tokenizer.pad_token_id] * (width - len(row["input_ids"])) for row in rows])
+        learned = torch.tensor([[label != -100 for label in row["labels"]] + [False] * (width - len(row["labels"])) for row in rows])
+        with torch.no_grad():
+            return float(torch.nn.functional.cross_entropy(chosen.score(ids, learned, **chat.pixels(pictures))[0], ids[learned]))
+
+    shown, exchanged = loss(data.pictures[:3]), loss(data.pictures[3:])
+    sft.train(chosen, data, sft.SFTConfig(batch_size=3, learning_rate=0.0), tmp_path, on_step=lambda step, logs: losses.append(logs["loss"]))
+    assert losses[0] == pytest.approx(shown, abs=1e-5) and abs(exchanged - shown) > 1e-5
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_ppo_learns_from_pictures(policy, name):
+    chosen = policy(name, value=True, stirred=False)
+    environments = [GeneralPointsEnv(verify_steps=2, **ENVIRONMENT) for _ in range(4)]
+    learner = ppo.PPO(chosen, environments, ppo.PPOConfig(episodes=4, minibatches=1, max_tokens=4), seed=1)
+    before = {n: p.detach().clone() for n, p in chosen.model.named_parameters() if p.requires_grad}
+    metrics = [learner.iterate() for _ in range(2)]
+    assert abs(metrics[0]["approx_kl"]) < 1e-4 and metrics[0]["clipped"] == 0  # ratio one: the sampler saw the trainer's pictures
+    changed = {n for n, p in chosen.model.named_parameters() if p.requires_grad and not torch.equal(p, before[n])}
+    assert any("vision" in n for n in changed) and any("language_model" in n for n in changed)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_census_with_pictures(policy, name):
+    chosen = policy(name)
+    config = CensusConfig(task="general-points-vision", limit=3, max_tokens=4, kl_hands=3)
+    summary, hands = census(chosen, config)
+    assert set(summary["set"]) == {"id", "id_seen", "ood", "visual"} and {"recognized", "first_try", "kl"} <= set(summary) and {"recognized"} <= set(hands)
+    again, _ = census(chosen, config)
+    assert summary.equals(again)  # suits and style belong to the hand
+    dialogues = rolled(chosen)
+    assert set(stacked(dialogues)) >= {"pixel_values"} and divergence(chosen, dialogues) > 1e-4
+
+
+def test_a_text_model_says_that_it_cannot_see(checkpoints):
+    chosen = models.load(checkpoints["pocket"])
+    with pytest.raises(ValueError, match="reads text only: a task with pictures needs an image-text-to-text checkpoint"):
+        roll(chosen, OPENINGS, None, 4, 1.0, None, PICTURES)
