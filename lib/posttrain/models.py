@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.utils import logging
 
 from posttrain import llama
 
@@ -196,8 +197,14 @@ def load(path: str | Path, dtype: torch.dtype | str = torch.float32, device: str
         tokenizer.pad_token = tokenizer.eos_token
     # Pocket dialogues are so short that eager attention beats the fused CPU kernel; elsewhere the library's choice stands.
     small = device == "cpu" and getattr(config.get_text_config(), "hidden_size", 10**9) <= 512
-    model = kind.from_pretrained(path, dtype=dtype, **({"attn_implementation": "eager"} if small else {})).to(device).eval()
-    if language := getattr(config, "language_foundation", None):
+    language, loud = getattr(config, "language_foundation", None), logging.get_verbosity()
+    if language:
+        logging.set_verbosity(logging.CRITICAL)  # what is missing is read next
+    try:
+        model = kind.from_pretrained(path, dtype=dtype, **({"attn_implementation": "eager"} if small else {})).to(device).eval()
+    finally:
+        logging.set_verbosity(loud)
+    if language:
         read_language(model, Path(path).parent / language)
     model.requires_grad_(False)
     return Policy(model, tokenizer, processor, bf16=bf16)

@@ -199,6 +199,7 @@ class GeneralPointsEnv(gymnasium.Env):
             text = prompts.task_for(self.target, self.rule)
             self._task = prompts.with_picture(text, prompts.CARDS[0])
             self._picture = Picture(cards.draw, (self._deal.ranks, self._deal.suits, self.layout, _style(int(self.np_random.random() * self.styles))))
+            self._image = np.asarray(self._picture())
         info = self._info(messages=prompts.dialogue(self._task))
         return self._observation(text if self.vision else self._task), info
 
@@ -206,7 +207,7 @@ class GeneralPointsEnv(gymnasium.Env):
         return {"deal": self._deal, "attempt": len(self._attempts), **({"picture": self._picture} if self.vision else {}), **more}
 
     def _observation(self, text: str) -> str | dict[str, Any]:
-        return {"text": text, "image": np.asarray(self._picture())} if self.vision else text
+        return {"text": text, "image": self._image.copy()} if self.vision else text
 
     def expert(self, rng: np.random.Generator) -> str:
         """One of the deal's solutions, drawn uniformly, in the format that the task asks for."""

@@ -210,6 +210,7 @@ class NavigationEnv(gymnasium.Env):
             parts = f"{past}O_{self._at + 1}: ", f"; {CROSSING if self._released and place.intersection else ''}{behind}"
             self._task, content = "".join(parts), [{"type": "text", "text": parts[0]}, prompts.IMAGE, {"type": "text", "text": parts[1]}]
             self._picture = Picture(streets.draw, (self._scene(place), place.heading, self.pixels, self.verifier.protocol))
+            self._image = np.asarray(self._picture())
         else:
             self._task = content = f"{past}O_{self._at + 1}: {observation(place)}{behind}"
         self._messages = [{"role": "user", "content": content}]
@@ -231,7 +232,7 @@ class NavigationEnv(gymnasium.Env):
                 "route": self._route, "success": self._success, **({"picture": self._picture} if self.vision else {}), **more}
 
     def _observation(self, text: str) -> str | dict[str, Any]:
-        return {"text": text, "image": np.asarray(self._picture())} if self.vision else text
+        return {"text": text, "image": self._image.copy()} if self.vision else text
 
     def expert(self, rng: np.random.Generator | None = None) -> str:
         """The only right answer here (`rng` is GeneralPoints', where there are several)."""
