@@ -89,6 +89,21 @@ def test_the_mask_of_cross_attention_is_the_processors(policy):
         assert torch.equal(own, made["cross_attention_mask"][r, -len(row):].to(own.dtype)) and 0 < own.sum() < own.numel()
 
 
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_image_token_is_never_said(policy, name):
+    """Said, it would take the place of a picture that is not there: every row behind it would see another one's."""
+    chosen = policy(name)
+    token, head = chosen.base.config.image_token_id, chosen.base.get_output_embeddings().weight
+    with torch.no_grad():  # as likely as the likeliest
+        if token < len(head):
+            head[token] = 20 * head[chosen.tokenizer.eos_token_id]
+    dialogues = rolled(chosen)
+    said = [i for d in dialogues for i, s in zip(d.ids, d.sampled) if s]
+    batch, logprobs, _ = trainer(chosen, dialogues)
+    assert token not in said and logprobs.isfinite().all()
+    torch.testing.assert_close(batch.old[batch.sampled], logprobs.detach(), rtol=0, atol=5e-5)
+
+
 def test_fast_and_transformers_path_agree_on_pictures(policy):
     results = {}
     for fast in (True, False):

@@ -24,13 +24,19 @@ _TURN = re.compile(re.escape(TURN[0]) + "(.+?)" + re.escape(TURN[1]) + "(.+?)" +
 
 def _read(messages: list[dict[str, str]]) -> tuple[str, str, int, str, int]:
     """From the dialogue alone: the action that ends this leg, what is seen, turns so far, the last sentence, failed answers here."""
-    task = messages[0]["content"]
+    task = _text(messages[0])
     listed = task.removeprefix(TASK[0]).partition(TASK[1])[0]
     turns = _TURN.findall(listed + "\n")
     history = task.partition(TASK[2])[2].partition(TASK[3])[0].strip("\n").split("\n")[:-1]  # without the open A_n
     done = sum(line.startswith("A_") and "turn_direction" in line for line in history)
     ends = turn(turns[done][SPACES["relative"] not in task]) if done < len(turns) else STOP
     return ends, history[-1].partition(": ")[2], done, listed.strip("\n").split("\n")[-1], len(messages) // 2
+
+
+def _text(message: dict) -> str:
+    """What a message says; a picture in it says nothing."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
 
 
 def _next(first: str, ends: str, failed: int) -> str:

@@ -20,6 +20,16 @@ def decoder(model: nn.Module) -> LlamaModel | None:
     return found if type(found) is LlamaModel else None
 
 
+def silenced(logits: torch.Tensor, token: int | None) -> torch.Tensor:
+    """Logits [..., vocabulary] without `token`. A policy that said the image token would put a picture into its dialogue where there is none.
+
+    Finite, because nought times infinity is not a number where entropies are summed.
+    """
+    if token is not None and token < logits.shape[-1]:
+        logits[..., token] = -1e9
+    return logits
+
+
 def supports(model: nn.Module) -> bool:
     """Whether `model` is a Llama that this module computes exactly."""
     if decoder(model) is None:
@@ -105,8 +115,8 @@ class Llama:
         return self._layers(ids, positions, mask, lambda i, k, v: (k, v), features)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """float32 logits of hidden states [..., hidden]."""
-        return F.linear(hidden.to(self.dtype), self.head).float()
+        """float32 logits of hidden states [..., hidden]. The image token is never said."""
+        return silenced(F.linear(hidden.to(self.dtype), self.head).float(), self.image)
 
     # --- decoding: the cache is kept between calls ------------------------------------------------------------------
 

@@ -96,7 +96,11 @@ class Policy:
         with self.autocast():
             # No attention mask: rows are padded on the right, where causal attention never looks back from.
             hidden = self.base.model(input_ids=ids, use_cache=False, **self.visible(ids, inputs)).last_hidden_state
-            return self.base.get_output_embeddings()(hidden[:, :-1][learned[:, 1:]]).float(), hidden
+            return self.logits(hidden[:, :-1][learned[:, 1:]]), hidden
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """float32 logits of hidden states [..., hidden] on the transformers path. The image token is never said."""
+        return llama.silenced(self.base.get_output_embeddings()(hidden).float(), getattr(self.base.config, "image_token_id", None))
 
     def features(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
         """The language model's view of the pictures in `inputs`, FloatTensor[batch, image tokens, hidden]; None without pictures.

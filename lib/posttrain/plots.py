@@ -156,6 +156,30 @@ def bars(
         ax.spines.bottom.set_visible(False)
 
 
+def pairs(ax: Axes, table: pd.DataFrame, x: str, y: str, shade: str = "flops", arm: str = "arm", set_: str = "set", step: str = "checkpoint") -> None:
+    """Figure 8's pairs: for each arm and checkpoint two points, joined; filled for the first set of the table and hollow for the second.
+
+    table: one row for each (arm, seed, checkpoint, set), exactly two sets; means over seeds are drawn, the fuller in colour the larger `shade`.
+    `ValueError` if the table is empty, lacks a column, or has not two sets.
+    """
+    table = _tidy(table, (arm, set_, step, x, y, shade))
+    names = list(dict.fromkeys(table[set_]))
+    if len(names) != 2:
+        raise ValueError(f"a pair has two sets, not {len(names)}: {', '.join(map(str, names))}")
+    strongest = table[shade].max() or 1.0
+    for name, colour in colours(table[arm]).items():
+        means = table[table[arm] == name].groupby([step, set_])[[x, y, shade]].mean().reset_index()
+        for at, pair in means.groupby(step):
+            strength = 0.25 + 0.75 * float(pair[shade].mean()) / strongest
+            pair = pair.set_index(set_).loc[names]
+            ax.plot(pair[x], pair[y], color=colour, linewidth=0.7, alpha=0.5 * strength, zorder=1)
+            for place, (_, point) in enumerate(pair.iterrows()):
+                ax.plot(point[x], point[y], "s" if name == INIT else "o", markersize=5.5, color=colour, alpha=strength, markerfacecolor=PAPER if place else colour, zorder=2,
+                        label=f"{name}, {names[place]}" if at == means[step].max() else None)
+    _axes(ax, True)
+    ax.xaxis.set_major_formatter(ax.yaxis.get_major_formatter())
+
+
 def legend(fig: Figure, **options: Any) -> None:
     """One legend for the whole figure, above it, each label once."""
     handles = {}
@@ -268,7 +292,8 @@ def _boxes(messages: Sequence[Mapping[str, str]], verdicts: Sequence[Any]) -> li
             note = f"reward {verdicts[number].reward:+g}".replace("-", MINUS) if verdicts else ""
             number += 1
             title = f"{title} {number}"
-        boxes.append((role, title, note, message["content"]))
+        content = message["content"]
+        boxes.append((role, title, note, content if isinstance(content, str) else "".join(part.get("text", "(picture)") for part in content)))
     if verdicts and messages[-1]["role"] == "assistant":
         last = verdicts[-1]
         role = "correct" if last.correct else "user"

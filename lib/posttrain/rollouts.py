@@ -44,7 +44,7 @@ class _Transformers:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         with self.policy.autocast():
-            return self.model.get_output_embeddings()(hidden).float()
+            return self.policy.logits(hidden)
 
     def select(self, rows: torch.Tensor) -> None:
         self.cache.batch_select_indices(rows)
