@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,17 +56,31 @@ def outcomes(models: Path, scratch: Path, only: set[str] | None = None) -> dict:
             entry["digest"] = hashlib.sha256("".join(texts).encode()).hexdigest()
     for path in sorted(models.glob("[!.]*/card.json")):
         config = json.loads(path.read_text())["config"]
-        try:
-            short = pretraining.FoundationConfig(**{**config, "steps": STEPS, "reading_steps": STEPS // 2})
-        except TypeError:  # a foundation that this code does not know
-            continue
         if only is not None and path.parent.name not in only:
             continue
+        try:
+            train = _tower(config, models) if "language" in config else partial(
+                pretraining.pretrain, pretraining.FoundationConfig(**{**config, "steps": STEPS, "reading_steps": STEPS // 2}))
+        except (TypeError, ImportError):  # a foundation that this code does not know
+            continue
         entry = found["foundations"][path.parent.name] = {"identity": runs.foundation_identity(json.dumps(config, sort_keys=True))}
-        model, tokens, _ = pretraining.pretrain(short)
+        model, tokens, _ = train()
         weights = b"".join(p.detach().numpy().tobytes() for p in model.parameters())
         entry["digest"] = hashlib.sha256(weights + json.dumps(tokens.get_vocab(), sort_keys=True).encode()).hexdigest()
     return found
+
+
+def _tower(config: dict, models: Path):
+    """What trains the first steps of a tower and gives what `pretraining.pretrain` gives."""
+    from posttrain.foundation import vision
+
+    short = vision.VisionConfig(**{**{k: v for k, v in config.items() if k != "text"}, "steps": STEPS})
+
+    def train():
+        policy, measured = vision.pretrain(short, models / f"{short.language}-{short.seed}")
+        return policy.model, policy.tokenizer, measured
+
+    return train
 
 
 def _measured(tree: Path, models: Path, only: list[str] | None = None) -> dict:
