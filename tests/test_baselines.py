@@ -45,3 +45,14 @@ def test_per_step_accuracy_counts_repeated_answers():
 
     table = baselines.play(Stubborn(), NavigationEnv(split="held_out"), [0, 1])
     assert (table.right == table.points).all() and (table.answers == 2 * table.points).all() and (table["first"] == 0).all() and table.success.all()
+
+
+def test_with_pictures_a_policy_that_reads_alone_finishes_and_errs_at_first():
+    for protocol, flag in (("clean", False), ("as_released", True)):
+        ending = baselines.play(baselines.blind, NavigationEnv(vision=True, protocol=protocol), range(10))
+        assert ending["success"].all()
+        told = baselines.play(baselines.copy_the_word, NavigationEnv(vision=True, protocol=protocol, skip_failed=True), range(10))
+        hidden = baselines.play(baselines.copy_the_word, NavigationEnv(protocol=protocol, skip_failed=True), range(10))
+        assert told["first"].sum() < told["points"].sum() and hidden["first"].sum() > told["first"].sum()
+        if flag:  # the text gives the turns away
+            assert told["first"].sum() > baselines.play(baselines.copy_the_word, NavigationEnv(vision=True, skip_failed=True), range(10))["first"].sum()
