@@ -13,7 +13,7 @@ import trl
 
 from posttrain import compute, models, runs, study
 from posttrain.environments.general_points import GeneralPointsEnv
-from posttrain.foundation import pretraining
+from posttrain.foundation import pretraining, vision
 from posttrain.rollouts import Chat
 from posttrain.trainers import ppo, sft
 from posttrain.verifiers import GeneralPointsVerifier
@@ -92,7 +92,7 @@ def bench_sft_utilisation(init, name, record, tmp_path):
     assert share > 0.05
 
 
-@pytest.mark.parametrize("name", ["gp-l", "virl-l"])
+@pytest.mark.parametrize("name", ["gp-l", "virl-l", "gp-vl"])
 def bench_one_seed(record, name):
     """Minutes of Init, SFT and PPO of the published runs, censuses included: one after the other, and on two cores side by side."""
     profile, slowest = runs.profile("cpu"), {}
@@ -102,13 +102,21 @@ def bench_one_seed(record, name):
     record(f"one-seed-{name}", minutes_in_turn=max(turn for turn, _ in slowest.values()) / 60, minutes_two_cores=max(beside for _, beside in slowest.values()) / 60)
 
 
-@pytest.mark.parametrize("name", ["pocket-text", "pocket-directions"])
+@pytest.mark.parametrize("name", ["pocket-text", "pocket-directions", "pocket-cards"])
 def bench_foundation(record, name):
     """Minutes that one foundation of the cpu profile takes, from the time of its steps (all have the same number of tokens), one thread."""
     profile = runs.profile("cpu")
     settings = profile.foundation(name, 0)
-    config = pretraining.FoundationConfig(**{**settings, "steps": 120, "reading_steps": 20})
-    marks = []
-    pretraining.pretrain(config, lambda step, measured: marks.append(perf_counter()))
+    marks, tokens = [], []
+
+    def report(step, measured):
+        marks.append(perf_counter())
+        tokens.append(measured["tokens"])
+
+    if "language" in settings:
+        config = vision.VisionConfig(**{**{k: v for k, v in settings.items() if k != "text"}, "steps": 60})
+        vision.pretrain(config, profile.models / f"{config.language}-{config.seed}", report)
+    else:
+        pretraining.pretrain(pretraining.FoundationConfig(**{**settings, "steps": 120, "reading_steps": 20}), report)
     seconds = (marks[-1] - marks[19]) / (len(marks) - 20)
-    record(f"foundation-{name}", seconds_per_step=seconds, minutes=seconds * settings["steps"] / 60, tokens_per_second=config.batch_tokens / seconds)
+    record(f"foundation-{name}", seconds_per_step=seconds, minutes=seconds * settings["steps"] / 60, tokens_per_second=(tokens[-1] - tokens[19]) / (marks[-1] - marks[19]))
