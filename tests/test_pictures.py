@@ -177,6 +177,14 @@ def test_census_with_pictures(policy, name):
     assert set(stacked(dialogues)) >= {"pixel_values"} and divergence(chosen, dialogues) > 1e-4
 
 
+def test_a_census_shows_pictures_of_the_size_it_was_told(policy, monkeypatch):
+    sizes = set()
+    draw = cards.draw
+    monkeypatch.setattr(cards, "draw", lambda *a: sizes.add(a[2].width) or draw(*a))
+    census(policy("llava"), CensusConfig(task="general-points-vision", sets=("id",), limit=2, max_tokens=2, kl_hands=2, pixels=80))
+    assert sizes == {80}
+
+
 def test_a_text_model_says_that_it_cannot_see(checkpoints):
     chosen = models.load(checkpoints["pocket"])
     with pytest.raises(ValueError, match="reads text only: a task with pictures needs an image-text-to-text checkpoint"):

@@ -31,6 +31,7 @@ class CensusConfig:
     kl_hands: int = 256  # dialogues per set for the KL to the starting model
     feedback: str = "informative"
     protocol: str = "clean"
+    pixels: int | None = None  # side of a picture; the environment's default if left out, and it should be what the policy was trained on
 
     def __post_init__(self):
         known: Task = task(self.task)
@@ -77,7 +78,8 @@ def _play(policy: Policy, config: CensusConfig, places: list[tuple[str, str]], s
     for name, decoding in places:
         steps = config.verify_steps if name in config.revised else 1
         for case in cases[name]:
-            rows.append((name, decoding, *sets[name].pose(case, verify_steps=steps, feedback=config.feedback, protocol=config.protocol)))
+            shown = {"pixels": config.pixels} if config.pixels else {}
+            rows.append((name, decoding, *sets[name].pose(case, verify_steps=steps, feedback=config.feedback, protocol=config.protocol, **shown)))
 
     noise = torch.Generator(device=policy.device).manual_seed(seed)
     games: dict[tuple[str, str], list[list[Dialogue]]] = {place: [] for place in places}

@@ -44,19 +44,36 @@ class Example:
     picture: Picture | None = None
 
 
+AT_ONCE = 64  # pictures that go through the processor together: one by one they take longer than the training
+
+
 def examples(environment, chat: Chat, rng: np.random.Generator, shuffle: int = 1) -> Iterator[Example]:
     """Expert demonstrations without end: every answer of episodes that the environment's expert plays, drawn from a buffer of `shuffle`."""
     buffer = []
+    for example in _played(environment, chat, rng):
+        buffer.append(example)
+        if len(buffer) >= shuffle:
+            yield buffer.pop(int(rng.integers(shuffle)) if shuffle > 1 else 0)
+
+
+def _played(environment, chat: Chat, rng: np.random.Generator) -> Iterator[Example]:
+    """The expert's answers in the order of its episodes."""
+    waiting: list[tuple[list, list[int], Picture]] = []
     environment.reset(seed=int(rng.integers(2**31)))
     while True:
         (_, info), over = environment.reset(), False
         while not over:
             text = environment.expert(rng)
-            picture, answer = info.get("picture"), chat.tokenizer(text, add_special_tokens=False)["input_ids"] + [chat.end]
-            opening = chat.opening(info["messages"]) if picture is None else chat.openings([info["messages"]], [picture])[0][0]
-            buffer.append(Example(opening + answer, len(answer), picture))
-            if len(buffer) >= shuffle:
-                yield buffer.pop(int(rng.integers(shuffle)) if shuffle > 1 else 0)
+            answer = chat.tokenizer(text, add_special_tokens=False)["input_ids"] + [chat.end]
+            if "picture" in info:
+                waiting.append((info["messages"], answer, info["picture"]))
+            else:
+                yield Example(chat.opening(info["messages"]) + answer, len(answer))
+            if len(waiting) == AT_ONCE:
+                messages, answers, pictures = zip(*waiting)
+                for opening, answer, picture in zip(chat.openings(messages, pictures)[0], answers, pictures):
+                    yield Example(opening + answer, len(answer), picture)
+                waiting.clear()
             _, _, terminated, truncated, info = environment.step(text)
             over = terminated or truncated
 
