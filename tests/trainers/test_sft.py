@@ -155,4 +155,4 @@ def test_last_checkpoint_is_the_newest_whole_one(tmp_path):
 
 def test_no_examples_is_an_error(policy, tmp_path):
     with pytest.raises(ValueError, match="no examples"):
-        sft.train(policy(), sft.sft.Demonstrations(datasets.Dataset.from_dict({"input_ids": [], "labels": []}), []), CONFIG, tmp_path)
+        sft.train(policy(), sft.Demonstrations(sft.datasets.Dataset.from_dict({"input_ids": [], "labels": []}), []), CONFIG, tmp_path)
