@@ -97,8 +97,10 @@ def test_claim(claim):
     assert claim["figure"] in PAPER["figures"]
     assert claim["test"] in CLAIMS["rule"] and claim["direction"] in ("above", "below")
     assert (claim["subtrahend"] is not None) == (claim["test"] == "paired-difference")
-    assert claim["split"] in ("id", "rule-ood") and 0 <= claim["threshold"] < 1
+    assert claim["split"] in ("id", "rule-ood", "visual-ood") and 0 <= claim["threshold"] < 1
     measured = ("first_try", "within_k", *(("per_step",) if claim["id"].startswith("virl-l") else ()))
+    if claim["metric"] == "recognized":
+        measured = ("recognized",)
     metrics = {f"{metric} {decoding}" for metric in measured for decoding in ("greedy", "sampled")}
     assert {f"{claim['metric']} {claim['decoding']}", *claim["beside"]} == metrics
 
@@ -107,8 +109,8 @@ def test_claims_have_names_of_their_own_and_quote_the_paper():
     claims = {claim["id"]: claim for claim in CLAIMS["claims"]}
     assert len(claims) == len(CLAIMS["claims"])
     for claim in claims.values():
-        if claim["figure"] == "fig06":
-            printed = PAPER["figures"]["fig06"]["printed"]["virl-l" if claim["id"].startswith("virl-l") else "gp-l"]
+        if claim["figure"] in ("fig06", "fig07"):
+            printed = PAPER["figures"][claim["figure"]]["printed"][re.match(r"[a-z]+-v?l", claim["id"])[0]]
             assert claim["published"] == {side: printed[claim[side].lower()] for side in ("minuend", "subtrahend")}
     highest = PAPER["figures"]["fig09"]["ticks"]["gp-l"]["success"][1]
     assert claims["gp-l-rl-needs-sft"]["published"]["at_most"] == highest

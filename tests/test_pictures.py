@@ -3,6 +3,7 @@
 The released collator of SFT dropped every picture silently (the book's ledger); nothing here may pass for a model that is blind.
 """
 
+import json
 from functools import partial
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.evaluation import CensusConfig, census, divergence
 from posttrain.rendering import cards
 from posttrain.rollouts import Chat, roll, stacked
+from posttrain.tasks import TASKS
 from posttrain.trainers import ppo, sft
 from tests.conftest import stir
 
@@ -151,6 +153,28 @@ def test_pictures_reach_the_loss_of_sft(policy, name, tmp_path, monkeypatch):
     shown, exchanged = loss(data.pictures[:3]), loss(data.pictures[3:])
     sft.train(chosen, data, sft.SFTConfig(batch_size=3, learning_rate=0.0), tmp_path, on_step=lambda step, logs: losses.append(logs["loss"]))
     assert losses[0] == pytest.approx(shown, abs=1e-5) and abs(exchanged - shown) > 1e-5
+
+
+@pytest.mark.parametrize("shuffle", [1, 8])
+def test_every_demonstration_has_its_own_picture(seeing, shuffle):
+    """Past the examples that go through the processor together, and out of the buffer: an answer names the cards of its picture."""
+    chosen = models.load(seeing["llava"])
+    chat = Chat(chosen.tokenizer, chosen.processor)
+    data, _ = sft.take(sft.examples(GeneralPointsEnv(**ENVIRONMENT), chat, np.random.default_rng(0), shuffle), 3, None, 50)
+    for row, picture in zip(data.rows, data.pictures):
+        answer = chosen.tokenizer.decode([i for i, label in zip(row["input_ids"], row["labels"]) if label != -100], skip_special_tokens=True)
+        assert tuple(json.loads(answer)["cards"]) == picture.arguments[0] and row["input_ids"].count(chosen.base.config.image_token_id) == 4
+    assert len({picture.arguments[0] for picture in data.pictures}) > 100
+
+
+def test_sets_show_their_suits():
+    sets = TASKS["general-points-vision"].sets
+    for name, colours in {"id": cards.BLACK, "id_seen": cards.BLACK, "ood": cards.BLACK, "visual": cards.RED}.items():
+        for case in sets[name].cases(np.random.default_rng(0), 20):
+            _, info = sets[name].pose(case)
+            assert set(info["deal"].suits) <= set(colours) and info["picture"].arguments[0] == tuple(case)
+    hands = [{sets[name].label(case) for case in sets[name].cases(np.random.default_rng(1), None)} for name in ("id", "visual")]
+    assert hands[0] == hands[1] and len(hands[0]) == 281  # the same hands in other suits
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -123,7 +123,8 @@ def test_foundations_are_told_apart_by_settings_and_code(library):
 
 @pytest.mark.parametrize("arms, complaint", [
     ({"sft": {"algorithm": "sft", "budgett": 5}}, "budgett"), ({"sft": {"budget": 5}}, "unknown algorithm"), ({"sft": None}, "unknown algorithm"),
-    ({"sft": {"algorithm": "dpo"}}, "init, sft, ppo"), ({"sft": {"algorithm": "sft", "task": "chess"}}, "general-points, navigation"), ({"sft": {"algorithm": "sft", "start": "init"}}, "no init arm"),
+    ({"sft": {"algorithm": "dpo"}}, "init, sft, ppo"), ({"sft": {"algorithm": "sft", "task": "chess"}}, "general-points, general-points-vision, navigation"), ({"sft": {"algorithm": "sft", "start": "init"}}, "no init arm"),
+    ({"sft": {"algorithm": "sft", "task": "general-points-vision", "environment": {"pixels": 80}}}, "judged on the default; set pixels in environment and in census"),
     ({"a": {"algorithm": "sft"}, "b": {"algorithm": "ppo", "start": "a"}}, "no init arm")])
 def test_a_profile_that_says_something_unknown_is_an_error(tmp_path, arms, complaint):
     with pytest.raises(ValueError, match=complaint):
@@ -232,3 +233,10 @@ def test_verify_reports_a_stale_foundation(tmp_path):
         card.parent.mkdir(parents=True)
         card.write_text(json.dumps({"config": {"seed": seed}, "identity": identity}))
     assert runs.verify(made) == ["stale foundation: pocket-text-1"]
+    # A tower is current only before the text foundation that it was trained with.
+    for seed, text in ((0, {"seed": 0}), (2, {"seed": 2})):
+        settings = {"corpus": "cards", "language": "pocket-text", "seed": seed, "text": text}
+        card = made.models / f"pocket-cards-{seed}" / "card.json"
+        card.parent.mkdir(parents=True)
+        card.write_text(json.dumps({"config": settings, "identity": runs.foundation_identity(json.dumps(settings, sort_keys=True))}))
+    assert runs.verify(made) == ["stale foundation: pocket-cards-2 was trained before another pocket-text-2", "stale foundation: pocket-text-1"]

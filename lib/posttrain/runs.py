@@ -186,6 +186,10 @@ class Profile:
                                          f"settings are {', '.join(sorted(ARM_SETTINGS))}, algorithms {', '.join(ALGORITHMS)}")
                     if settings.get("task", "general-points") not in OTHER_TASKS:
                         raise ValueError(f"profile {self.name}, {study}/{arm}: unknown task {settings['task']!r}; tasks are {', '.join(OTHER_TASKS)}")
+                    sizes = [settings.get(part, {}).get("pixels") for part in ("environment", "census")]
+                    if settings.get("task", "").endswith("-vision") and sizes[0] != sizes[1]:
+                        raise ValueError(f"profile {self.name}, {study}/{arm}: it trains on pictures of {sizes[0] or 'the default'} pixels and is judged on "
+                                         f"{sizes[1] or 'the default'}; set pixels in environment and in census alike")
                     start = settings.get("start", "base")
                     if start != "base" and start not in inits:
                         raise ValueError(f"profile {self.name}, {study}/{arm}: it starts from {start!r}, which is no init arm listed before it")
@@ -303,4 +307,8 @@ def verify(profile: Profile) -> list[str]:
         card = json.loads(path.read_text())
         if foundation_identity(json.dumps(card["config"], sort_keys=True)) != card["identity"]:
             problems.append(f"stale foundation: {path.parent.name}")
+        if text := card["config"].get("text"):  # a tower stands before the text foundation that it was trained with, and no other
+            beside = path.parent.parent / f"{card['config']['language']}-{text['seed']}" / "card.json"
+            if not beside.is_file() or json.loads(beside.read_text())["config"] != text:
+                problems.append(f"stale foundation: {path.parent.name} was trained before another {beside.parent.name}")
     return problems

@@ -115,7 +115,7 @@ class NavigationEnv(gymnasium.Env):
         feedback        "informative", "verdict" or "none"
         protocol        "clean", or "as_released": one more answer a point is asked for, not read and punished with -1; the verifier does
                         not know the intersections; changes of heading are not wrapped (350 to 10 degrees is "left"); with `vision` the
-                        text says where an intersection is, and the views are turned by 45 degrees
+                        text says where an intersection is, and the views are turned by 135 degrees
         vision          show what is seen now as a picture of four views; only routes of made cities (`posttrain.cities`) can be drawn
         pixels          side of a view
 

@@ -6,7 +6,7 @@ city has its own look, drawn from its name, so another city is a visual shift. A
 colour and its second word the pattern on it, so it can be told apart where letters no longer can; large pictures show the
 name too. A reader who has the released panoramas cuts them with `cut` instead.
 
-Trap: the released code's grid is turned by 45 degrees against what its prompt says; `protocol="as_released"` does the same.
+Trap: the released code's grid is turned by 135 degrees against what its prompt says (no view looks to the front); `protocol="as_released"` does the same.
 
     draw(around(city("Calvero"), point), heading=90, size=1200)
 """
