@@ -159,7 +159,8 @@ def bars(
 def pairs(ax: Axes, table: pd.DataFrame, x: str, y: str, shade: str = "flops", arm: str = "arm", set_: str = "set", step: str = "checkpoint") -> None:
     """Figure 8's pairs: for each arm and checkpoint two points, joined; filled for the first set of the table and hollow for the second.
 
-    table: one row for each (arm, seed, checkpoint, set), exactly two sets; means over seeds are drawn, the fuller in colour the larger `shade`.
+    table: one row for each (arm, seed, checkpoint, set), exactly two sets; means over seeds are drawn, the fuller in colour the larger `shade`, the
+    range of the seeds as thin bars in both directions. Init is in full colour, as squares.
     `ValueError` if the table is empty, lacks a column, or has not two sets.
     """
     table = _tidy(table, (arm, set_, step, x, y, shade))
@@ -168,10 +169,15 @@ def pairs(ax: Axes, table: pd.DataFrame, x: str, y: str, shade: str = "flops", a
         raise ValueError(f"a pair has two sets, not {len(names)}: {', '.join(map(str, names))}")
     strongest = table[shade].max() or 1.0
     for name, colour in colours(table[arm]).items():
-        means = table[table[arm] == name].groupby([step, set_])[[x, y, shade]].mean().reset_index()
+        own = table[table[arm] == name].groupby([step, set_])[[x, y, shade]]
+        means, low, high = own.mean().reset_index(), own.min(), own.max()
         for at, pair in means.groupby(step):
-            strength = 0.25 + 0.75 * float(pair[shade].mean()) / strongest
+            strength = 1.0 if name == INIT else 0.25 + 0.75 * float(pair[shade].mean()) / strongest
             pair = pair.set_index(set_).loc[names]
+            for where in names:
+                (left, bottom), (right, top) = (ends.loc[(at, where), [x, y]] for ends in (low, high))
+                ax.hlines(pair.loc[where, y], left, right, color=colour, linewidth=0.6, alpha=0.3 * strength, zorder=1)
+                ax.vlines(pair.loc[where, x], bottom, top, color=colour, linewidth=0.6, alpha=0.3 * strength, zorder=1)
             ax.plot(pair[x], pair[y], color=colour, linewidth=0.7, alpha=0.5 * strength, zorder=1)
             for place, (_, point) in enumerate(pair.iterrows()):
                 ax.plot(point[x], point[y], "s" if name == INIT else "o", markersize=5.5, color=colour, alpha=strength, markerfacecolor=PAPER if place else colour, zorder=2,
