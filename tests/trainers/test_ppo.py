@@ -39,7 +39,8 @@ class Toy:
         self.left -= 1
         reward = self.score(text)
         verdict = SimpleNamespace(correct=reward > 0, follows_rule=False, valid=True)
-        return "no" * (1 + self.left), reward, reward > 0, not reward > 0 and self.left == 0, {"verdict": verdict}
+        says = "no" * (1 + self.left)
+        return says, reward, reward > 0, not reward > 0 and self.left == 0, {"verdict": verdict, "messages": [{"role": "user", "content": says}]}
 
 
 def vowels(text):
