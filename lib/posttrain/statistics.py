@@ -16,6 +16,7 @@ intervals.
 """
 from __future__ import annotations
 
+import itertools
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -143,10 +144,14 @@ def _bootstrap(tables, statistic, samples, level, rng) -> Interval:
         first, *rest = map(statistic, parts)
         return float(first - rest[0] if rest else first)
 
-    draws = []
-    for _ in range(samples):
-        rows, columns = rng.integers(seeds, size=(seeds, 1)), rng.integers(hands, size=hands)
-        draws.append(difference(table[rows, columns] for table in tables))
+    chosen = ((rng.integers(seeds, size=(seeds, 1)), rng.integers(hands, size=hands)) for _ in range(samples))
+    if statistic is np.mean:  # the mean of the difference, many draws at a time: a chapter takes hundreds of intervals
+        table, draws = tables[0] - tables[1] if len(tables) > 1 else tables[0], []
+        while part := list(itertools.islice(chosen, 500)):
+            rows, columns = np.stack([r[:, 0] for r, _ in part]), np.stack([c for _, c in part])
+            draws += np.take_along_axis(table[rows].mean(1), columns, 1).mean(1).tolist()
+    else:
+        draws = [difference(table[rows, columns] for table in tables) for rows, columns in chosen]
     return Interval(difference(tables), *map(float, np.quantile(draws, (tail, 1 - tail))))
 
 
