@@ -76,10 +76,21 @@ def code_identity(entry: str, skip: frozenset[str] = frozenset()) -> str:
 
 
 @lru_cache(maxsize=None)
+def _shown(corpus: str) -> str:
+    """Hash of documents of a corpus of pictures, pixels and all: some from far apart, so that each kind is among them."""
+    import numpy as np
+
+    from posttrain.foundation import sights
+
+    found = itertools.islice(sights.corpus_of(corpus).documents(np.random.default_rng(0)), 0, 3072, 24)
+    return digest([[d.before, d.behind, d.completion, hashlib.sha256(d.picture().tobytes()).hexdigest()] for d in found])
+
+
+@lru_cache(maxsize=None)
 def foundation_identity(settings: str) -> str:
     """Identity of a pocket foundation; `settings` is FoundationConfig's fields as JSON, or VisionConfig's with the text foundation's in "text".
 
-    The corpus enters by what it says (its first documents), so that tidying code elsewhere keeps the foundations.
+    The corpus enters by what it says and shows (some documents), so that tidying code elsewhere keeps the foundations.
     """
     import numpy as np
 
@@ -88,7 +99,7 @@ def foundation_identity(settings: str) -> str:
 
     if "text" in (own := json.loads(settings)):
         text = foundation_identity(json.dumps(own.pop("text"), sort_keys=True))
-        return digest([own, text, *(digest(_parsed(_path(f"posttrain.{name}"))[0]) for name in ("foundation.vision", f"rendering.{own['corpus']}"))])
+        return digest([own, text, _shown(own["corpus"]), digest(_parsed(_path("posttrain.foundation.vision"))[0])])
     corpus = source(own.get("corpus", "numbers"))
     said = [list(itertools.islice(documents(np.random.default_rng(0), mixture), 256)) for mixture in (corpus.READING, corpus.MIXTURE)]
     return digest([own, said, corpus.vocabulary(),

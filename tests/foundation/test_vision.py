@@ -26,8 +26,8 @@ def made(tmp_path_factory):
 
 def test_documents_show_what_the_text_listed():
     seen, tasks = set(), prompts.TASK[0]
-    for document in itertools.islice(vision.hands(np.random.default_rng(0)), 300):
-        _, ranks, suits, layout, _ = (document.picture.func, *document.picture.args)
+    for document in itertools.islice(sights.hands(np.random.default_rng(0)), 300):
+        _, ranks, suits, layout, _ = (document.picture.draw, *document.picture.arguments)
         assert layout == cards.POCKET and document.before.endswith(prompts.CARDS[0]) and document.behind.startswith(prompts.CARDS[1])
         assert tasks not in document.before and prompts.TASK[2] not in document.behind  # parts of the task, never the task
         if document.completion.startswith(prompts.ANSWER[0]):

@@ -223,7 +223,7 @@ class NavigationEnv(gymnasium.Env):
         turning, last = place.instruction % 2 == 0, self._at == len(self._places) - 1
         scene = streets.around(cities.city(route.city), begin if turning else leg.end if last else _between(begin, leg.end, self._at))
         if not place.intersection:
-            scene = scene._replace(streets=(leg.heading, (leg.heading + 180) % 360))
+            scene = scene._replace(streets=(leg.heading, (leg.heading + 180) % 360), crossing=False)
         return scene if place.landmark != NOTHING else scene._replace(landmark=None)
 
     def _info(self, **more: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) ->
     from tqdm import tqdm
 
     from posttrain import runs
-    from posttrain.foundation import gates, pretraining, vision
+    from posttrain.foundation import gates, pretraining, sights, vision
 
     folder, sees = Path(folder), "language" in settings
     identity = runs.foundation_identity(json.dumps(settings, sort_keys=True))
@@ -45,7 +45,7 @@ def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) ->
         if sees:
             policy, measured = vision.pretrain(config, folder.parent / f"{config.language}-{config.seed}", report)
             model, tokens = policy.model, policy.tokenizer
-            table, mixture = gates.measure_sight(policy, config.corpus, gate_hands), {"MIXTURE": vision.CORPORA[config.corpus].mixture}
+            table, mixture = gates.measure_sight(policy, config.corpus, gate_hands), {"MIXTURE": sights.corpus_of(config.corpus).mixture}
         else:
             model, tokens, measured = pretraining.pretrain(config, report)
             table = gates.measure(model, tokens, count=gate_hands, source=config.corpus)

@@ -13,13 +13,13 @@ import torch
 from posttrain import cities, formulas, prompts
 from posttrain.environments import navigation
 from posttrain.environments.navigation import NOTHING, TURN, NavigationEnv
-from posttrain.foundation import corpus, directions
+from posttrain.foundation import corpus, directions, sights
 from posttrain.models import Policy
 from posttrain.rendering import cards
 from posttrain.rendering.cards import Style
 from posttrain.rollouts import roll
 from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule, Verdict, listed, read_object
-from posttrain.verifiers.navigation import FORWARD, STOP, TURNS, NavigationVerifier, turn
+from posttrain.verifiers.navigation import FIELDS, FORWARD, STOP, TURNS, NavigationVerifier, turn
 
 # gate -> (bound, True where the measured share must be at least the bound, what it says)
 Gates = dict[str, tuple[float, bool, str]]
@@ -48,7 +48,14 @@ CARDS: Gates = {
     "reads an unseen rule": (0.60, True, "picture -> cards and numbers under rules that the corpus never held"),
     "cannot do the task yet": (0.01, False, "correct answers to the whole task in the chat frame, zero-shot, T = 1"),
 }
-GATES = {"numbers": NUMBERS, "directions": DIRECTIONS, "cards": CARDS}
+STREETS: Gates = {
+    "recognizes landmarks": (0.60, True, "name and bearing of a landmark in a picture of a city that no experiment uses, greedy, chat frame"),
+    "is not perfect yet": (0.98, False, "the same: post-training has something to gain and to lose"),
+    "sees intersections": (0.80, True, "an intersection or none, in pictures of the same city"),
+    "finds its place": (0.60, True, "instructions, log and a picture -> the instruction that holds"),
+    "cannot do the task yet": (0.01, False, "correct answers to the whole task in the chat frame, zero-shot, T = 1"),
+}
+GATES = {"numbers": NUMBERS, "directions": DIRECTIONS, "cards": CARDS, "streets": STREETS}
 CALIBRATION_CITY = "Kelwick"  # the gates' own
 
 
@@ -97,7 +104,7 @@ def measure(model, tokens, count: int = 512, seed: int = 0, source: str = "numbe
 def measure_sight(policy: Policy, source: str, count: int = 512, seed: int = 0) -> pd.DataFrame:
     """The same for a vision-language foundation: one row a gate of what it sees (`source`)."""
     rng = np.random.default_rng(np.random.SeedSequence([seed, 4]))
-    return _table({"cards": _cards}[source](policy, count, rng), source)
+    return _table({"cards": _cards, "streets": _streets}[source](policy, count, rng), source)
 
 
 def _table(shares: dict[str, float], source: str) -> pd.DataFrame:
@@ -159,17 +166,7 @@ def _directions(model, tokens, count: int, rng: np.random.Generator) -> dict[str
     texts = complete(model, tokens, [f"{m.start}{m.text(i)}{m.joint if i else ''}{m.items[i][0]}{m.at}" for m, i in zip(made, asked)], new_tokens=1)
     shares["turns a heading"] = np.mean([text == m.items[i][1] for text, m, i in zip(texts, made, asked)])
 
-    city, walks, tasks = cities.City(CALIBRATION_CITY), [], []
-    environments = {actions: NavigationEnv(actions=actions, routes=[city.route(rng) for _ in range(count)]) for actions in TURNS}
-    for i in range(count):
-        environment = environments[tuple(TURNS)[i % 2]]
-        _, info = environment.reset(seed=i, options={"route": i})
-        at = int(rng.integers(len(environment._places)))
-        for place in environment._places[:at]:
-            info = environment.step(navigation.answer(place, ""))[-1]
-        points = [(navigation.observation(place), place.instruction, place.action) for place in environment._places]
-        walks.append((directions.Walk(environment._sentences, points), at, TURNS[environment.actions]))
-        tasks.append((info["messages"][0]["content"], info["place"]))
+    walks, tasks = _walks(count, rng)
     shares["finds its place"] = np.mean([text == directions.find_answer(made, at) for text, (made, at, _) in
                                          zip(say([[directions.find_prompt(made, at)] for made, at, _ in walks]), walks)])
     logs = [directions.chat([directions.log_prompt(made.sentences, words)]) + directions.log(made.points[:at], made.points[at][0]) for made, at, words in walks]
@@ -187,6 +184,22 @@ def _directions(model, tokens, count: int, rng: np.random.Generator) -> dict[str
     replies = say([[task] for task, _ in tasks], sample=True)
     shares["cannot do the task yet"] = np.mean([verifier.judge(text, place).correct for text, (_, place) in zip(replies, tasks)])
     return shares
+
+
+def _walks(count: int, rng: np.random.Generator) -> tuple[list, list]:
+    """Routes of the calibration city, half in each action space, a point on each: (walk, point, action words) and (task prompt, place)."""
+    city, walks, tasks = cities.City(CALIBRATION_CITY), [], []
+    environments = {actions: NavigationEnv(actions=actions, routes=[city.route(rng) for _ in range(count)]) for actions in TURNS}
+    for i in range(count):
+        environment = environments[tuple(TURNS)[i % 2]]
+        _, info = environment.reset(seed=i, options={"route": i})
+        at = int(rng.integers(len(environment._places)))
+        for place in environment._places[:at]:
+            info = environment.step(navigation.answer(place, ""))[-1]
+        points = [(navigation.observation(place), place.instruction, place.action) for place in environment._places]
+        walks.append((directions.Walk(environment._sentences, points), at, TURNS[environment.actions]))
+        tasks.append((info["messages"][0]["content"], info["place"]))
+    return walks, tasks
 
 
 def _said(policy: Policy, contents: list, pictures: list, temperature: float = 0.0) -> list[str]:
@@ -212,6 +225,29 @@ def _cards(policy: Policy, count: int, rng: np.random.Generator) -> dict[str, fl
     deals = [Deal(ranks, rule.numbers(ranks)) for rule, ranks in asked]
     replies = _said(policy, [show(prompts.task_for(24, rule)) for rule, _ in asked], [picture(ranks, cards.BLACK) for _, ranks in asked], 1.0)
     shares["cannot do the task yet"] = np.mean([verifier.judge(text, deal).correct for text, deal in zip(replies, deals)])
+    return shares
+
+
+def _streets(policy: Policy, count: int, rng: np.random.Generator) -> dict[str, float]:
+    walks, tasks = _walks(count, rng)
+    points = [made.points[at] for made, at, _ in walks]
+    pictures = [sights.seen(rng, told, at == 0, CALIBRATION_CITY) for (told, _, _), (_, at, _) in zip(points, walks)]
+
+    def show(text: str, told: str) -> list[dict[str, str]]:
+        before, _, behind = text.rpartition(f": {told}\n")
+        return prompts.with_picture(f"{before}: ; \n{behind}", f"{before}: ")
+
+    texts = _said(policy, [show(directions.find_prompt(made, at), told) for (told, _, _), (made, at, _) in zip(points, walks)], pictures)
+    answers = [read_object(text, FIELDS[0], "")[0] or {} for text in texts]
+    observed = [str(answer.get(FIELDS[0])).partition("; ") for answer in answers]
+    told = [seen.partition("; ") for seen, _, _ in points]
+    shares = {"recognizes landmarks": np.mean([a[0] == b[0] for a, b in zip(observed, told) if b[0] != NOTHING]),
+              "sees intersections": np.mean([a[2] == b[2] for a, b in zip(observed, told)]),
+              "finds its place": np.mean([answer.get(FIELDS[1]) == made.sentences[index] for answer, (_, index, _), (made, _, _) in zip(answers, points, walks)])}
+    shares["is not perfect yet"] = shares["recognizes landmarks"]
+    verifier = NavigationVerifier()
+    replies = _said(policy, [show(task, told) for (told, _, _), (task, _) in zip(points, tasks)], pictures, 1.0)
+    shares["cannot do the task yet"] = np.mean([verifier.judge(text, place).correct for text, (_, place) in zip(replies, tasks)])
     return shares
 
 

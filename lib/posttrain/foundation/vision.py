@@ -1,9 +1,8 @@
 """Pretraining of a pocket vision-language foundation: a CLIP tower and a projector are trained before a frozen text foundation.
 
 Liu et al. 2023 (LLaVA), first stage: the text foundation of the same seed keeps its weights to the bit, so what a picture adds is all in
-the tower and the projector, and the checkpoint stores only these (bfloat16). The documents are those of the text corpus whose prompt
-holds the thing to be seen; a picture takes the place of the words. So the model can read a picture wherever it could read the words,
-and never sees the task as a whole. Left out on purpose: a second stage that tunes the language model.
+the tower and the projector, and the checkpoint stores only these (bfloat16). What it sees is in `sights`. Left out on purpose: a second
+stage that tunes the language model.
 
     posttrain pretrain --foundation pocket-cards --seed 0
 """
@@ -12,9 +11,8 @@ from __future__ import annotations
 import itertools
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Callable, Iterator, NamedTuple
+from typing import Iterator
 
 import numpy as np
 import torch
@@ -22,12 +20,10 @@ from safetensors.torch import save_file
 from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from posttrain import prompts
-from posttrain.foundation import corpus, tokenizer
+from posttrain.foundation import sights, tokenizer
 from posttrain.foundation.pretraining import schedule
 from posttrain.models import Policy, read_language
-from posttrain.rendering import cards
-from posttrain.rollouts import Chat, Picture
+from posttrain.rollouts import Chat
 
 IMAGE = "<image>"
 CHAT_TEMPLATE = tokenizer.CHAT_TEMPLATE.replace("{{ m['content'] }}", (
@@ -43,6 +39,7 @@ class VisionConfig:
     corpus: str = "cards"
     language: str = "pocket-text"  # the text foundation before which the tower stands
     steps: int = 200
+    reading_steps: int = 0  # of them, the first that show short documents alone
     batch: int = 96  # documents in a step, a picture each
     size: int = 56  # pixels
     patch: int = 14
@@ -55,42 +52,7 @@ class VisionConfig:
     threads: int = 1
 
     def __post_init__(self):
-        if self.corpus not in CORPORA:
-            raise ValueError(f"unknown corpus {self.corpus!r}: choose one of {', '.join(CORPORA)}")
-
-
-class Document(NamedTuple):
-    """A text document whose prompt shows a picture: its parts before and behind it."""
-
-    before: str
-    picture: Picture
-    behind: str
-    completion: str
-
-
-class Corpus(NamedTuple):
-    """What a tower learns to see: documents without end from a generator, and the makers of their texts with their shares."""
-
-    documents: Callable[[np.random.Generator], Iterator[Document]]
-    mixture: corpus.Mixture
-
-
-CARDS: corpus.Mixture = {corpus.chat_read: 0.7, corpus.chat_points: 0.15, corpus.chat_add: 0.15}
-
-
-def hands(rng: np.random.Generator) -> Iterator[Document]:
-    """Documents of the text corpus whose list of cards is a picture: black, red and mixed hands in equal shares, all styles."""
-    styles = [cards.Style.of(seed) for seed in range(cards.STYLES)]
-    for text in corpus.documents(rng, CARDS):
-        before, mark, rest = text.prompt.partition(prompts.CARDS[0])
-        ranks, _, behind = rest.partition(prompts.CARDS[1])
-        suits = (cards.SUITS, cards.BLACK, cards.RED)[int(rng.integers(3))]
-        drawn = [suits[i] for i in rng.integers(0, len(suits), 4)]
-        yield Document(before + mark, partial(cards.draw, ranks.split(", "), drawn, cards.POCKET, styles[int(rng.integers(len(styles)))]),
-                       prompts.CARDS[1] + behind, text.completion)
-
-
-CORPORA = {"cards": Corpus(hands, CARDS)}
+        sights.corpus_of(self.corpus)  # ValueError for an unknown one
 
 
 def new_policy(config: VisionConfig, text: Path) -> Policy:
@@ -124,7 +86,7 @@ def new_policy(config: VisionConfig, text: Path) -> Policy:
 def batches(config: VisionConfig, policy: Policy) -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]:
     """Batches without end: ids LongTensor[batch, time] padded on the right, learned BoolTensor of the same shape, and the pictures' inputs."""
     tokens, chat = policy.tokenizer, Chat(policy.tokenizer, policy.processor)
-    stream = CORPORA[config.corpus].documents(np.random.default_rng(np.random.SeedSequence([config.seed, 3])))
+    stream = sights.corpus_of(config.corpus).documents(np.random.default_rng(np.random.SeedSequence([config.seed, 3])), config.reading_steps * config.batch)
     encode = lambda text: tokens(text, add_special_tokens=False)["input_ids"]
     shown = [tokens.convert_tokens_to_ids(IMAGE)] * (config.size // config.patch) ** 2
     while True:

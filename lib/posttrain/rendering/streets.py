@@ -2,9 +2,9 @@
 
 Paper: appendix B and Figure 13 (V-IRL-VL): a 2 x 2 grid of views with a black cross between them. Made cities
 (`posttrain.cities`) are drawn: sky, streets where there are streets, houses elsewhere, the landmark's sign in its direction. Every
-city has its own look, drawn from its name, so another city is a visual shift. A landmark's first word decides its sign's
-colour and its second word the pattern on it, so it can be told apart where letters no longer can; large pictures show the
-name too. A reader who has the released panoramas cuts them with `cut` instead.
+city has its own look, drawn from its name, so another city is a visual shift. A landmark's first word decides the colour of its
+sign's upper half and its second word that of the lower half, so it can be told apart where letters no longer can; large pictures
+show the name too. Streets that meet have zebra crossings. A reader who has the released panoramas cuts them with `cut` instead.
 
 Trap: the released code's grid is turned by 135 degrees against what its prompt says (no view looks to the front); `protocol="as_released"` does the same.
 
@@ -43,6 +43,7 @@ class Scene(NamedTuple):
     landmark: str | None = None
     towards: float = 0.0
     seed: int = 0  # which houses stand here
+    crossing: bool = False  # streets meet here
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def around(city: City, point: Point) -> Scene:
     if metres(point, city.points[near]) <= REACH:
         ways = tuple(direction(city.points[near], city.points[near[0] + STEPS[way][0], near[1] + STEPS[way][1]]) for way in sorted(city.streets[near]))
         name, place = city.landmarks.get(near, (None, None))
-        return Scene(city.name, ways, name, direction(point, place) if name else 0.0, seed)
+        return Scene(city.name, ways, name, direction(point, place) if name else 0.0, seed, True)
     scale = math.cos(math.radians(point[0]))
     best = (math.inf, 0.0)
     for node, ways in city.streets.items():
@@ -106,15 +107,15 @@ def _order(protocol: str) -> tuple[int, ...]:
 
 def side(size: int) -> int:
     """Pixels of a grid whose views have `size`."""
-    return 2 * size + max(1, round(size * 5 / 1200))
+    return 2 * size + round(size * 5 / 1200)
 
 
 def grid(views: Sequence[Image.Image]) -> Image.Image:
-    """Four square views in one picture, a black cross between them (5 pixels wide at the paper's 1200)."""
+    """Four square views in one picture, a black cross between them (5 pixels wide at the paper's 1200, none below 120)."""
     size = views[0].width
     if len(views) != 4 or any(v.size != (size, size) for v in views):
         raise ValueError(f"a grid has four square views of one size, not {[v.size for v in views]}")
-    line = max(1, round(size * 5 / 1200))
+    line = side(size) - 2 * size
     picture = Image.new("RGB", (side(size), side(size)))
     for place, one in enumerate(views):
         picture.paste(one, ((place % 2) * (size + line), (place // 2) * (size + line)))
@@ -150,7 +151,13 @@ def view(scene: Scene, towards: float, size: int = POCKET) -> Image.Image:
             x, wide = across(middle), half * 0.9
             foot = half + (x - half) * 0.2
             pen.polygon([(x, half), (foot - wide, size), (foot + wide, size)], fill=look.road)
-            for near in (0.15, 0.45, 0.8):
+            if scene.crossing:
+                for stripe in np.arange(-0.75, 1, 0.5) * wide:
+                    near, far = 0.75, 0.4
+                    a, b = x + (foot + stripe - x) * far, x + (foot + stripe - x) * near
+                    pen.polygon([(a - wide * 0.13 * far, half + half * far), (a + wide * 0.13 * far, half + half * far), (b + wide * 0.13 * near, half + half * near),
+                                 (b - wide * 0.13 * near, half + half * near)], fill=(235, 235, 225))
+            for near in () if scene.crossing else (0.15, 0.45, 0.8):
                 pen.line([(x + (foot - x) * near, half + half * near), (x + (foot - x) * (near + 0.14), half + half * (near + 0.14))], fill=(235, 235, 225), width=max(1, round(size * near / 40)))
     for number in range(360 // _FACADE):
         # A front reaches from one edge to the next, cut where a street opens.
@@ -168,7 +175,7 @@ def view(scene: Scene, towards: float, size: int = POCKET) -> Image.Image:
     if scene.landmark:
         middle = _offset(scene.towards - towards)
         if abs(middle) <= 56:
-            _sign(pen, scene.landmark, across(middle), up(middle, 0.12), size * 0.2, look.round_signs, size)
+            _sign(pen, scene.landmark, across(middle), half, size * 0.24, look.round_signs, size)
     if look.rain:
         for x, y in (rng.random((size // 2, 2)) * size).tolist():
             pen.line([(x, y), (x - size * 0.02, y + size * 0.07)], fill=look.sky[1])
@@ -193,31 +200,20 @@ _COLOURS = tuple(tuple(round(255 * c) for c in rgb) for rgb in (
     (.6, 0, .2), (0, .15, .45), (.55, .8, .2), (1, .9, .6), (.75, .6, .9), (.6, .9, .85), (1, .7, .6), (.35, .45, 0), (.25, 0, .3), (0, .35, .3), (.5, .7, 1), (.75, .45, .3)))
 
 
-def _patterns(count: int) -> list[int]:
-    """Patterns of 3 x 3 dots, every two of which differ in at least three dots."""
-    found: list[int] = []
-    for pattern in range(7, 512):
-        if all((pattern ^ other).bit_count() > 2 for other in found):
-            found.append(pattern)
-    return found[:count]
-
-
-_PATTERNS = _patterns(len(SECOND))
-
-
 def _sign(pen: ImageDraw.ImageDraw, name: str, x: float, y: float, half: float, round_: bool, size: int) -> None:
-    """A landmark's sign: ground in its first word's colour, pattern of its second word; the name beneath where there is room."""
+    """A landmark's sign: its upper half in its first word's colour, its lower half in its second word's; the name beneath where there is room."""
     first = next((f for f in FIRST if name.startswith(f + " ")), name.partition(" ")[0])
     second = name.removeprefix(first + " ")
-    place = lambda word, known: known.index(word) if word in known else sum(word.encode()) % len(known)
-    ground, pattern = _COLOURS[place(first, FIRST)], _PATTERNS[place(second, SECOND)]
+    colour = lambda word, known: _COLOURS[known.index(word) if word in known else sum(word.encode()) % len(known)]
+    above, ground = colour(first, FIRST), colour(second, SECOND)
     ink = (255, 255, 255) if sum(ground) < 380 else (0, 0, 0)
     box = (x - half, y - half, x + half, y + half)
-    (pen.ellipse if round_ else pen.rectangle)(box, fill=ground, outline=ink, width=max(1, size // 60))
-    for dot in range(9):
-        if pattern >> dot & 1:
-            a, b = x + (dot % 3 - 1.5) * half * 0.4, y + (dot // 3 - 1.5) * half * 0.4
-            pen.rectangle((a, b, a + half * 0.4 - 1, b + half * 0.4 - 1), fill=ink)
+    if round_:
+        pen.pieslice(box, 180, 360, fill=above)
+        pen.pieslice(box, 0, 180, fill=ground)
+    else:
+        pen.rectangle((*box[:3], y), fill=above)
+        pen.rectangle((box[0], y, *box[2:]), fill=ground)
     if size >= 200:
         face = _font("DejaVuSans-Bold", size // 22)
         left, top, right, bottom = face.getbbox(name)

@@ -107,7 +107,8 @@ class NavigationVerifier:
             message = ""
         elif self.feedback == "verdict" and not correct:
             message = "the answer is wrong"
-        recognized = answer.observation is not None and place.landmark in answer.observation
+        # The whole of what stands before the intersection: "on your right" is no part of "on your right behind".
+        recognized = answer.observation is not None and answer.observation.partition(";")[0].strip() == place.landmark
         return Verdict(reward, message, correct, answer.strict, valid, follows, recognized, not correct and answer.action == place.other, outcome)
 
     def _complaint(self, answer: Answer, place: Place, follows: bool) -> tuple[float, str, str]:
