@@ -13,7 +13,8 @@ SITE = BASE / "build/site"
 MODELS, RESULTS, FIGURES = (BASE / f"{part}" for part in ("data/models", "data/results", "figures"))
 HTML = "book/_build/html/index.html" if PROFILE.root == runs.ROOT else f"{BASE}/book/_build/html/index.html"
 CHAPTERS = {"general-points": ("fig02", "fig03", "fig12"), "navigation": ("fig04", "fig14"), "foundation": ("ext",), "rule-generalization": ("fig05", "fig06", "ext"),
-            "navigation-rules": ("fig01", "ext"), "pictures": ("fig11", "fig13", "ext"), "visual-generalization": ("fig07", "ext"), "recognition": ("fig08", "ext"),
+            "navigation-rules": ("fig01", "ext"), "pictures": ("fig11", "fig13", "ext"), "visual-generalization": ("fig07", "ext"),
+            "navigation-pictures": ("fig18", "ext"), "recognition": ("fig08", "ext"),
             "rl-without-sft": ("fig09",), "gallery": ()}
 WANTED = [c for c, figures in CHAPTERS.items() if config.get("figure", "") == "" or config["figure"] in figures]
 LIBRARY = [str(p.relative_to(runs.ROOT)) for p in sorted(runs.LIBRARY.rglob("*.py"))]

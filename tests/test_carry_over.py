@@ -40,7 +40,7 @@ def carry(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tool.subprocess, "run", lambda command, **how: SimpleNamespace(stdout="abc1234\n"))
 
     def run(changes=None, apply=True):
-        monkeypatch.setattr(tool, "_measured", lambda tree, models, only=None: measured(only is None, changes=changes if only else {}))
+        monkeypatch.setattr(tool, "_measured", lambda tree, models, only: measured(tree != tmp_path, changes=changes if only and tree == tmp_path else {}))
         assert tool.carry_over("HEAD~1", apply) == 0
         return capsys.readouterr().out
 

@@ -1,7 +1,7 @@
 """Keep stored results over a change of the code that changes no number: shown by running both, never assumed.
 
-A run's identity holds the code that decides its numbers, so a refactoring makes every stored run stale. This tool carries out every arm
-of the studies, shortened but at its published settings, and the first steps of every foundation with the code of COMMIT and with
+A run's identity holds the code that decides its numbers, so a refactoring makes stored runs stale. This tool carries out every arm
+that became stale, shortened but at its published settings, and the first steps of every stale foundation with the code of COMMIT and with
 the code at hand. Only what comes out the same to the last digit is carried over: results and foundations get the identities of
 today, and `carried_over` in run.json and card.json says from where. What differs stays stale, to be trained anew.
 
@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUDGET, STEPS, HANDS = 300, 40, 24  # GFLOP of an arm, steps of a foundation, cases of a set
 
 
-def outcomes(models: Path, scratch: Path, only: set[str] | None = None) -> dict:
-    """With the library that is imported here: what each run and foundation (of those called `only`) is, and digests of what it does at first."""
+def outcomes(models: Path, scratch: Path, only: set[str]) -> dict:
+    """With the library that is imported here: what each run and foundation is, and, of those called `only`, digests of what it does at first."""
     import dataclasses
 
     import pandas as pd
@@ -42,10 +42,11 @@ def outcomes(models: Path, scratch: Path, only: set[str] | None = None) -> dict:
         results = property(lambda self: scratch / "results")
         state = property(lambda self: scratch / "state")
 
-    for run in (run for run in profile.runs() if only is None or run.name in only):
+    started = {run.parent.name for run in profile.runs() if run.parent and run.name in only}
+    for run in profile.runs():
         entry = found["runs"][run.name] = {"id": run.id, "identity": run.identity, "settings": run.settings, "model": run.model_identity,
                                               "foundation": Path(run.model).name, "digest": None}
-        if run.seed == profile.settings["seeds"][0]:
+        if run.seed == profile.settings["seeds"][0] and run.name in only | started:
             settings = {**run.settings, "census": {**run.settings.get("census", {}), "limit": HANDS, "kl_hands": 16}}
             settings |= {"budget": BUDGET, "checkpoints": 2} if "budget" in settings else {}
             short = dataclasses.replace(run, settings=settings, model=str(models / Path(run.model).name), parent=run.parent and done[run.parent.name])
@@ -56,14 +57,15 @@ def outcomes(models: Path, scratch: Path, only: set[str] | None = None) -> dict:
             entry["digest"] = hashlib.sha256("".join(texts).encode()).hexdigest()
     for path in sorted(models.glob("[!.]*/card.json")):
         config = json.loads(path.read_text())["config"]
-        if only is not None and path.parent.name not in only:
-            continue
         try:
             train = _tower(config, models) if "language" in config else partial(
                 pretraining.pretrain, pretraining.FoundationConfig(**{**config, "steps": STEPS, "reading_steps": STEPS // 2}))
-        except (TypeError, ImportError):  # a foundation that this code does not know
+            entry = {"identity": runs.foundation_identity(json.dumps(config, sort_keys=True)), "digest": None}
+        except (TypeError, ImportError, ValueError, KeyError, OSError):  # a foundation that this code does not know
             continue
-        entry = found["foundations"][path.parent.name] = {"identity": runs.foundation_identity(json.dumps(config, sort_keys=True))}
+        found["foundations"][path.parent.name] = entry
+        if path.parent.name not in only:
+            continue
         model, tokens, _ = train()
         weights = b"".join(p.detach().numpy().tobytes() for p in model.parameters())
         entry["digest"] = hashlib.sha256(weights + json.dumps(tokens.get_vocab(), sort_keys=True).encode()).hexdigest()
@@ -83,12 +85,12 @@ def _tower(config: dict, models: Path):
     return train
 
 
-def _measured(tree: Path, models: Path, only: list[str] | None = None) -> dict:
+def _measured(tree: Path, models: Path, only: list[str]) -> dict:
     """`outcomes` with the library of `tree`, in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "outcomes.json"
         subprocess.run([sys.executable, str(ROOT / "tools" / "carry_over.py"), "--measure", str(out), "--models", str(models),
-                        *(["--only", ",".join(only)] if only else []), "."], check=True, cwd=tree,
+                        "--only", ",".join(only), "."], check=True, cwd=tree,
                        env={**os.environ, "PYTHONPATH": str(tree / "lib"), "OMP_NUM_THREADS": "1"})
         return json.loads(out.read_text())
 
@@ -106,13 +108,18 @@ def carry_over(commit: str, apply: bool) -> int:
         subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), commit], check=True, cwd=ROOT)
         try:
             name = subprocess.run(["git", "rev-parse", "--short", commit], check=True, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-            old = {**_measured(tree, models), "commit": name}
-            new = _measured(ROOT, models, [*old["runs"], *old["foundations"]])
+            old, new = _measured(tree, models, []), _measured(ROOT, models, [])
+            seed = lambda run: f"{run.rpartition('/')[0]}/{min(int(other.rpartition('/')[2]) for other in new['runs'])}"  # the seed that stands for its arm
+            stale = {seed(run) for run, entry in new["runs"].items() if run in old["runs"] and entry["id"] != old["runs"][run]["id"]}
+            stale |= {name for name, entry in new["foundations"].items() if name in old["foundations"] and entry["identity"] != old["foundations"][name]["identity"]}
+            old, new = {**_measured(tree, models, sorted(stale)), "commit": name}, _measured(ROOT, models, sorted(stale))
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(tree)], check=True, cwd=ROOT)
     kept, changed = 0, set()
     for name, now in new["foundations"].items():
-        before, card = old["foundations"][name], models / name / "card.json"
+        before, card = old["foundations"].get(name), models / name / "card.json"
+        if before is None:
+            continue
         if now["digest"] != before["digest"]:
             changed.add(name)
             print(f"differs: foundation {name}")
@@ -123,9 +130,8 @@ def carry_over(commit: str, apply: bool) -> int:
                 _rewrite(card, old, identity=now["identity"])
     first = {run.rpartition("/")[0]: entry["digest"] for run, entry in new["runs"].items() if entry["digest"]}
     for name, now in new["runs"].items():
-        before, arm = old["runs"][name], name.rpartition("/")[0]
-        stored = results / before["id"]
-        if not (stored / "run.json").is_file() or before["id"] == now["id"]:
+        before, arm = old["runs"].get(name), name.rpartition("/")[0]
+        if before is None or before["id"] == now["id"] or not (stored := results / before["id"]).joinpath("run.json").is_file():
             continue
         begun = next(entry["digest"] for other, entry in old["runs"].items() if other.startswith(f"{arm}/") and entry["digest"])
         if now["foundation"] in changed or before["settings"] != now["settings"] or first[arm] != begun:
@@ -152,6 +158,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if options.measure:
         with tempfile.TemporaryDirectory() as scratch:
-            options.measure.write_text(json.dumps(outcomes(options.models, Path(scratch), set(options.only.split(",")) if options.only else None)))
+            options.measure.write_text(json.dumps(outcomes(options.models, Path(scratch), set(filter(None, options.only.split(","))))))
         sys.exit()
     sys.exit(carry_over(options.commit, options.apply))

@@ -13,7 +13,6 @@ import yaml
 from posttrain import runs, statistics
 
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
-SPLITS = {"id": "id", "rule-ood": "ood", "visual-ood": "visual"}  # of data/claims.yaml -> sets
 METRICS = {"first_try": "first_try", "within_k": "within", "per_step": "per_step", "recognized": "recognized"}
 
 
@@ -34,6 +33,12 @@ class Study:
         checkpoints["checkpoint"] = checkpoints.groupby(["arm", "seed"])["step"].rank(method="dense")
         init = {record["seed"]: record["spent_gflops"] for record in self.records if record["arm"] == "init"}
         self.checkpoints = checkpoints.assign(flops=(checkpoints["gflops"] + checkpoints["seed"].map(init)) * 1e9)
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """Splits of data/claims.yaml -> the task's sets."""
+        sight = {"general-points-vision": {"visual-ood": "visual"}, "navigation-vision": {"visual-ood": "cities"}}
+        return {"id": "id", "rule-ood": "ood", **sight.get(self.settings["ppo"].get("task"), {})}
 
     @property
     def settings(self) -> dict[str, dict]:
@@ -73,7 +78,7 @@ class Study:
         for claim in (c for c in claims["claims"] if c["test"] == "paired-difference" and c["id"].startswith(f"{self.name}-")):
             row = {"claim": claim["statement"]}
             for metric, decoding in ((claim["metric"], claim["decoding"]), *(b.split() for b in claim["beside"])):
-                a, b = (self.outcomes(claim[side], SPLITS[claim["split"]], decoding, METRICS[metric]) for side in ("minuend", "subtrahend"))
+                a, b = (self.outcomes(claim[side], self.splits[claim["split"]], decoding, METRICS[metric]) for side in ("minuend", "subtrahend"))
                 difference = statistics.paired_difference(a, b, samples=claims["rule"]["samples"], rng=rng)
                 verdict = statistics.decide(difference, claim["direction"], claim["threshold"])
                 decisive = (metric, decoding) == (claim["metric"], claim["decoding"])
@@ -89,7 +94,7 @@ class Study:
         """Every end for the prose: {arm}_{set}_{metric}_{decoding}, and with _delta, _delta_low, _delta_high what changed since Init."""
         found: dict[str, float] = {}
         for arm, label in (("init", "Init"), ("sft", "SFT"), ("ppo", "RL")):
-            for set_ in (s for s in SPLITS.values() if s in set(self.hands["set"])):
+            for set_ in self.splits.values():
                 for decoding in ("greedy", "sampled"):
                     for metric in metrics:
                         key, now = f"{arm}_{set_}_{metric.removesuffix('_try')}_{decoding}", self.outcomes(label, set_, decoding, metric)

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from posttrain import foundation, models, prompts, runs
-from posttrain.foundation import corpus, gates, vision
-from posttrain.rendering import cards
+from posttrain import cities
+from posttrain.environments import navigation
+from posttrain.foundation import corpus, directions, gates, sights, vision
+from posttrain.rendering import cards, streets
+from posttrain.routes import BEARINGS
 from posttrain.verifiers.general_points import Rule
 
 TEXT = {"steps": 2, "batch_tokens": 512, "hidden": 32, "layers": 2, "heads": 2, "mlp": 48, "reading_steps": 1, "seed": 0}
@@ -34,6 +37,44 @@ def test_documents_show_what_the_text_listed():
             assert json.loads(document.completion)["cards"] == ranks
         seen.add("black" if set(suits) <= set(cards.BLACK) else "red" if set(suits) <= set(cards.RED) else "mixed")
     assert seen == {"black", "red", "mixed"}
+
+
+def test_documents_of_streets_show_what_the_text_told():
+    kinds, here = set(), set(cities.SPLITS) | {gates.CALIBRATION_CITY}
+    for document in itertools.islice(sights.places(np.random.default_rng(0), reading=10), 0, 6000, 7):
+        scene, heading, size = document.picture.arguments
+        answer = json.loads(document.completion)
+        kinds.add(tuple(answer))
+        assert size == streets.POCKET and scene.city not in here and document.behind.startswith("; ")
+        assert navigation.TASK[0] not in document.before  # parts of the task, never the task
+        if told := answer.get("current observation"):
+            landmark, _, crossing = told.partition("; ")
+            assert scene.crossing == bool(crossing) and (scene.landmark is None) == (landmark == navigation.NOTHING)
+            assert scene.crossing or abs(streets._offset(scene.streets[0] - scene.streets[1])) == pytest.approx(180)
+            if scene.landmark:
+                name, _, bearing = landmark.partition(" is on your ")
+                assert scene.landmark == name and abs(streets._offset(scene.towards - heading - 45 * BEARINGS.index(bearing))) <= 22.5
+    assert kinds == {("current observation",), ("current observation", "current instruction"), ("next",)}
+    short = [d.before for d in itertools.islice(sights.places(np.random.default_rng(0), reading=10), 10)]
+    assert set(short) == {sights._SAY}
+    with pytest.raises(ValueError, match="unknown corpus 'clouds': choose one of cards, streets"):
+        sights.corpus_of("clouds")
+
+
+def test_cards_can_begin_with_reading_alone():
+    begun = list(itertools.islice(sights.hands(np.random.default_rng(0), reading=40), 40))
+    assert all(document.completion.startswith(corpus.read_answer(document.picture.arguments[0], ())[:10]) for document in begun)
+
+
+def test_a_corpus_enters_its_towers_identity_by_what_it_shows(monkeypatch):
+    streets_ = {**SETTINGS, "corpus": "streets"}
+    name = lambda settings: (runs.foundation_identity.cache_clear(), runs._shown.cache_clear(), runs.foundation_identity(json.dumps(settings, sort_keys=True)))[-1]
+    before = name(SETTINGS), name(streets_)
+    monkeypatch.setattr(streets, "_COLOURS", streets._COLOURS[::-1])
+    assert name(SETTINGS) == before[0] and name(streets_) != before[1]
+    monkeypatch.setattr(sights, "RUN", 32)
+    assert name(SETTINGS) == before[0]
+    runs.foundation_identity.cache_clear(), runs._shown.cache_clear()
 
 
 def test_only_the_tower_learns_and_is_stored_and_comes_back(made):
@@ -62,7 +103,7 @@ def test_a_tower_without_its_text_foundation_is_an_error(made, tmp_path):
         (alone / path.name).write_bytes(path.read_bytes())
     with pytest.raises(FileNotFoundError, match="no text foundation at"):
         models.load(alone)
-    with pytest.raises(ValueError, match="unknown corpus 'clouds': choose one of cards"):
+    with pytest.raises(ValueError, match="unknown corpus 'clouds': choose one of cards, streets"):
         vision.VisionConfig(corpus="clouds")
 
 
@@ -71,13 +112,32 @@ def test_another_text_foundation_is_another_identity():
     assert name() == name() != name(seed=1)
 
 
+@pytest.mark.parametrize("blind", [False, True])
+def test_gates_count_landmarks_and_intersections_that_are_named(monkeypatch, blind):
+    def said(policy, contents, pictures, temperature=0.0):
+        replies = []
+        for content, picture in zip(contents, pictures):
+            scene, heading, _ = picture.arguments
+            assert scene.city == gates.CALIBRATION_CITY and content[1] == prompts.IMAGE and content[2]["text"].startswith("; \n")
+            bearing = BEARINGS[round(streets._offset(scene.towards - heading) / 45) % 8]
+            told = f"{scene.landmark} is on your {bearing}" if scene.landmark else navigation.NOTHING
+            crossing = navigation.CROSSING if scene.crossing else ""
+            replies.append(navigation.fields({"current observation": "; " if blind else f"{told}; {crossing}", "current instruction": "Walk."}))
+        return replies
+
+    monkeypatch.setattr(gates, "_said", said)
+    table = gates.measure_sight(SimpleNamespace(), "streets", 40).set_index("gate")["measured"]
+    assert table["recognizes landmarks"] == (not blind) and (table["sees intersections"] == 1) == (not blind) and 0 < table["sees intersections"]
+    assert table["finds its place"] == table["cannot do the task yet"] == 0
+
+
 def test_gates_count_hands_that_are_named(monkeypatch):
     """A seeing policy passes; one that names the cards of another hand does not."""
     rule = Rule.parse(corpus.CALIBRATION_RULES[0])
 
     def said(shift):
         def answer(policy, contents, pictures, temperature=0.0):
-            names = lambda picture: [cards.RANKS[(cards.RANKS.index(r) + shift) % 13] for r in picture.args[0]]
+            names = lambda picture: [cards.RANKS[(cards.RANKS.index(r) + shift) % 13] for r in picture.arguments[0]]
             return [corpus.read_answer(names(p), rule.numbers(names(p))) for p in pictures]
         return answer
 

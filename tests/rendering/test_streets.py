@@ -27,10 +27,11 @@ def parts(image, size):
 
 def test_the_grid_is_front_right_back_left_with_a_black_cross():
     scene = Scene(CITY, (0.0,), "Blue Bakery", 100.0, 5)
-    image = draw(scene, 20, 60)
-    for part, turn in zip(parts(image, 60), (0, 90, 180, 270)):
-        assert (part == array(view(scene, 20 + turn, 60))).all()
-    assert image.size == (121, 121) and not array(image)[60].any() and not array(image)[:, 60].any()
+    image = draw(scene, 20, 240)
+    for part, turn in zip(parts(image, 240), (0, 90, 180, 270)):
+        assert (part == array(view(scene, 20 + turn, 240))).all()
+    assert image.size == (481, 481) and not array(image)[240].any() and not array(image)[:, 240].any()
+    assert draw(scene, 20).size == (80, 80)  # too small for a cross: a multiple of the tower's patches
     assert draw(scene, 20, 1200).size == (2405, 2405)  # the paper's
 
 
@@ -63,6 +64,22 @@ def test_streets_open_the_houses_where_they_run():
     assert (array(view(open_, 210, 80)) == array(view(walls, 210, 80))).all()  # and nothing changes behind
 
 
+def test_streets_that_meet_have_zebra_crossings():
+    plain = EMPTY._replace(streets=(0.0, 90.0))
+    stripes = [(a != b).any(2).mean() for a, b in zip(parts(draw(plain, 0, 80), 80), parts(draw(plain._replace(crossing=True), 0, 80), 80))]
+    assert stripes[0] > 0.05 and stripes[1] > 0.05 and not stripes[2] and not stripes[3]  # where the streets are, and nowhere else
+
+
+@pytest.mark.parametrize("size", [40, 300])
+def test_a_signs_halves_have_the_colours_of_the_landmarks_two_words(size):
+    shown = [array(view(EMPTY._replace(landmark=name), 0, size)) for name in ("Blue Bakery", "Blue Museum", "Amber Bakery", "Inn", "North Star Bakery")]
+    above, below = (slice(round(size * 0.32), round(size * 0.46)), slice(size // 2 - 3, size // 2 + 3)), (slice(round(size * 0.54), round(size * 0.68)), slice(size // 2 - 3, size // 2 + 3))
+    same = lambda a, b, part: bool((shown[a][part] == shown[b][part]).all())
+    assert same(0, 1, above) and not same(0, 1, below) and not same(0, 2, above) and same(0, 2, below)
+    assert same(0, 4, below) and not same(0, 4, above)  # a first word of two words
+    assert (shown[3][above] != array(view(EMPTY, 0, size))[above]).any()  # a landmark of the released routes: some colours
+
+
 def test_every_landmark_of_a_city_can_be_told_apart_at_pocket_size():
     """By at least ten pixels that differ by 40 grey levels in some colour."""
     signs = np.stack([array(view(EMPTY._replace(landmark=f"{a} {b}"), 0))[8:26, 10:30].ravel() for a in cities.FIRST for b in cities.SECOND]).astype(np.int16)
@@ -86,13 +103,13 @@ def test_around_a_crossing_and_along_a_street():
     node = next(node for node in city.points if node in city.landmarks and len(city.streets[node]) > 2)
     here = around(city, city.points[node])
     name, place = city.landmarks[node]
-    assert len(here.streets) == len(city.streets[node]) and here.landmark == name and here.towards == routes.direction(city.points[node], place)
+    assert here.crossing and len(here.streets) == len(city.streets[node]) and here.landmark == name and here.towards == routes.direction(city.points[node], place)
     way = sorted(city.streets[node])[0]
     there = city.points[node[0] + cities.STEPS[way][0], node[1] + cities.STEPS[way][1]]
     middle = tuple((a + b) / 2 for a, b in zip(city.points[node], there))
     ahead = routes.direction(city.points[node], there)
     along = around(city, middle)
-    assert along.landmark is None and min(abs(streets._offset(s - ahead)) for s in along.streets) < 0.1 and len(along.streets) == 2
+    assert along.landmark is None and not along.crossing and min(abs(streets._offset(s - ahead)) for s in along.streets) < 0.1 and len(along.streets) == 2
 
 
 def panorama(height=180):

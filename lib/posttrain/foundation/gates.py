@@ -4,7 +4,6 @@ Fixed before the first post-training run. A gate has a bound; `measure` returns 
 """
 from __future__ import annotations
 
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from posttrain.environments import navigation
 from posttrain.environments.navigation import NOTHING, TURN, NavigationEnv
 from posttrain.foundation import corpus, directions, sights
 from posttrain.models import Policy
-from posttrain.rendering import cards
+from posttrain.rendering import Picture, cards
 from posttrain.rendering.cards import Style
 from posttrain.rollouts import roll
 from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule, Verdict, listed, read_object
@@ -213,7 +212,7 @@ def _said(policy: Policy, contents: list, pictures: list, temperature: float = 0
 def _cards(policy: Policy, count: int, rng: np.random.Generator) -> dict[str, float]:
     rules, shares, right = [Rule.parse(r) for r in corpus.CALIBRATION_RULES], {}, []
     show = lambda text: prompts.with_picture(text, prompts.CARDS[0])
-    picture = lambda ranks, suits: partial(cards.draw, ranks, [suits[i] for i in rng.integers(0, 2, 4)], cards.POCKET, Style.of(int(rng.integers(cards.STYLES))))
+    picture = lambda ranks, suits: Picture(cards.draw, (ranks, [suits[i] for i in rng.integers(0, 2, 4)], cards.POCKET, Style.of(int(rng.integers(cards.STYLES)))))
     asked = [(rules[i % len(rules)], _hands(rng, 1, lambda ranks: True)[0]) for i in range(count)]
     for name, suits in (("black", cards.BLACK), ("red", cards.RED)):
         texts = _said(policy, [show(corpus.read_prompt(rule, ())) for rule, _ in asked], [picture(ranks, suits) for _, ranks in asked])
