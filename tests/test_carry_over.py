@@ -39,11 +39,14 @@ def carry(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tool, "ROOT", tmp_path)
     monkeypatch.setattr(tool.subprocess, "run", lambda command, **how: SimpleNamespace(stdout="abc1234\n"))
 
+    asked = []  # what was carried out, a list for each time
+
     def run(changes=None, apply=True):
-        monkeypatch.setattr(tool, "_measured", lambda tree, models, only: measured(tree != tmp_path, changes=changes if only and tree == tmp_path else {}))
+        monkeypatch.setattr(tool, "_measured", lambda tree, models, only: (asked.append(only), measured(tree != tmp_path, changes=changes if tree == tmp_path else {}))[1])
         assert tool.carry_over("HEAD~1", apply) == 0
         return capsys.readouterr().out
 
+    run.asked = asked
     return run
 
 
@@ -58,6 +61,14 @@ def test_what_is_the_same_gets_the_new_identity_and_says_from_where(carry, tmp_p
     assert (record["id"], record["identity"], record["parent"], record["model_identity"]) == ("one-sft-s1-new", "newsft1", "one-init-s1-new", "new-model")
     assert record["carried_over"] == [{"from": "oldsft1", "commit": "abc1234"}]
     assert json.loads((tmp_path / "data" / "models" / "pocket-0" / "card.json").read_text())["identity"] == "new-foundation-0"
+
+
+def test_only_what_became_stale_is_carried_out(carry, tmp_path):
+    same = {("runs", f"one/init/{seed}", "id"): f"one-init-s{seed}-old" for seed in (0, 1)}
+    same |= {("foundations", f"pocket-{seed}", "identity"): f"old-foundation-{seed}" for seed in (0, 1)}
+    assert "2 carried over" in carry(same)
+    assert carry.asked == [[], [], ["one/sft/0"], ["one/sft/0"]]  # what there is, twice; then one seed for its arm, twice
+    assert names(tmp_path) == ["one-init-s0-old", "one-init-s1-old", "one-sft-s0-new", "one-sft-s1-new"]
 
 
 def test_without_apply_nothing_is_touched(carry, tmp_path):

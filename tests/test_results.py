@@ -1,5 +1,7 @@
 """A study's tables as chapters read them, on the published runs of GeneralPoints."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -47,7 +49,8 @@ def test_values_and_tables_for_the_prose(points):
     values = points.values(("first_try",), 200, 0)
     assert values["ppo_ood_first_greedy"] - values["init_ood_first_greedy"] == pytest.approx(values["ppo_ood_first_greedy_delta"])
     assert values["seeds"] == 3 and values["run_ids"] == points.run_ids
-    settings = points.hyperparameters(study.defaults())
+    assert results.defaults() == json.loads(json.dumps(study.defaults())) == results.defaults()  # made, then read
+    settings = points.hyperparameters(results.defaults())
     rate = settings.set_index("setting").loc["ppo.learning_rate"]
     assert (rate["RL"], rate["SFT"]) == (1e-3, "") and len(points.table()) == 9
     assert ("computed by" in points.table()) == any("carried_over" in record for record in points.records)  # carried over a change of the code: it says so

@@ -66,6 +66,14 @@ def test_a_statistic_of_ones_own():
     assert bootstrap(np.arange(8.0), statistic=interquartile_mean, rng=3).estimate == 3.5
 
 
+def test_many_draws_at_a_time_are_the_same_resampling():
+    """The fast way of the mean against the plain one, which any statistic takes."""
+    rng = np.random.default_rng(4)
+    a, b = (rng.random((3, 60)) < share for share in (0.5, 0.3))
+    fast, plain = (paired_difference(a, b, statistic, samples=4000, rng=5) for statistic in (np.mean, lambda values: float(np.mean(values))))
+    assert fast.estimate == pytest.approx(plain.estimate) and fast[1:] == pytest.approx(plain[1:], abs=0.012)
+
+
 def test_the_same_generator_gives_the_same_interval():
     outcomes = np.random.default_rng(5).random((3, 40)) < 0.3
     assert bootstrap(outcomes, rng=7) == bootstrap(outcomes, rng=np.random.default_rng(7))

@@ -76,7 +76,8 @@ def _tower(config: dict, models: Path):
     """What trains the first steps of a tower and gives what `pretraining.pretrain` gives."""
     from posttrain.foundation import vision
 
-    short = vision.VisionConfig(**{**{k: v for k, v in config.items() if k != "text"}, "steps": STEPS})
+    begun = {"reading_steps": STEPS // 2} if config.get("reading_steps") else {}
+    short = vision.VisionConfig(**{**{k: v for k, v in config.items() if k != "text"}, "steps": STEPS, **begun})
 
     def train():
         policy, measured = vision.pretrain(short, models / f"{short.language}-{short.seed}")

@@ -4,6 +4,7 @@ Paper: Figures 5 and 6. Both arms start at Init, so Init is the first checkpoint
 """
 from __future__ import annotations
 
+import json
 from typing import Iterable
 
 import numpy as np
@@ -105,13 +106,23 @@ class Study:
         return found | {"seeds": len(self.seeds), "budget_gflops": float(self.settings["ppo"]["budget"]), "train_seconds": self.seconds, "run_ids": self.run_ids}
 
     def hyperparameters(self, defaults: dict[str, dict]) -> pd.DataFrame:
-        """Every setting of `study.defaults()`, overlaid by what the profile sets, for the arms that use it."""
+        """Every setting of `defaults()`, overlaid by what the profile sets, for the arms that use it."""
         rows, settings = [], self.settings
         for part, known in defaults.items():
             for name, value in known.items():
                 used = {arm: part in ("lora", "census") or part == ("ppo" if arm == "ppo" else "sft") for arm in ARMS}
                 rows.append({"setting": f"{part}.{name}", **{label: settings[arm].get(part, {}).get(name, value) if used[arm] else "" for arm, label in ARMS.items()}})
         return pd.DataFrame(rows)
+
+
+def defaults() -> dict[str, dict]:
+    """`study.defaults()`, kept under build/: a chapter that only reads tables need not wait for torch."""
+    path = runs.ROOT / "build" / "defaults" / f"{runs.code_identity('posttrain.study')}.json"
+    if not path.is_file():
+        from posttrain import study
+
+        runs.write(path, json.dumps(study.defaults()))
+    return json.loads(path.read_text())
 
 
 def data(name: str) -> dict:

@@ -77,13 +77,19 @@ def code_identity(entry: str, skip: frozenset[str] = frozenset()) -> str:
 
 @lru_cache(maxsize=None)
 def _shown(corpus: str) -> str:
-    """Hash of documents of a corpus of pictures, pixels and all: some from far apart, so that each kind is among them."""
+    """Hash of documents of a corpus of pictures, pixels and all: some from far apart, so that each kind is among them. Drawing them takes
+    seconds, so the hash is kept under build/ as long as no code that it depends on changes."""
     import numpy as np
 
     from posttrain.foundation import sights
 
+    kept = ROOT / "build" / "shown" / f"{corpus}-{code_identity('posttrain.foundation.sights')}"
+    if kept.is_file():
+        return kept.read_text()
     found = itertools.islice(sights.corpus_of(corpus).documents(np.random.default_rng(0)), 0, 3072, 24)
-    return digest([[d.before, d.behind, d.completion, hashlib.sha256(d.picture().tobytes()).hexdigest()] for d in found])
+    hashed = digest([[d.before, d.behind, d.completion, hashlib.sha256(d.picture().tobytes()).hexdigest()] for d in found])
+    write(kept, hashed)
+    return hashed
 
 
 @lru_cache(maxsize=None)

@@ -16,7 +16,6 @@ intervals.
 """
 from __future__ import annotations
 
-import itertools
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -144,13 +143,15 @@ def _bootstrap(tables, statistic, samples, level, rng) -> Interval:
         first, *rest = map(statistic, parts)
         return float(first - rest[0] if rest else first)
 
-    chosen = ((rng.integers(seeds, size=(seeds, 1)), rng.integers(hands, size=hands)) for _ in range(samples))
     if statistic is np.mean:  # the mean of the difference, many draws at a time: a chapter takes hundreds of intervals
         table, draws = tables[0] - tables[1] if len(tables) > 1 else tables[0], []
-        while part := list(itertools.islice(chosen, 500)):
-            rows, columns = np.stack([r[:, 0] for r, _ in part]), np.stack([c for _, c in part])
-            draws += np.take_along_axis(table[rows].mean(1), columns, 1).mean(1).tolist()
+        for start in range(0, samples, 500):
+            count = min(500, samples - start)
+            rows, columns = rng.integers(seeds, size=(seeds, count)), rng.integers(hands, size=(count, hands), dtype=np.int32)
+            each = np.take(table, columns, axis=1).mean(2)  # [seeds, draws]: every seed meets the same hands
+            draws += np.take_along_axis(each, rows, 0).mean(0).tolist()
     else:
+        chosen = ((rng.integers(seeds, size=(seeds, 1)), rng.integers(hands, size=hands)) for _ in range(samples))
         draws = [difference(table[rows, columns] for table in tables) for rows, columns in chosen]
     return Interval(difference(tables), *map(float, np.quantile(draws, (tail, 1 - tail))))
 

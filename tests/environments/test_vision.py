@@ -111,6 +111,7 @@ def test_what_is_seen_now_is_hidden_from_the_text_and_drawn(protocol):
                 assert place.landmark == f"{scene.landmark} is on your {side}"
             crossings += place.intersection
             landmarks += scene.landmark is not None
+            assert scene.crossing == place.intersection
             if not place.intersection:
                 assert len(scene.streets) == 2  # the street that one walks
     assert crossings > 20 and landmarks > 20

@@ -63,17 +63,26 @@ def test_documents_of_streets_show_what_the_text_told():
 
 def test_cards_can_begin_with_reading_alone():
     begun = list(itertools.islice(sights.hands(np.random.default_rng(0), reading=40), 40))
-    assert all(document.completion.startswith(corpus.read_answer(document.picture.arguments[0], ())[:10]) for document in begun)
+    assert all(set(json.loads(document.completion)) == {"cards", "number"} for document in begun)
+    assert any(set(json.loads(document.completion)) != {"cards", "number"} for document in itertools.islice(sights.hands(np.random.default_rng(0)), 40)
+               if document.completion.startswith("{"))
 
 
-def test_a_corpus_enters_its_towers_identity_by_what_it_shows(monkeypatch):
-    streets_ = {**SETTINGS, "corpus": "streets"}
-    name = lambda settings: (runs.foundation_identity.cache_clear(), runs._shown.cache_clear(), runs.foundation_identity(json.dumps(settings, sort_keys=True)))[-1]
-    before = name(SETTINGS), name(streets_)
+def test_a_corpus_enters_its_towers_identity_by_what_it_shows(monkeypatch, tmp_path):
+    def names(kept):
+        """Identities of a tower for cards and one for streets, what is kept under build/ aside."""
+        monkeypatch.setattr(runs, "ROOT", tmp_path / kept)
+        runs.foundation_identity.cache_clear(), runs._shown.cache_clear()
+        return [runs.foundation_identity(json.dumps({**SETTINGS, "corpus": name}, sort_keys=True)) for name in ("cards", "streets")]
+
+    before = names("a")
     monkeypatch.setattr(streets, "_COLOURS", streets._COLOURS[::-1])
-    assert name(SETTINGS) == before[0] and name(streets_) != before[1]
+    assert names("a") == before  # kept, as long as no code changes
+    other = names("b")
+    assert other[0] == before[0] and other[1] != before[1]
     monkeypatch.setattr(sights, "RUN", 32)
-    assert name(SETTINGS) == before[0]
+    last = names("c")
+    assert last[0] == before[0] and last[1] not in (before[1], other[1])
     runs.foundation_identity.cache_clear(), runs._shown.cache_clear()
 
 
@@ -112,7 +121,7 @@ def test_another_text_foundation_is_another_identity():
     assert name() == name() != name(seed=1)
 
 
-@pytest.mark.parametrize("blind", [False, True])
+@pytest.mark.parametrize("blind", [False, True, None])
 def test_gates_count_landmarks_and_intersections_that_are_named(monkeypatch, blind):
     def said(policy, contents, pictures, temperature=0.0):
         replies = []
@@ -122,13 +131,15 @@ def test_gates_count_landmarks_and_intersections_that_are_named(monkeypatch, bli
             bearing = BEARINGS[round(streets._offset(scene.towards - heading) / 45) % 8]
             told = f"{scene.landmark} is on your {bearing}" if scene.landmark else navigation.NOTHING
             crossing = navigation.CROSSING if scene.crossing else ""
-            replies.append(navigation.fields({"current observation": "; " if blind else f"{told}; {crossing}", "current instruction": "Walk."}))
+            sentences = content[0]["text"].partition("\n1. ")[2].partition("\n\n")[0].split("\n")
+            replies.append("what?" if blind is None else navigation.fields({"current observation": "; " if blind else f"{told}; {crossing}", "current instruction": sentences[0]}))
         return replies
 
     monkeypatch.setattr(gates, "_said", said)
     table = gates.measure_sight(SimpleNamespace(), "streets", 40).set_index("gate")["measured"]
-    assert table["recognizes landmarks"] == (not blind) and (table["sees intersections"] == 1) == (not blind) and 0 < table["sees intersections"]
-    assert table["finds its place"] == table["cannot do the task yet"] == 0
+    assert table["recognizes landmarks"] == (blind is False) and table["cannot do the task yet"] == 0
+    assert table["sees intersections"] == 1 if blind is False else 0.6 < table["sees intersections"] < 1 if blind else table["sees intersections"] == 0
+    assert 0 < table["finds its place"] < 0.5 if blind is not None else table["finds its place"] == 0  # who always says the first sentence is right at the start
 
 
 def test_gates_count_hands_that_are_named(monkeypatch):

@@ -25,6 +25,14 @@ def test_the_expert_is_right_and_strict_everywhere():
                 1, True, True, True, True, True, False, "")
 
 
+@pytest.mark.parametrize("seen, recognized", [
+    ("Blue Bakery is on your right; You observe an intersection", True), ("Blue Bakery is on your right; ", True), (" Blue Bakery is on your right", True),
+    ("Blue Bakery is on your right behind; You observe an intersection", False), ("Blue Bakery is on your left; ", False), ("Bakery is on your right; ", False), ("; ", False)])
+def test_a_landmark_is_recognized_by_its_whole_name_and_bearing(seen, recognized):
+    for protocol in ("clean", "as_released"):
+        assert NavigationVerifier(protocol).judge(reply("forward()", seen), CROSSING).recognized == recognized
+
+
 # reply, reward, outcome, message, valid, follows_rule, fake
 CLEAN = {
     "another direction": (reply("turn_direction(south)"), -1, "wrong action", "turn_direction(south) is the wrong action here", True, True, False),

@@ -45,7 +45,8 @@ def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) ->
         if sees:
             policy, measured = vision.pretrain(config, folder.parent / f"{config.language}-{config.seed}", report)
             model, tokens = policy.model, policy.tokenizer
-            table, mixture = gates.measure_sight(policy, config.corpus, gate_hands), {"MIXTURE": sights.corpus_of(config.corpus).mixture}
+            seen = sights.corpus_of(config.corpus)
+            table, mixture = gates.measure_sight(policy, config.corpus, gate_hands), {**({"READING": {seen.short: 1.0}} if config.reading_steps else {}), "MIXTURE": seen.mixture}
         else:
             model, tokens, measured = pretraining.pretrain(config, report)
             table = gates.measure(model, tokens, count=gate_hands, source=config.corpus)

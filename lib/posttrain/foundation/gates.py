@@ -50,8 +50,9 @@ CARDS: Gates = {
 STREETS: Gates = {
     "recognizes landmarks": (0.60, True, "name and bearing of a landmark in a picture of a city that no experiment uses, greedy, chat frame"),
     "is not perfect yet": (0.98, False, "the same: post-training has something to gain and to lose"),
-    "sees intersections": (0.80, True, "an intersection or none, in pictures of the same city"),
-    "finds its place": (0.60, True, "instructions, log and a picture -> the instruction that holds"),
+    # Four points of five are no intersection, so a blind reader of the text passes these two as well: they say that nothing was lost.
+    "sees intersections": (0.80, True, "an intersection or none, in pictures of the same city (without looking: about 82 %)"),
+    "finds its place": (0.60, True, "instructions, log and a picture -> the instruction that holds (without looking: about 82 %)"),
     "cannot do the task yet": (0.01, False, "correct answers to the whole task in the chat frame, zero-shot, T = 1"),
 }
 GATES = {"numbers": NUMBERS, "directions": DIRECTIONS, "cards": CARDS, "streets": STREETS}
@@ -228,24 +229,26 @@ def _cards(policy: Policy, count: int, rng: np.random.Generator) -> dict[str, fl
 
 
 def _streets(policy: Policy, count: int, rng: np.random.Generator) -> dict[str, float]:
-    walks, tasks = _walks(count, rng)
+    walks, tasks = _walks(5 * count, rng)
     points = [made.points[at] for made, at, _ in walks]
+    named = [i for i, (told, _, _) in enumerate(points) if not told.startswith(NOTHING)][:count]  # one point in four or five
+    chosen = sorted({*range(count), *named})
     pictures = [sights.seen(rng, told, at == 0, CALIBRATION_CITY) for (told, _, _), (_, at, _) in zip(points, walks)]
 
     def show(text: str, told: str) -> list[dict[str, str]]:
         before, _, behind = text.rpartition(f": {told}\n")
         return prompts.with_picture(f"{before}: ; \n{behind}", f"{before}: ")
 
-    texts = _said(policy, [show(directions.find_prompt(made, at), told) for (told, _, _), (made, at, _) in zip(points, walks)], pictures)
-    answers = [read_object(text, FIELDS[0], "")[0] or {} for text in texts]
-    observed = [str(answer.get(FIELDS[0])).partition("; ") for answer in answers]
+    texts = _said(policy, [show(directions.find_prompt(walks[i][0], walks[i][1]), points[i][0]) for i in chosen], [pictures[i] for i in chosen])
+    answers = {i: read_object(text, FIELDS[0], "")[0] or {} for i, text in zip(chosen, texts)}
+    observed = {i: str(answer.get(FIELDS[0])).partition("; ") for i, answer in answers.items()}  # an answer without "; " sees nothing
     told = [seen.partition("; ") for seen, _, _ in points]
-    shares = {"recognizes landmarks": np.mean([a[0] == b[0] for a, b in zip(observed, told) if b[0] != NOTHING]),
-              "sees intersections": np.mean([a[2] == b[2] for a, b in zip(observed, told)]),
-              "finds its place": np.mean([answer.get(FIELDS[1]) == made.sentences[index] for answer, (_, index, _), (made, _, _) in zip(answers, points, walks)])}
+    shares = {"recognizes landmarks": np.mean([observed[i][0] == told[i][0] for i in named]),
+              "sees intersections": np.mean([observed[i][1:] == told[i][1:] for i in range(count)]),
+              "finds its place": np.mean([answers[i].get(FIELDS[1]) == walks[i][0].sentences[points[i][1]] for i in range(count)])}
     shares["is not perfect yet"] = shares["recognizes landmarks"]
     verifier = NavigationVerifier()
-    replies = _said(policy, [show(task, told) for (told, _, _), (task, _) in zip(points, tasks)], pictures, 1.0)
+    replies = _said(policy, [show(task, told) for (told, _, _), (task, _) in zip(points[:count], tasks)], pictures[:count], 1.0)
     shares["cannot do the task yet"] = np.mean([verifier.judge(text, place).correct for text, (_, place) in zip(replies, tasks)])
     return shares
 

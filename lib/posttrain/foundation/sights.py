@@ -1,7 +1,7 @@
 """What the towers learn to see: documents of the text corpora with a picture in the place of the words that tell the same.
 
-The documents are those whose prompt holds the thing to be seen. So the model can read a picture wherever it could read the words, and
-never sees the task as a whole. Cards come in all styles and both colours of suits, streets from many cities (and none of the study's).
+The documents are those whose prompt holds the thing to be seen, so the model can read a picture wherever it could read the words, and
+never sees the task as a whole; and, of streets, short ones that only say what is seen. Cards come in all styles and both colours of suits, streets from many cities (and none of the study's).
 """
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Document(NamedTuple):
 class Corpus(NamedTuple):
     """Documents without end from a generator, and the makers of their texts with their shares."""
 
-    documents: Callable[..., Iterator[Document]]  # (generator, reading): the first `reading` documents are of the shortest kind
+    documents: Callable[..., Iterator[Document]]  # (generator, reading): the first `reading` documents are `short` ones alone
     mixture: Mixture
+    short: Callable
 
 
 # --- cards ------------------------------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ def places(rng: np.random.Generator, reading: int = 0) -> Iterator[Document]:
         yield from (make(rng) for _ in range(RUN))
 
 
-CORPORA = {"cards": Corpus(hands, CARDS), "streets": Corpus(places, STREETS)}
+CORPORA = {"cards": Corpus(hands, CARDS, corpus.chat_read), "streets": Corpus(places, STREETS, say)}
 
 
 def corpus_of(name: str) -> Corpus:
