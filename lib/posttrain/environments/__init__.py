@@ -6,8 +6,10 @@ import gymnasium
 
 from posttrain.environments.general_points import GeneralPointsEnv, hands
 from posttrain.environments.navigation import NavigationEnv
+from posttrain.environments.panoramas import PanoramaEnv
 
 gymnasium.register(id="posttrain/GeneralPoints-v0", entry_point=GeneralPointsEnv)
 gymnasium.register(id="posttrain/Navigation-v0", entry_point=NavigationEnv)
+gymnasium.register(id="posttrain/Panoramas-v0", entry_point=PanoramaEnv)
 
-__all__ = ["GeneralPointsEnv", "NavigationEnv", "hands"]
+__all__ = ["GeneralPointsEnv", "NavigationEnv", "PanoramaEnv", "hands"]
