@@ -16,7 +16,7 @@ def measured(old: bool, **changes):
     name = "old" if old else "new"
     run = lambda arm, seed: {"id": f"one-{arm}-s{seed}-{name}", "identity": f"{name}{arm}{seed}", "settings": {"budget": 5}, "model": f"{name}-model",
                              "foundation": f"pocket-{seed}", "digest": f"digest of {arm}" if seed == 0 else None}
-    found = {"runs": {f"one/{arm}/{seed}": run(arm, seed) for seed in (0, 1) for arm in ("init", "sft")},
+    found = {"seed": 0, "runs": {f"one/{arm}/{seed}": run(arm, seed) for seed in (0, 1) for arm in ("init", "sft")},
              "foundations": {f"pocket-{seed}": {"identity": f"{name}-foundation-{seed}", "digest": f"weights {seed}"} for seed in (0, 1)}}
     for (kind, key, field), value in (changes.get("changes") or {}).items():
         found[kind][key][field] = value

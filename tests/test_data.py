@@ -98,7 +98,7 @@ def test_claim(claim):
     assert claim["test"] in CLAIMS["rule"] and claim["direction"] in ("above", "below")
     assert (claim["subtrahend"] is not None) == (claim["test"] == "paired-difference")
     assert claim["split"] in ("id", "rule-ood", "visual-ood") and 0 <= claim["threshold"] < 1
-    measured = ("first_try", "within_k", *(("per_step",) if claim["id"].startswith("virl-l") else ()))
+    measured = ("first_try", "within_k", *(("per_step",) if claim["id"].startswith("virl-") else ()))
     if claim["metric"] == "recognized":
         measured = ("recognized",)
     metrics = {f"{metric} {decoding}" for metric in measured for decoding in ("greedy", "sampled")}

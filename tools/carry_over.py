@@ -36,7 +36,8 @@ def outcomes(models: Path, scratch: Path, only: set[str]) -> dict:
     from posttrain.foundation import pretraining
 
     torch.set_num_threads(1)
-    profile, found, done = runs.profile("cpu"), {"runs": {}, "foundations": {}}, {}
+    profile, done = runs.profile("cpu"), {}
+    found = {"runs": {}, "foundations": {}, "seed": profile.settings["seeds"][0]}  # the seed that stands for all of an arm
 
     class Elsewhere(runs.Profile):
         results = property(lambda self: scratch / "results")
@@ -46,7 +47,7 @@ def outcomes(models: Path, scratch: Path, only: set[str]) -> dict:
     for run in profile.runs():
         entry = found["runs"][run.name] = {"id": run.id, "identity": run.identity, "settings": run.settings, "model": run.model_identity,
                                               "foundation": Path(run.model).name, "digest": None}
-        if run.seed == profile.settings["seeds"][0] and run.name in only | started:
+        if run.seed == found["seed"] and run.name in only | started:
             settings = {**run.settings, "census": {**run.settings.get("census", {}), "limit": HANDS, "kl_hands": 16}}
             settings |= {"budget": BUDGET, "checkpoints": 2} if "budget" in settings else {}
             short = dataclasses.replace(run, settings=settings, model=str(models / Path(run.model).name), parent=run.parent and done[run.parent.name])
@@ -61,7 +62,8 @@ def outcomes(models: Path, scratch: Path, only: set[str]) -> dict:
             train = _tower(config, models) if "language" in config else partial(
                 pretraining.pretrain, pretraining.FoundationConfig(**{**config, "steps": STEPS, "reading_steps": STEPS // 2}))
             entry = {"identity": runs.foundation_identity(json.dumps(config, sort_keys=True)), "digest": None}
-        except (TypeError, ImportError, ValueError, KeyError, OSError):  # a foundation that this code does not know
+        except (TypeError, ImportError, ValueError, KeyError, OSError) as error:  # as the older code knows none of the newer foundations
+            print(f"not known to {Path(runs.ROOT).name}: foundation {path.parent.name} ({error})")
             continue
         found["foundations"][path.parent.name] = entry
         if path.parent.name not in only:
@@ -110,8 +112,7 @@ def carry_over(commit: str, apply: bool) -> int:
         try:
             name = subprocess.run(["git", "rev-parse", "--short", commit], check=True, cwd=ROOT, capture_output=True, text=True).stdout.strip()
             old, new = _measured(tree, models, []), _measured(ROOT, models, [])
-            seed = lambda run: f"{run.rpartition('/')[0]}/{min(int(other.rpartition('/')[2]) for other in new['runs'])}"  # the seed that stands for its arm
-            stale = {seed(run) for run, entry in new["runs"].items() if run in old["runs"] and entry["id"] != old["runs"][run]["id"]}
+            stale = {f"{run.rpartition('/')[0]}/{new['seed']}" for run, entry in new["runs"].items() if run in old["runs"] and entry["id"] != old["runs"][run]["id"]}
             stale |= {name for name, entry in new["foundations"].items() if name in old["foundations"] and entry["identity"] != old["foundations"][name]["identity"]}
             old, new = {**_measured(tree, models, sorted(stale)), "commit": name}, _measured(ROOT, models, sorted(stale))
         finally:
