@@ -56,3 +56,12 @@ def test_with_pictures_a_policy_that_reads_alone_finishes_and_errs_at_first():
         assert told["first"].sum() < told["points"].sum() and hidden["first"].sum() > told["first"].sum()
         if flag:  # the text gives the turns away
             assert told["first"].sum() > baselines.play(baselines.copy_the_word, NavigationEnv(vision=True, skip_failed=True), range(10))["first"].sum()
+
+
+def test_scores_on_a_studys_routes_are_those_of_playing_them():
+    labels = ["Alderby, held_out, 7", "Juniper Bay, benchmark, 1", "Calvero, wide, 0"]
+    found = baselines.scores(labels, "relative", {"oracle": baselines.oracle, "blind": baselines.blind})
+    assert found["oracle"] == {"first try": 1, "per step": 1, "route": 1}
+    assert found["blind"]["route"] == 1 and found["blind"]["first try"] < found["blind"]["per step"] < 1
+    with pytest.raises(ValueError, match="unknown city"):
+        baselines.scores(["Nowhere, wide, 0"], "relative", {})

@@ -14,6 +14,7 @@ from typing import Callable, Iterable
 import numpy as np
 import pandas as pd
 
+from posttrain import cities
 from posttrain.environments.navigation import CROSSING, NOTHING, SPACES, TASK, TURN, WALK, NavigationEnv, answer, reply
 from posttrain.verifiers.navigation import ACTIONS, FORWARD, STOP, turn
 
@@ -97,3 +98,14 @@ def play(policy: Policy, environment: NavigationEnv, routes: Iterable[int], seed
             row["answers"] += 1
         rows.append({**row, "success": terminated and info["success"]})
     return pd.DataFrame(rows)
+
+
+def scores(labels: Iterable[str], actions: str, policies: dict[str, Policy]) -> dict[str, dict[str, float]]:
+    """What policies score on routes that a study played, in its measures; `labels`: "city, split, index", as in its tables."""
+    where = [label.rsplit(", ", 2) for label in labels]
+    routes = [cities.routes(city, split)[int(index)] for city, split, index in where]
+    found = {}
+    for name, policy in policies.items():
+        whole, ending = (play(policy, NavigationEnv(actions=actions, routes=routes, skip_failed=skip), range(len(routes))) for skip in (True, False))
+        found[name] = {"first try": (whole["first"] / whole["points"]).mean(), "per step": ending["right"].sum() / ending["answers"].sum(), "route": ending["success"].mean()}
+    return found

@@ -28,6 +28,7 @@ from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, MaxNLocator
+from PIL import Image
 
 from posttrain.cities import DEGREE, STEPS, City
 from posttrain.routes import Route
@@ -226,6 +227,10 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
             with mpl.rc_context({key: STYLE[key] for key in ("svg.fonttype", "svg.hashsalt")}):
                 fig.savefig(draft, format=path.suffix[1:], dpi=150, bbox_inches="tight", pad_inches=0.08,
                             facecolor=PAPER, metadata=metadata)
+            if path.suffix == ".png":  # a palette is a third of the size, and no plot needs more colours
+                with Image.open(draft) as image:
+                    small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+                small.save(draft, format="png", optimize=True)
             os.replace(draft, path)
         finally:
             draft.unlink(missing_ok=True)

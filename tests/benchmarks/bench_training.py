@@ -92,7 +92,7 @@ def bench_sft_utilisation(init, name, record, tmp_path):
     assert share > 0.05
 
 
-@pytest.mark.parametrize("name", ["gp-l", "virl-l", "gp-vl"])
+@pytest.mark.parametrize("name", ["gp-l", "virl-l", "gp-vl", "virl-vl"])
 def bench_one_seed(record, name):
     """Minutes of Init, SFT and PPO of the published runs, censuses included: one after the other, and on two cores side by side."""
     profile, slowest = runs.profile("cpu"), {}
