@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 from posttrain.statistics import (
-    Interval, bootstrap, decide, interquartile_mean, paired_difference, seeds_interval, two_proportion, wilson,
+    Interval, bootstrap, decide, interquartile_mean, paired_difference, pooled_ratio, seeds_interval, two_proportion, wilson,
 )
 
 
@@ -138,3 +138,17 @@ def test_decide(interval, direction, threshold, verdict):
 def test_bad_input(call):
     with pytest.raises(ValueError):
         call()
+
+
+def test_a_pooled_ratio_divides_sums():
+    right, answers = np.array([[3, 1, 8, 2], [2, 2, 9, 0]]), np.array([[4, 4, 9, 3], [4, 3, 9, 5]])
+    found = pooled_ratio(right, answers, rng=1)
+    assert found.estimate == pytest.approx(right.sum() / answers.sum()) and found.low < found.estimate < found.high
+    same = pooled_ratio(right, answers, rng=1, minus=(right, answers))
+    assert same == (0, 0, 0)
+    equal = np.full_like(right, 5)  # equal denominators: the mean of shares, by the same draws
+    assert pooled_ratio(right, equal, rng=2) == pytest.approx(bootstrap(right / 5, rng=2))
+    assert pooled_ratio(right, equal, rng=2, minus=(right // 2, equal)) == pytest.approx(paired_difference(right / 5, right // 2 / 5, rng=2))
+    for bad in (((right, answers[:1]), "same seeds and hands"), ((right, answers * 0), "must be positive")):
+        with pytest.raises(ValueError, match=bad[1]):
+            pooled_ratio(*bad[0], rng=1)

@@ -71,7 +71,21 @@ class Study:
 
     def estimates(self, set_: str, decoding: str, metric: str, rng) -> dict[str, statistics.Interval]:
         """SFT, Init and RL, in the paper's order, with bootstrap intervals."""
+        if metric == "per_step":
+            return {arm: statistics.pooled_ratio(*self._steps(arm, set_, decoding), rng=rng) for arm in ("SFT", "Init", "RL")}
         return {arm: statistics.bootstrap(self.outcomes(arm, set_, decoding, metric), rng=rng) for arm in ("SFT", "Init", "RL")}
+
+    def _steps(self, arm: str, set_: str, decoding: str) -> list[np.ndarray]:
+        """What the paper's accuracy per step divides: right answers and answers up to the first failed point, [seeds, routes] each."""
+        return [self.outcomes(arm, set_, decoding, column) for column in ("right", "answers")]
+
+    def difference(self, minuend: str, subtrahend: str, set_: str, decoding: str, metric: str, samples: int, rng) -> tuple[statistics.Interval, np.ndarray]:
+        """minuend - subtrahend, case by case and seed by seed, and its value for each seed. per_step divides sums over all routes, as the paper does."""
+        if metric == "per_step":
+            a, b = self._steps(minuend, set_, decoding), self._steps(subtrahend, set_, decoding)
+            return statistics.pooled_ratio(*a, samples=samples, rng=rng, minus=tuple(b)), a[0].sum(1) / a[1].sum(1) - b[0].sum(1) / b[1].sum(1)
+        a, b = (self.outcomes(arm, set_, decoding, metric) for arm in (minuend, subtrahend))
+        return statistics.paired_difference(a, b, samples=samples, rng=rng), (a - b).mean(1)
 
     def verdicts(self, claims: dict, rng) -> tuple[pd.DataFrame, dict[str, str]]:
         """The study's paired claims of data/claims.yaml, decided: a table, one row a claim, and {verdict_…: word} for the prose."""
@@ -79,15 +93,14 @@ class Study:
         for claim in (c for c in claims["claims"] if c["test"] == "paired-difference" and c["id"].startswith(f"{self.name}-")):
             row = {"claim": claim["statement"]}
             for metric, decoding in ((claim["metric"], claim["decoding"]), *(b.split() for b in claim["beside"])):
-                a, b = (self.outcomes(claim[side], self.splits[claim["split"]], decoding, METRICS[metric]) for side in ("minuend", "subtrahend"))
-                difference = statistics.paired_difference(a, b, samples=claims["rule"]["samples"], rng=rng)
+                difference, each = self.difference(claim["minuend"], claim["subtrahend"], self.splits[claim["split"]], decoding, METRICS[metric], claims["rule"]["samples"], rng)
                 verdict = statistics.decide(difference, claim["direction"], claim["threshold"])
                 decisive = (metric, decoding) == (claim["metric"], claim["decoding"])
                 mark = "**" if decisive else ""
                 row[f"{metric.replace('_', ' ')}, {decoding}{' (decides)' if decisive else ''}"] = f"{difference:.1%} {mark}{verdict}{mark}"
                 if decisive:
                     values[f"verdict_{claim['id'].removeprefix(f'{self.name}-').replace('-', '_')}"] = verdict
-                    row["t over seeds"] = f"{statistics.seeds_interval((a - b).mean(1)):.1%}" if len(self.seeds) > 1 else "one seed"
+                    row["t over seeds"] = f"{statistics.seeds_interval(each):.1%}" if len(self.seeds) > 1 else "one seed"
             rows.append(row)
         return pd.DataFrame(rows), values
 
@@ -98,18 +111,24 @@ class Study:
             for set_ in self.splits.values():
                 for decoding in ("greedy", "sampled"):
                     for metric in metrics:
-                        key, now = f"{arm}_{set_}_{metric.removesuffix('_try')}_{decoding}", self.outcomes(label, set_, decoding, metric)
-                        found[key] = float(now.mean())
+                        key = f"{arm}_{set_}_{metric.removesuffix('_try')}_{decoding}"
+                        right, of = self._steps(label, set_, decoding) if metric == "per_step" else (self.outcomes(label, set_, decoding, metric), None)
+                        found[key] = float(right.mean() if of is None else right.sum() / of.sum())
                         if arm != "init":
-                            delta = statistics.paired_difference(now, self.outcomes("Init", set_, decoding, metric), samples=samples, rng=rng)
+                            delta, _ = self.difference(label, "Init", set_, decoding, metric, samples, rng)
                             found |= {f"{key}_delta": delta.estimate, f"{key}_delta_low": delta.low, f"{key}_delta_high": delta.high}
         return found | {"seeds": len(self.seeds), "budget_gflops": float(self.settings["ppo"]["budget"]), "train_seconds": self.seconds, "run_ids": self.run_ids}
 
     def hyperparameters(self, defaults: dict[str, dict]) -> pd.DataFrame:
         """Every setting of `defaults()`, overlaid by what the profile sets, for the arms that use it."""
-        rows, settings = [], self.settings
+        settings = self.settings
+        of = {"task": "general-points", "seeds": ", ".join(map(str, self.seeds)), "environment": {}, "steps": "", "budget": ""}
+        rows = [{"setting": name, **{label: (settings[arm].get(name, value) if name != "environment" else ", ".join(f"{k}: {v}" for k, v in settings[arm].get(name, value).items()))
+                                     for arm, label in ARMS.items()}} for name, value in of.items()]
         for part, known in defaults.items():
             for name, value in known.items():
+                if (part, name) in {("census", "task"), ("census", "verify_steps"), ("census", "sets"), ("census", "revised")}:
+                    value = "the task's"
                 used = {arm: part in ("lora", "census") or part == ("ppo" if arm == "ppo" else "sft") for arm in ARMS}
                 rows.append({"setting": f"{part}.{name}", **{label: settings[arm].get(part, {}).get(name, value) if used[arm] else "" for arm, label in ARMS.items()}})
         return pd.DataFrame(rows)
