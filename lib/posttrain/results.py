@@ -80,7 +80,7 @@ class Study:
         return [self.outcomes(arm, set_, decoding, column) for column in ("right", "answers")]
 
     def difference(self, minuend: str, subtrahend: str, set_: str, decoding: str, metric: str, samples: int, rng) -> tuple[statistics.Interval, np.ndarray]:
-        """minuend - subtrahend, case by case and seed by seed, and its value for each seed. per_step divides sums over all routes, as the paper does."""
+        """minuend - subtrahend, case by case and seed by seed, and its value for each seed. per_step divides a seed's sums over its routes, as the paper does."""
         if metric == "per_step":
             a, b = self._steps(minuend, set_, decoding), self._steps(subtrahend, set_, decoding)
             return statistics.pooled_ratio(*a, samples=samples, rng=rng, minus=tuple(b)), a[0].sum(1) / a[1].sum(1) - b[0].sum(1) / b[1].sum(1)

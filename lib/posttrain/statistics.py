@@ -86,19 +86,20 @@ def paired_difference(
 
 def pooled_ratio(counts: ArrayLike, of: ArrayLike, samples: int = 2000, level: float = 0.95, rng: np.random.Generator | int | None = None,
                  minus: tuple[ArrayLike, ArrayLike] | None = None) -> Interval:
-    """Interval of sum(counts) / sum(of), both [seeds, hands], resampled together; with `minus` (counts, of) of the difference to that ratio.
+    """Interval of a seed's sum(counts) / sum(of), meaned over seeds; both [seeds, hands], resampled together. With `minus` (counts, of) of the
+    difference to that ratio.
 
     For accuracies whose denominators differ from case to case, such as right answers over answers. """
     tables = [_table(table, "counts") for table in (counts, of, *(minus or ()))]
     if len({table.shape for table in tables}) > 1:
         raise ValueError(f"the same seeds and hands are needed, not {', '.join(str(list(table.shape)) for table in tables)}")
-    if not all((table >= 0).all() and table.sum() for table in tables[1::2]):
+    if not all((table > 0).all() for table in tables[1::2]):
         raise ValueError("what is counted of must be positive")
     _check(samples, rng)
     rng, tail = np.random.default_rng(rng), (1 - _level(level)) / 2
-    ratio = lambda means: means[0] / means[1] - (means[2] / means[3] if minus else 0)
-    draws = ratio(_means(np.stack(tables), samples, rng))
-    return Interval(float(ratio([table.mean() for table in tables])), *map(float, np.quantile(draws, (tail, 1 - tail))))
+    ratio = lambda means: means[0] / means[1] - (means[2] / means[3] if minus else 0)  # of each seed
+    draws = _means(np.stack(tables), samples, rng, ratio)
+    return Interval(float(ratio(np.stack(tables).mean(2)).mean()), *map(float, np.quantile(draws, (tail, 1 - tail))))
 
 
 def seeds_interval(values: ArrayLike, level: float = 0.95) -> Interval:
@@ -158,23 +159,23 @@ def _bootstrap(tables, statistic, samples, level, rng) -> Interval:
         return float(first - rest[0] if rest else first)
 
     if statistic is np.mean:  # the mean of the difference, many draws at a time: a chapter takes hundreds of intervals
-        draws = _means((tables[0] - tables[1] if len(tables) > 1 else tables[0])[None], samples, rng)[0]
+        draws = _means((tables[0] - tables[1] if len(tables) > 1 else tables[0])[None], samples, rng, lambda means: means[0])
     else:
         chosen = ((rng.integers(seeds, size=(seeds, 1)), rng.integers(hands, size=hands)) for _ in range(samples))
         draws = [difference(table[rows, columns] for table in tables) for rows, columns in chosen]
     return Interval(difference(tables), *map(float, np.quantile(draws, (tail, 1 - tail))))
 
 
-def _means(tables: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Means of tables [tables, seeds, hands] under the same resamples: [tables, samples]."""
+def _means(tables: np.ndarray, samples: int, rng: np.random.Generator, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Mean over resampled seeds of what `of` makes of each seed's means over resampled hands ([tables, seeds, draws] -> [seeds, draws]): [samples]."""
     _, seeds, hands = tables.shape
     parts = []
     for start in range(0, samples, 500):
         count = min(500, samples - start)
         rows, columns = rng.integers(seeds, size=(seeds, count)), rng.integers(hands, size=(count, hands), dtype=np.int32)
         each = np.take(tables, columns, axis=2).mean(3)  # [tables, seeds, draws]: every seed meets the same hands
-        parts.append(np.take_along_axis(each, rows[None], 1).mean(1))
-    return np.concatenate(parts, 1)
+        parts.append(np.take_along_axis(of(each), rows, 0).mean(0))
+    return np.concatenate(parts)
 
 
 def _check(samples: int, rng) -> None:
