@@ -113,7 +113,7 @@ class Study:
                     for metric in metrics:
                         key = f"{arm}_{set_}_{metric.removesuffix('_try')}_{decoding}"
                         right, of = self._steps(label, set_, decoding) if metric == "per_step" else (self.outcomes(label, set_, decoding, metric), None)
-                        found[key] = float(right.mean() if of is None else right.sum() / of.sum())
+                        found[key] = float((right.mean(1) if of is None else right.sum(1) / of.sum(1)).mean())
                         if arm != "init":
                             delta, _ = self.difference(label, "Init", set_, decoding, metric, samples, rng)
                             found |= {f"{key}_delta": delta.estimate, f"{key}_delta_low": delta.low, f"{key}_delta_high": delta.high}
