@@ -97,6 +97,21 @@ def test_a_bad_name_is_refused(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_notebook_shows_is_the_saved_picture(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "display", shown.append)
+    fig = draw_bars()
+    plots.show(fig, "ext-shown", tmp_path)
+    assert [picture.data for picture in shown] == [(tmp_path / "ext-shown.png").read_bytes()] and not plt.fignum_exists(fig.number)
+
+
+def test_saving_leaves_the_figure_as_it_was(tmp_path):
+    fig, _ = plots.panels(["GP-L"])
+    before = fig.dpi, type(fig.get_layout_engine())
+    plots.save(fig, "ext-same", tmp_path)
+    assert (fig.dpi, type(fig.get_layout_engine())) == before
+
+
 def test_a_failed_save_leaves_the_old_figure(tmp_path, monkeypatch):
     fig = draw_bars()
     svg, _ = plots.save(fig, "ext-kept", tmp_path)

@@ -65,6 +65,12 @@ def test_the_model_changes_the_identity(tmp_path):
     assert all(identities(made)[name] != identity for name, identity in identities(other).items())
 
 
+def _forget():
+    """What a process keeps of the library's source."""
+    for kept in (runs._parsed, runs._path, runs.code_identity, runs.foundation_identity):
+        kept.cache_clear()
+
+
 @pytest.fixture
 def library(tmp_path, monkeypatch):
     """edit(module, old, new): a copy of the library in which a text is replaced; the real one stays as it is."""
@@ -77,11 +83,11 @@ def library(tmp_path, monkeypatch):
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new, 1))
-        runs._parsed.cache_clear()
+        _forget()
 
-    runs._parsed.cache_clear()
+    _forget()
     yield edit
-    runs._parsed.cache_clear()
+    _forget()
 
 
 def by_arm(made):
@@ -113,9 +119,7 @@ def test_foundations_are_told_apart_by_settings_and_code(library):
     for module, old, new, same in (("foundation/pretraining.py", '"""Pretraining', '"""The pretraining', True), ("rollouts.py", "def roll(", "def roll2(", True),
                                    ("foundation/pretraining.py", "steps: int = 4500", "steps: int = 4600", False)):
         library(module, old, new)
-        runs.foundation_identity.cache_clear()
         assert (name(seed=0) == first) == same
-    runs.foundation_identity.cache_clear()
 
 
 # --- errors ------------------------------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
 """Tasks: what a set holds and what an outcome counts; navigation through the census, told by scripted players."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from posttrain import baselines, cities, rollouts, tasks
+from posttrain import baselines, cities, rollouts, runs, tasks
+from posttrain.environments.general_points import hands
 from posttrain.environments.navigation import NavigationEnv
 from posttrain.evaluation import CensusConfig, census
 from posttrain.rollouts import Dialogue, play
@@ -111,3 +114,10 @@ def test_an_unknown_task_says_which_there_are():
             call()
     with pytest.raises(ValueError, match="sets are id, ood, id_seen, ood_seen, cities"):
         CensusConfig(task="navigation", sets=("in_range_a",))
+
+
+def test_the_chapter_counts_the_sets_of_the_study():
+    written = json.loads((runs.ROOT / "figures" / "values" / "general-points.json").read_text())
+    sets = tasks.TASKS["general-points"].sets
+    assert {name.removeprefix("hands_"): n for name, n in written.items() if name.startswith("hands_")} == {
+        name: len(hands(s.rule, split=s.split, faces=s.faces)) for name, s in sets.items()}

@@ -21,6 +21,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import Image as Picture, display
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -214,27 +215,43 @@ def footer(fig: Figure, profile: str, seeds: Sequence[int], run_ids: Sequence[st
 def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, Path]:
     """Write `<folder>/<name>.svg` and `.png` (150 dpi), each whole or not at all; returns both paths.
 
-    `name` starts with the paper's figure ("fig05-rule-gp-l") or "ext-". `ValueError` if it does not.
+    `name` starts with the paper's figure ("fig05-rule-gp-l") or "ext-". `ValueError` if it does not. The layout, which
+    costs as much as drawing, is made once for both.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f'a figure is called "fig05-some-words" or "ext-some-words", not {name!r}')
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / f"{name}.svg", folder / f"{name}.png"
-    for path, metadata in zip(paths, ({"Date": None, "Creator": None}, {"Software": None})):
-        draft = folder / f".{path.name}.{os.getpid()}"
-        try:
-            with mpl.rc_context({key: STYLE[key] for key in ("svg.fonttype", "svg.hashsalt")}):
-                fig.savefig(draft, format=path.suffix[1:], dpi=150, bbox_inches="tight", pad_inches=0.08,
-                            facecolor=PAPER, metadata=metadata)
-            if path.suffix == ".png":  # a palette is a third of the size, and no plot needs more colours
-                with Image.open(draft) as image:
-                    small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-                small.save(draft, format="png", optimize=True)
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+    dpi, engine = fig.dpi, fig.get_layout_engine()
+    fig.set_dpi(150)
+    fig.draw_without_rendering()
+    box = fig.get_tightbbox().padded(0.08)
+    fig.set_layout_engine("none")
+    try:
+        for path, metadata in zip(paths, ({"Date": None, "Creator": None}, {"Software": None})):
+            draft = folder / f".{path.name}.{os.getpid()}"
+            try:
+                with mpl.rc_context({key: STYLE[key] for key in ("svg.fonttype", "svg.hashsalt")}):
+                    fig.savefig(draft, format=path.suffix[1:], dpi=150, bbox_inches=box, facecolor=PAPER, metadata=metadata)
+                if path.suffix == ".png":  # a palette is a third of the size, and no plot needs more colours
+                    with Image.open(draft) as image:
+                        small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+                    small.save(draft, format="png", optimize=True)
+                os.replace(draft, path)
+            finally:
+                draft.unlink(missing_ok=True)
+    finally:
+        fig.set_dpi(dpi)
+        fig.set_layout_engine(engine)
     return paths
+
+
+def show(fig: Figure, name: str, folder: str | Path = "figures") -> None:
+    """`save`, then show the saved picture in the notebook and close the figure: to draw it again would cost as much as the rest of a cell."""
+    _, png = save(fig, name, folder)
+    display(Picture(data=png.read_bytes(), format="png"))
+    plt.close(fig)
 
 
 ROLES = {  # title, edge, fill

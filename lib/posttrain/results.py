@@ -4,7 +4,8 @@ Paper: Figures 5 and 6. Both arms start at Init, so Init is the first checkpoint
 """
 from __future__ import annotations
 
-import json
+import ast
+from functools import cached_property
 from typing import Iterable
 
 import numpy as np
@@ -61,13 +62,19 @@ class Study:
 
     def outcomes(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
         """Array [seeds, cases] of an arm's outcomes at its last (Init: first) checkpoint."""
-        table = self.hands[(self.hands["set"] == set_) & (self.hands["decoding"] == decoding) & (self.hands["arm"] == ("SFT" if arm == "Init" else arm))]
-        rows = []
-        for seed in self.seeds:
-            own = table[table["seed"] == seed]
-            step = own["step"].min() if arm == "Init" else own["step"].max()
-            rows.append(own[own["step"] == step].sort_values("hand", kind="stable")[metric].to_numpy(float))
-        return np.stack(rows)
+        values, end = self.hands[metric].to_numpy(float, na_value=np.nan), 0 if arm == "Init" else -1
+        return np.stack([values[self._places["SFT" if arm == "Init" else arm, seed, set_, decoding][end]] for seed in self.seeds])
+
+    @cached_property
+    def _places(self) -> dict[tuple, list[np.ndarray]]:
+        """(arm, seed, set, decoding) -> for each step the rows of `hands`, in the order of the cases."""
+        columns = [pd.factorize(self.hands[name], sort=name in ("step", "hand")) for name in ("hand", "step", "decoding", "set", "seed", "arm")]
+        order = np.lexsort([codes for codes, _ in columns])
+        codes = np.stack([codes[order] for codes, _ in columns[1:]])
+        found: dict[tuple, list[np.ndarray]] = {}
+        for places in np.split(order, np.flatnonzero((codes[:, 1:] != codes[:, :-1]).any(0)) + 1):
+            found.setdefault(tuple(names[codes[places[0]]] for codes, names in columns[:1:-1]), []).append(places)
+        return found
 
     def estimates(self, set_: str, decoding: str, metric: str, rng) -> dict[str, statistics.Interval]:
         """SFT, Init and RL, in the paper's order, with bootstrap intervals."""
@@ -129,19 +136,20 @@ class Study:
             for name, value in known.items():
                 if (part, name) in {("census", "task"), ("census", "verify_steps"), ("census", "sets"), ("census", "revised")}:
                     value = "the task's"
+                value = list(value) if isinstance(value, tuple) else value
                 used = {arm: part in ("lora", "census") or part == ("ppo" if arm == "ppo" else "sft") for arm in ARMS}
                 rows.append({"setting": f"{part}.{name}", **{label: settings[arm].get(part, {}).get(name, value) if used[arm] else "" for arm, label in ARMS.items()}})
         return pd.DataFrame(rows)
 
 
 def defaults() -> dict[str, dict]:
-    """`study.defaults()`, kept under build/: a chapter that only reads tables need not wait for torch."""
-    path = runs.ROOT / "build" / "defaults" / f"{runs.code_identity('posttrain.study')}.json"
-    if not path.is_file():
-        from posttrain import study
-
-        runs.write(path, json.dumps(study.defaults()))
-    return json.loads(path.read_text())
+    """Every hyperparameter with its default, as the configurations' source says: a chapter that only reads tables need not wait for torch."""
+    found = {}
+    for part, module, name in (("sft", "trainers/sft", "SFTConfig"), ("ppo", "trainers/ppo", "PPOConfig"), ("lora", "models", "LoraSettings"), ("census", "evaluation", "CensusConfig")):
+        tree = ast.parse((runs.LIBRARY / f"{module}.py").read_text())
+        config = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+        found[part] = {field.target.id: ast.literal_eval(field.value) for field in config.body if isinstance(field, ast.AnnAssign)}
+    return found
 
 
 def data(name: str) -> dict:

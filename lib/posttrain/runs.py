@@ -43,7 +43,7 @@ def digest(thing: Any, length: int = 10) -> str:
 
 @lru_cache(maxsize=None)
 def _parsed(path: Path) -> tuple[str, frozenset[str]]:
-    """A module's syntax without docstrings, and the posttrain modules it imports."""
+    """Hash of a module's syntax without docstrings, and the posttrain modules it imports."""
     tree = ast.parse(path.read_text())
     imported = set()
     for node in ast.walk(tree):
@@ -52,14 +52,16 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
             body.pop(0)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("posttrain"):
             imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return ast.dump(tree), frozenset(imported)
+    return digest(ast.dump(tree)), frozenset(imported)
 
 
+@lru_cache(maxsize=None)
 def _path(module: str) -> Path | None:
     base = LIBRARY.joinpath(*module.split(".")[1:])
     return base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py" if (base / "__init__.py").is_file() else None
 
 
+@lru_cache(maxsize=None)
 def code_identity(entry: str, skip: frozenset[str] = frozenset()) -> str:
     """Hash of the modules that `entry` reaches through imports within the library, `skip` left out."""
     found: dict[str, str] = {}
@@ -69,8 +71,7 @@ def code_identity(entry: str, skip: frozenset[str] = frozenset()) -> str:
         path = _path(module)
         if path is None or module in found or module in skip:
             continue
-        syntax, imported = _parsed(path)
-        found[module] = digest(syntax)
+        found[module], imported = _parsed(path)
         waiting += imported
     return digest(found)
 
@@ -105,11 +106,11 @@ def foundation_identity(settings: str) -> str:
 
     if "text" in (own := json.loads(settings)):
         text = foundation_identity(json.dumps(own.pop("text"), sort_keys=True))
-        return digest([own, text, _shown(own["corpus"]), digest(_parsed(_path("posttrain.foundation.vision"))[0])])
+        return digest([own, text, _shown(own["corpus"]), _parsed(_path("posttrain.foundation.vision"))[0]])
     corpus = source(own.get("corpus", "numbers"))
     said = [list(itertools.islice(documents(np.random.default_rng(0), mixture), 256)) for mixture in (corpus.READING, corpus.MIXTURE)]
     return digest([own, said, corpus.vocabulary(),
-                   *(digest(_parsed(_path(f"posttrain.foundation.{name}"))[0]) for name in ("tokenizer", "pretraining"))])
+                   *(_parsed(_path(f"posttrain.foundation.{name}"))[0] for name in ("tokenizer", "pretraining"))])
 
 
 # --- what a profile asks for --------------------------------------------------------------------------------------

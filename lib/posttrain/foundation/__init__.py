@@ -25,10 +25,7 @@ def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) ->
     `folder` appears whole or not at all: an ordinary checkpoint (config.json, model.safetensors, tokenizer.json, chat template)
     and card.json. A foundation that is there already, of the same identity, is left alone.
     """
-    from tqdm import tqdm
-
     from posttrain import runs
-    from posttrain.foundation import gates, pretraining, sights, vision
 
     folder, sees = Path(folder), "language" in settings
     identity = runs.foundation_identity(json.dumps(settings, sort_keys=True))
@@ -36,6 +33,11 @@ def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) ->
         card = json.loads((folder / "card.json").read_text())
         if card["identity"] == identity:
             return card
+
+    from tqdm import tqdm
+
+    from posttrain.foundation import gates, pretraining, sights, vision
+
     config = vision.VisionConfig(**{k: v for k, v in settings.items() if k != "text"}) if sees else pretraining.FoundationConfig(**settings)
     with tqdm(total=config.steps, desc=f"{folder.name}", disable=None, mininterval=2.0) as bar:
         def report(step: int, metrics: dict) -> None:

@@ -1,24 +1,27 @@
 """The gates a foundation must pass before any post-training, on rules (lists of actions, a city) that no experiment uses.
 
 Fixed before the first post-training run. A gate has a bound; `measure` returns a table with one row a gate.
+Only measuring imports torch: the book's table of gates is read from the cards.
 """
 from __future__ import annotations
 
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
-import torch
 
 from posttrain import cities, formulas, prompts
 from posttrain.environments import navigation
 from posttrain.environments.navigation import NOTHING, TURN, NavigationEnv
 from posttrain.foundation import corpus, directions, sights
-from posttrain.models import Policy
 from posttrain.rendering import Picture, cards
 from posttrain.rendering.cards import Style
-from posttrain.rollouts import roll
 from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule, Verdict, listed, read_object
 from posttrain.verifiers.navigation import FIELDS, FORWARD, STOP, TURNS, NavigationVerifier, turn
+
+if TYPE_CHECKING:
+    from posttrain.models import Policy
 
 # gate -> (bound, True where the measured share must be at least the bound, what it says)
 Gates = dict[str, tuple[float, bool, str]]
@@ -59,7 +62,6 @@ GATES = {"numbers": NUMBERS, "directions": DIRECTIONS, "cards": CARDS, "streets"
 CALIBRATION_CITY = "Kelwick"  # the gates' own
 
 
-@torch.no_grad()
 def complete(model, tokens, prompts_: list[str], sample: bool = False, new_tokens: int = 48, batch: int = 512) -> list[str]:
     """One completion each, greedy or sampled at temperature 1."""
     texts = []
@@ -96,6 +98,8 @@ def _correct(text: str, numbers, target: int = 24) -> bool:
 
 def measure(model, tokens, count: int = 512, seed: int = 0, source: str = "numbers") -> pd.DataFrame:
     """One row a gate of the corpus `source`: measured share, bound, passed, meaning. `count` hands (or places) a gate."""
+    import torch
+
     torch.manual_seed(seed)
     rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
     return _table({"numbers": _numbers, "directions": _directions}[source](model, tokens, count, rng), source)
@@ -204,6 +208,10 @@ def _walks(count: int, rng: np.random.Generator) -> tuple[list, list]:
 
 def _said(policy: Policy, contents: list, pictures: list, temperature: float = 0.0) -> list[str]:
     """One answer to each user message with its picture."""
+    import torch
+
+    from posttrain.rollouts import roll
+
     over = lambda row, text: (0.0, "", True, Verdict(0.0, "", False))
     generator = torch.Generator().manual_seed(0)
     dialogues = roll(policy, [[{"role": "user", "content": content}] for content in contents], over, 48, temperature, generator, pictures)
