@@ -17,6 +17,9 @@ from posttrain import runs, statistics
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
 METRICS = {"first_try": "first_try", "within_k": "within", "per_step": "per_step", "recognized": "recognized"}
 
+# What a census does where its profile says nothing.
+LEFT_OUT = {**dict.fromkeys(("task", "verify_steps", "revised", "sets"), "the task's"), "limit": "every case", "limit_others": "as limit", "pixels": "the environment's"}
+
 
 class Study:
     """All finished runs of a study with the arms init, sft, ppo. FileNotFoundError if one is missing.
@@ -134,8 +137,7 @@ class Study:
                                      for arm, label in ARMS.items()}} for name, value in of.items()]
         for part, known in defaults.items():
             for name, value in known.items():
-                if (part, name) in {("census", "task"), ("census", "verify_steps"), ("census", "sets"), ("census", "revised")}:
-                    value = "the task's"
+                value = LEFT_OUT.get(name, value) if part == "census" else value
                 value = list(value) if isinstance(value, tuple) else value
                 used = {arm: part in ("lora", "census") or part == ("ppo" if arm == "ppo" else "sft") for arm in ARMS}
                 rows.append({"setting": f"{part}.{name}", **{label: settings[arm].get(part, {}).get(name, value) if used[arm] else "" for arm, label in ARMS.items()}})

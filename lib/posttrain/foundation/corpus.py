@@ -120,12 +120,14 @@ def _shuffled(rng: np.random.Generator, *fields: str) -> str:
 
 
 def plain_lookup(rng) -> Document:
+    """A rule and one to five cards, in either order -> their numbers."""
     drawn, hand = rule(rng), ranks(rng, int(rng.integers(1, 6)))
     prompt = _shuffled(rng, _rule_text(rng, drawn), _one(rng, _CARDS) + _list(rng, hand))
     return Document("lookup", prompt, _list(rng, drawn.numbers(hand)))
 
 
 def plain_formula(rng) -> Document:
+    """A target and two to four numbers, in either order -> a formula."""
     hand = numbers(rng, _one(rng, (2, 3, 4, 4, 4)))
     target, text = problem(rng, hand)
     prompt = _shuffled(rng, f"{_one(rng, _TARGET)}{target}", _one(rng, _NUMBERS) + _list(rng, hand))
@@ -142,6 +144,7 @@ def plain_points(rng) -> Document:
 
 
 def arithmetic(rng) -> Document:
+    """A formula -> its value."""
     value, text = expression(rng, numbers(rng, _one(rng, (2, 2, 3, 4))))
     return Document("arithmetic", f"compute {text}=", str(value))
 
@@ -187,11 +190,13 @@ def write_answer(numbers, formula: str, target: int) -> str:
 
 
 def chat_read(rng) -> Document:
+    """Cards -> numbers in the chat frame: the first half of the task."""
     drawn, hand = rule(rng), ranks(rng)
     return Document("chat read", chat([read_prompt(drawn, hand)]), read_answer(hand, drawn.numbers(hand)))
 
 
 def chat_write(rng) -> Document:
+    """Numbers -> formula in the chat frame: the second half of the task."""
     hand = numbers(rng)
     target, text = problem(rng, hand)
     return Document("chat write", chat([write_prompt(hand, target)]), write_answer(hand, text, target))
@@ -261,6 +266,7 @@ def chat_reread(rng) -> Document:
 
 
 def plain_revise(rng) -> Document:
+    """Target, three or four numbers and one or two formulas that are wrong -> another formula."""
     hand = numbers(rng, _one(rng, (3, 4)))
     target, text = problem(rng, hand)
     wrong = _one(rng, _JOINTS).join(f"not {w}" for w, _ in _mistakes(rng, hand, target, 2))
