@@ -99,7 +99,7 @@ def test_a_bad_name_is_refused(name, tmp_path):
 
 def test_what_a_notebook_shows_is_the_saved_picture(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(plots, "display", shown.append)
+    monkeypatch.setattr("IPython.display.display", shown.append)
     fig = draw_bars()
     plots.show(fig, "ext-shown", tmp_path)
     assert [picture.data for picture in shown] == [(tmp_path / "ext-shown.png").read_bytes()] and not plt.fignum_exists(fig.number)

@@ -21,7 +21,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import Image as Picture, display
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -224,11 +223,11 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / f"{name}.svg", folder / f"{name}.png"
     dpi, engine = fig.dpi, fig.get_layout_engine()
-    fig.set_dpi(150)
-    fig.draw_without_rendering()
-    box = fig.get_tightbbox().padded(0.08)
-    fig.set_layout_engine("none")
     try:
+        fig.set_dpi(150)
+        fig.draw_without_rendering()
+        box = fig.get_tightbbox().padded(0.08)
+        fig.set_layout_engine("none")
         for path, metadata in zip(paths, ({"Date": None, "Creator": None}, {"Software": None})):
             draft = folder / f".{path.name}.{os.getpid()}"
             try:
@@ -249,6 +248,8 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
 
 def show(fig: Figure, name: str, folder: str | Path = "figures") -> None:
     """`save`, then show the saved picture in the notebook and close the figure: to draw it again would cost as much as the rest of a cell."""
+    from IPython.display import Image as Picture, display
+
     _, png = save(fig, name, folder)
     display(Picture(data=png.read_bytes(), format="png"))
     plt.close(fig)

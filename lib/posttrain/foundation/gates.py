@@ -5,7 +5,6 @@ Only measuring imports torch: the book's table of gates is read from the cards.
 """
 from __future__ import annotations
 
-
 from typing import TYPE_CHECKING
 
 import numpy as np
