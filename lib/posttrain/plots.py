@@ -232,7 +232,8 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
             draft = folder / f".{path.name}.{os.getpid()}"
             try:
                 with mpl.rc_context({key: STYLE[key] for key in ("svg.fonttype", "svg.hashsalt")}):
-                    fig.savefig(draft, format=path.suffix[1:], dpi=150, bbox_inches=box, facecolor=PAPER, metadata=metadata)
+                    fast = {"pil_kwargs": {"compress_level": 1}} if path.suffix == ".png" else {}  # it is packed again below
+                    fig.savefig(draft, format=path.suffix[1:], dpi=150, bbox_inches=box, facecolor=PAPER, metadata=metadata, **fast)
                 if path.suffix == ".png":  # a palette is a third of the size, and no plot needs more colours
                     with Image.open(draft) as image:
                         small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)

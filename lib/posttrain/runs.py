@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import shutil
+import sys
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -43,8 +44,14 @@ def digest(thing: Any, length: int = 10) -> str:
 
 @lru_cache(maxsize=None)
 def _parsed(path: Path) -> tuple[str, frozenset[str]]:
-    """Hash of a module's syntax without docstrings, and the posttrain modules it imports."""
-    tree = ast.parse(path.read_text())
+    """Hash of a module's syntax without docstrings, and the posttrain modules it imports. Every chapter of the book asks for all modules,
+    so both are kept under build/, by the text they belong to."""
+    text = path.read_text()
+    kept = ROOT / "build" / "syntax" / digest([text, sys.version])
+    if kept.is_file():
+        syntax, *imported = kept.read_text().split()
+        return syntax, frozenset(imported)
+    tree = ast.parse(text)
     imported = set()
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -52,7 +59,9 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
             body.pop(0)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("posttrain"):
             imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return digest(ast.dump(tree)), frozenset(imported)
+    syntax = digest(ast.dump(tree))
+    write(kept, " ".join([syntax, *sorted(imported)]))
+    return syntax, frozenset(imported)
 
 
 @lru_cache(maxsize=None)
@@ -94,22 +103,29 @@ def _shown(corpus: str) -> str:
 
 
 @lru_cache(maxsize=None)
-def foundation_identity(settings: str) -> str:
-    """Identity of a pocket foundation; `settings` is FoundationConfig's fields as JSON, or VisionConfig's with the text foundation's in "text".
-
-    The corpus enters by what it says and shows (some documents), so that tidying code elsewhere keeps the foundations.
-    """
+def _said(corpus: str) -> list[list]:
+    """The first documents of a corpus of texts: what it says."""
     import numpy as np
 
     from posttrain.foundation import source
     from posttrain.foundation.corpus import documents
 
+    return [list(itertools.islice(documents(np.random.default_rng(0), mixture), 256)) for mixture in (source(corpus).READING, source(corpus).MIXTURE)]
+
+
+@lru_cache(maxsize=None)
+def foundation_identity(settings: str) -> str:
+    """Identity of a pocket foundation; `settings` is FoundationConfig's fields as JSON, or VisionConfig's with the text foundation's in "text".
+
+    The corpus enters by what it says and shows (some documents), so that tidying code elsewhere keeps the foundations.
+    """
+    from posttrain.foundation import source
+
     if "text" in (own := json.loads(settings)):
         text = foundation_identity(json.dumps(own.pop("text"), sort_keys=True))
         return digest([own, text, _shown(own["corpus"]), _parsed(_path("posttrain.foundation.vision"))[0]])
     corpus = source(own.get("corpus", "numbers"))
-    said = [list(itertools.islice(documents(np.random.default_rng(0), mixture), 256)) for mixture in (corpus.READING, corpus.MIXTURE)]
-    return digest([own, said, corpus.vocabulary(),
+    return digest([own, _said(own.get("corpus", "numbers")), corpus.vocabulary(),
                    *(_parsed(_path(f"posttrain.foundation.{name}"))[0] for name in ("tokenizer", "pretraining"))])
 
 
