@@ -89,13 +89,21 @@ class Study:
         """What the paper's accuracy per step divides: right answers and answers up to the first failed point, [seeds, routes] each."""
         return [self.outcomes(arm, set_, decoding, column) for column in ("right", "answers")]
 
+    def _each(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
+        """The measure of each seed."""
+        if metric == "per_step":
+            right, answers = self._steps(arm, set_, decoding)
+            return right.sum(1) / answers.sum(1)
+        return self.outcomes(arm, set_, decoding, metric).mean(1)
+
     def difference(self, minuend: str, subtrahend: str, set_: str, decoding: str, metric: str, samples: int, rng) -> tuple[statistics.Interval, np.ndarray]:
         """minuend - subtrahend, case by case and seed by seed, and its value for each seed. per_step divides a seed's sums over its routes, as the paper does."""
         if metric == "per_step":
-            a, b = self._steps(minuend, set_, decoding), self._steps(subtrahend, set_, decoding)
-            return statistics.pooled_ratio(*a, samples=samples, rng=rng, minus=tuple(b)), a[0].sum(1) / a[1].sum(1) - b[0].sum(1) / b[1].sum(1)
-        a, b = (self.outcomes(arm, set_, decoding, metric) for arm in (minuend, subtrahend))
-        return statistics.paired_difference(a, b, samples=samples, rng=rng), (a - b).mean(1)
+            a, b = (self._steps(arm, set_, decoding) for arm in (minuend, subtrahend))
+            interval = statistics.pooled_ratio(*a, samples=samples, rng=rng, minus=tuple(b))
+        else:
+            interval = statistics.paired_difference(*(self.outcomes(arm, set_, decoding, metric) for arm in (minuend, subtrahend)), samples=samples, rng=rng)
+        return interval, self._each(minuend, set_, decoding, metric) - self._each(subtrahend, set_, decoding, metric)
 
     def verdicts(self, claims: dict, rng) -> tuple[pd.DataFrame, dict[str, str]]:
         """The study's paired claims of data/claims.yaml, decided: a table, one row a claim, and {verdict_…: word} for the prose."""
@@ -122,8 +130,7 @@ class Study:
                 for decoding in ("greedy", "sampled"):
                     for metric in metrics:
                         key = f"{arm}_{set_}_{metric.removesuffix('_try')}_{decoding}"
-                        right, of = self._steps(label, set_, decoding) if metric == "per_step" else (self.outcomes(label, set_, decoding, metric), None)
-                        found[key] = float((right.mean(1) if of is None else right.sum(1) / of.sum(1)).mean())
+                        found[key] = float(self._each(label, set_, decoding, metric).mean())
                         if arm != "init":
                             delta, _ = self.difference(label, "Init", set_, decoding, metric, samples, rng)
                             found |= {f"{key}_delta": delta.estimate, f"{key}_delta_low": delta.low, f"{key}_delta_high": delta.high}

@@ -17,7 +17,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pandas as pd
 import yaml
@@ -47,10 +47,12 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
     """Hash of a module's syntax without docstrings, and the posttrain modules it imports. Every chapter of the book asks for all modules,
     so both are kept under build/, by the text they belong to."""
     text = path.read_text()
-    kept = ROOT / "build" / "syntax" / digest([text, sys.version])
-    if kept.is_file():
-        syntax, *imported = kept.read_text().split()
-        return syntax, frozenset(imported)
+    key = digest([text, sys.version, Path(__file__).read_text()])  # this module too: it says what counts as syntax
+    syntax, *imported = _kept(f"syntax/{key}", lambda: _parse(text)).split()
+    return syntax, frozenset(imported)
+
+
+def _parse(text: str) -> str:
     tree = ast.parse(text)
     imported = set()
     for node in ast.walk(tree):
@@ -59,9 +61,15 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
             body.pop(0)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("posttrain"):
             imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    syntax = digest(ast.dump(tree))
-    write(kept, " ".join([syntax, *sorted(imported)]))
-    return syntax, frozenset(imported)
+    return " ".join([digest(ast.dump(tree)), *sorted(imported)])
+
+
+def _kept(name: str, make: Callable[[], str]) -> str:
+    """What `make` gives, kept under build/: `name` says all that it depends on."""
+    path = ROOT / "build" / name
+    if not path.is_file():
+        write(path, make())
+    return path.read_text()
 
 
 @lru_cache(maxsize=None)
@@ -89,17 +97,15 @@ def code_identity(entry: str, skip: frozenset[str] = frozenset()) -> str:
 def _shown(corpus: str) -> str:
     """Hash of documents of a corpus of pictures, pixels and all: some from far apart, so that each kind is among them. Drawing them takes
     seconds, so the hash is kept under build/ as long as no code that it depends on changes."""
-    import numpy as np
+    def draw() -> str:
+        import numpy as np
 
-    from posttrain.foundation import sights
+        from posttrain.foundation import sights
 
-    kept = ROOT / "build" / "shown" / f"{corpus}-{code_identity('posttrain.foundation.sights')}"
-    if kept.is_file():
-        return kept.read_text()
-    found = itertools.islice(sights.corpus_of(corpus).documents(np.random.default_rng(0)), 0, 3072, 24)
-    hashed = digest([[d.before, d.behind, d.completion, hashlib.sha256(d.picture().tobytes()).hexdigest()] for d in found])
-    write(kept, hashed)
-    return hashed
+        found = itertools.islice(sights.corpus_of(corpus).documents(np.random.default_rng(0)), 0, 3072, 24)
+        return digest([[d.before, d.behind, d.completion, hashlib.sha256(d.picture().tobytes()).hexdigest()] for d in found])
+
+    return _kept(f"shown/{corpus}-{code_identity('posttrain.foundation.sights')}", draw)
 
 
 @lru_cache(maxsize=None)
