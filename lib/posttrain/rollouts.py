@@ -22,7 +22,7 @@ from posttrain.rendering import Picture
 class _Transformers:
     """Decoding through transformers, for any model; the same calls as `posttrain.llama.Llama`, all rows to the end."""
 
-    narrows = False
+    narrows = shares = False
 
     def __init__(self, policy: Policy):
         self.policy, self.model = policy, policy.base
@@ -64,10 +64,12 @@ class Chat:
 
     def opening(self, messages: list[prompts.Message]) -> list[int]:
         """Token ids of a dialogue in text up to the place where the answer begins."""
-        return self.tokenizer(self._render(messages, True), add_special_tokens=False)["input_ids"]
+        return self.openings([messages])[0][0]
 
-    def openings(self, messages: Sequence[list[prompts.Message]], pictures: Sequence[Picture]) -> tuple[list[list[int]], dict[str, torch.Tensor]]:
-        """The same for dialogues with a picture each: ids with the image tokens in them, and what the model gets for the pictures."""
+    def openings(self, messages: Sequence[list[prompts.Message]], pictures: Sequence[Picture] | None = None) -> tuple[list[list[int]], dict[str, torch.Tensor]]:
+        """The same for many dialogues, with a picture each if there are any: ids with the image tokens in them, and what the model gets for the pictures."""
+        if pictures is None:
+            return self.tokenizer([self._render(m, True) for m in messages], add_special_tokens=False)["input_ids"], {}
         if self.processor is None:
             raise ValueError("this model reads text only: a task with pictures needs an image-text-to-text checkpoint with its processor")
         made = self.processor(text=[self._render(m, True) for m in messages], images=[[picture()] for picture in pictures], padding=True,
@@ -154,27 +156,25 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
     heat = torch.as_tensor(temperature, dtype=torch.float32, device=policy.device).expand(len(openings))
     dialogues = [Dialogue() for _ in openings]
     rows = list(range(len(openings)))  # the dialogue of each row of the batch
-    if pictures is None:
-        pending = [chat.opening(messages) for messages in openings]
-    else:
-        pending, inputs = chat.openings(openings, pictures)
+    pending, inputs = chat.openings(openings, pictures)
+    for dialogue, opening in zip(dialogues, pending):
+        dialogue.ids, dialogue.sampled, dialogue.logprobs = list(opening), [False] * len(opening), [0.0] * len(opening)
+    mask = torch.zeros(len(rows), 0, dtype=torch.long, device=policy.device)
+    if decoder.shares and (shared := decoder.common(pending)):  # what all rows begin with is read once
+        begin = torch.tensor(pending[0][:shared], device=policy.device)[None]
+        decoder.extend(begin, torch.ones_like(begin), torch.arange(shared, device=policy.device)[None])
+        mask, pending = torch.ones(len(rows), shared, dtype=torch.long, device=policy.device), [opening[shared:] for opening in pending]
+    if inputs:
         for dialogue, *row in zip(dialogues, *inputs.values()):
             dialogue.inputs = dict(zip(inputs, row))
         inputs = {name: value.to(policy.device) for name, value in inputs.items()}
         decoder.see(policy.features(inputs) if policy.is_fast else inputs)
-    mask = torch.zeros(len(rows), 0, dtype=torch.long, device=policy.device)
     while rows:
         width = max(map(len, pending))
-        ids = torch.full((len(rows), width), policy.tokenizer.pad_token_id)
-        real = torch.zeros(len(rows), width, dtype=torch.long)
-        for r, (row, new) in enumerate(zip(rows, pending)):
-            ids[r, width - len(new):] = torch.tensor(new)
-            real[r, width - len(new):] = 1
-            dialogue = dialogues[row]
-            dialogue.ids += new
-            dialogue.sampled += [False] * len(new)
-            dialogue.logprobs += [0.0] * len(new)
-            dialogue.ask.append(len(dialogue.ids) - 1)
+        ids = torch.tensor([[policy.tokenizer.pad_token_id] * (width - len(new)) + new for new in pending])
+        real = (torch.arange(width) >= width - torch.tensor([len(new) for new in pending])[:, None]).long()
+        for row in rows:
+            dialogues[row].ask.append(len(dialogues[row].ids) - 1)
         answers, scores, values, mask = _answer(policy, decoder, ids.to(policy.device), real.to(policy.device), mask, max_tokens, heat, generator)
         texts = policy.tokenizer.batch_decode(answers, skip_special_tokens=True)
         kept, pending = [], []
@@ -192,7 +192,11 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
             if not over:
                 kept.append(r)
                 # An answer cut off by the limit has no end token of its own; the dialogue gets one as context.
-                pending.append(([] if answer[-1] == chat.end else [chat.end]) + chat.feedback(says))
+                new = ([] if answer[-1] == chat.end else [chat.end]) + chat.feedback(says)
+                pending.append(answer[-1:] + new)  # an answer's last token is not in the cache yet
+                dialogue.ids += new
+                dialogue.sampled += [False] * len(new)
+                dialogue.logprobs += [0.0] * len(new)
         if len(kept) < len(rows) and kept:
             index = torch.tensor(kept, device=policy.device)
             decoder.select(index)
@@ -210,30 +214,33 @@ def _answer(policy, decoder, ids, real, mask, max_tokens, heat, generator):
     values = policy.value_head(hidden).tolist() if policy.value_head is not None else []
     rows = torch.arange(len(ids), device=ids.device)  # the rows still being decoded; all others have ended
     running, greedy = torch.ones(len(ids), dtype=torch.bool, device=ids.device), heat == 0
-    scale = torch.where(greedy, 1.0, heat)[:, None]
+    scale, some_greedy, scaled = torch.where(greedy, 1.0, heat)[:, None], bool(greedy.any()), bool(((heat != 1) & ~greedy).any())
     tokens, scores, flags = [], [], []
     while True:
-        logits = decoder.logits(hidden) / scale[rows]
-        # Noise for every row, ended or not: what a row draws does not depend on when the others end.
-        noise = torch.rand(len(ids), logits.shape[1], generator=generator, device=logits.device)[rows].clamp_(min=1e-10)
-        gumbel = torch.where(greedy[rows, None], 0.0, -torch.log(-torch.log(noise)))  # argmax of logits + Gumbel: a sample of the softmax
-        chosen = (logits + gumbel).argmax(-1)
-        score = logits.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
+        logits = decoder.logits(hidden)
+        chances = (logits / scale[rows] if scaled else logits).softmax(-1)
+        # A number for every row, ended or not: what a row draws does not depend on when the others end.
+        up_to = chances.cumsum(-1)
+        drawn = torch.rand(len(ids), 1, generator=generator, device=logits.device)[rows] * up_to[:, -1:]
+        chosen = (up_to <= drawn).sum(-1)
+        if some_greedy:
+            chosen = torch.where(greedy[rows], logits.argmax(-1), chosen)
+        score = chances.gather(1, chosen[:, None]).squeeze(1).log()
         chosen = torch.where(running, chosen, pad)
         tokens.append(torch.full((len(ids),), pad, device=ids.device).index_copy(0, rows, chosen))
         scores.append(torch.zeros(len(ids), device=ids.device).index_copy(0, rows, score))
         flags.append(torch.zeros(len(ids), dtype=torch.bool, device=ids.device).index_copy(0, rows, running))
-        # The token just chosen enters the cache, also the end token: the next turn continues behind it.
-        mask = torch.cat([mask, flags[-1][:, None].long()], 1)
         running = running & (chosen != end)
-        seen = mask[rows]
-        hidden = decoder.extend(chosen[:, None], seen, (seen.sum(1, keepdim=True) - 1).clamp(min=0))
         left = int(running.sum())
         if len(tokens) == max_tokens or not left:
             break
         if decoder.narrows and left < 0.7 * len(rows):  # a few long answers must not cost as much as all of them
             decoder.narrow(running.nonzero().squeeze(1))
-            hidden, rows, running = hidden[running], rows[running], running[running]
+            chosen, rows, running = chosen[running], rows[running], running[running]
+        # A token enters the cache where another one follows it in its answer; an answer's last one does with the next turn.
+        mask = torch.cat([mask, torch.zeros(len(ids), 1, dtype=torch.long, device=ids.device).index_copy(0, rows, running[:, None].long())], 1)
+        seen = mask[rows]
+        hidden = decoder.extend(chosen[:, None], seen, (seen.sum(1, keepdim=True) - 1).clamp(min=0))
     if decoder.narrows:
         decoder.widen()
     lengths = torch.stack(flags, 1).sum(1).tolist()
