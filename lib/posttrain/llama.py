@@ -41,13 +41,16 @@ def supports(model: nn.Module) -> bool:
             and decoder(model).rotary_emb.rope_type == "default" and c.hidden_size <= 512)
 
 
-class _Normed(torch.autograd.Function):
-    """x / rms(x) over the last dimension, in `dtype`: half the time of PyTorch's own, which is a chain of kernels on a CPU."""
+def _normed(x: torch.Tensor, eps: float, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """x / rms(x) over the last dimension, in `dtype`, and 1 / rms(x): half the time of PyTorch's own, which is a chain of kernels on a CPU."""
+    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return torch.mul(x, scale, out=torch.empty(x.shape, dtype=dtype, device=x.device)), scale
 
+
+class _Normed(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: torch.Tensor, eps: float, dtype: torch.dtype) -> torch.Tensor:
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        y = torch.mul(x, scale, out=torch.empty(x.shape, dtype=dtype, device=x.device))
+        y, scale = _normed(x, eps, dtype)
         ctx.save_for_backward(y, scale)
         return y
 
@@ -58,14 +61,17 @@ class _Normed(torch.autograd.Function):
         return torch.addcmul(gradient.float(), y, along, value=-1).mul_(scale), None, None
 
 
-class _Gated(torch.autograd.Function):
-    """silu(gate) * up of [..., gate | up], with a gradient written in place."""
+def _gated(both: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up of [..., gate | up]."""
+    gate, up = both.chunk(2, -1)
+    return F.silu(gate).mul_(up)
 
+
+class _Gated(torch.autograd.Function):
     @staticmethod
     def forward(ctx, both: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(both)
-        gate, up = both.chunk(2, -1)
-        return F.silu(gate).mul_(up)
+        return _gated(both)
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
@@ -156,7 +162,7 @@ class Llama:
         self.features: torch.Tensor | None = None
 
     def _normed(self, x: torch.Tensor) -> torch.Tensor:
-        return _Normed.apply(x, self.eps, self.dtype)
+        return _Normed.apply(x, self.eps, self.dtype) if torch.is_grad_enabled() else _normed(x, self.eps, self.dtype)[0]
 
     def _rotation(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         angles = positions[:, None, :, None].float() * self.frequencies  # [batch, 1, time, width / 2]
@@ -170,7 +176,8 @@ class Llama:
             if chosen is not None and i == len(self.layers) - 1:  # nobody asks for the others' states
                 x, mixed = x[chosen], mixed[chosen]
             x = x + F.linear(mixed, out)
-            x = x + F.linear(_Gated.apply(F.linear(self._normed(x), gate_up)), down)
+            gated = F.linear(self._normed(x), gate_up)
+            x = x + F.linear(_Gated.apply(gated) if gated.requires_grad else _gated(gated), down)
         return F.rms_norm(x, (x.shape[-1],), self.norm, self.eps)
 
     def _embedded(self, ids: torch.Tensor, features: torch.Tensor | None = None) -> torch.Tensor:
@@ -220,8 +227,8 @@ class Llama:
         self.features = features
 
     @torch.no_grad()
-    def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Hidden states [batch, hidden] of the last of the new tokens `ids` [batch, new]; `mask` [batch, all] marks real tokens."""
+    def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, last: int = 1) -> torch.Tensor:
+        """Hidden states [batch, last, hidden] of the `last` of the new tokens `ids` [batch, new]; `mask` [batch, all] marks real tokens."""
         new, used = ids.shape[1], mask.shape[1] - ids.shape[1]
         # Products with a whole, contiguous cache are twice as fast as with a slice of it: the unused end is masked instead.
         room = self.cache[0][0].shape[2] if used else 0
@@ -246,7 +253,7 @@ class Llama:
         # Finite, because a row's padding may see nothing at all, and the softmax of nothing is not a number.
         blocked, rotation = torch.zeros(masked.shape, dtype=self.dtype, device=ids.device).masked_fill(masked, -1e9), self._rotation(positions)
         features, self.features = self.features, None
-        return self._layers(self._embedded(ids, features), attend)[:, -1]
+        return self._layers(self._embedded(ids, features), attend)[:, -last:]
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep only `rows` of the batch in the cache."""

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Callable, Sequence
 
 import torch
+from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache
 
 from posttrain import prompts
@@ -33,14 +34,14 @@ class _Transformers:
     def see(self, inputs: dict[str, torch.Tensor]) -> None:
         self.inputs = inputs
 
-    def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, last: int = 1) -> torch.Tensor:
         inputs = self.policy.visible(ids, self.inputs, self.seen)
         if self.seen:  # the pictures are in the cache
             inputs = {name: value for name, value in inputs.items() if name == "cross_attention_mask"}
         with self.policy.autocast():
             hidden = self.model.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache, use_cache=True, **inputs)
         self.seen = True
-        return hidden.last_hidden_state[:, -1]
+        return hidden.last_hidden_state[:, -last:]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         with self.policy.autocast():
@@ -137,7 +138,8 @@ def play(policy: Policy, environments: Sequence, infos: Sequence[dict], max_toke
 
         tasks = [infos[game].get("place") for game in playing]
         pictures = [infos[game]["picture"] for game in playing] if "picture" in infos[playing[0]] else None
-        rolled = roll(policy, [infos[game]["messages"] for game in playing], judge, max_tokens, heat[playing], generator, pictures)
+        guesses = [environments[game].guess() if hasattr(environments[game], "guess") else "" for game in playing]
+        rolled = roll(policy, [infos[game]["messages"] for game in playing], judge, max_tokens, heat[playing], generator, pictures, guesses)
         for game, task, dialogue in zip(playing, tasks, rolled):
             dialogue.task = task
             games[game].append(dialogue)
@@ -147,7 +149,7 @@ def play(policy: Policy, environments: Sequence, infos: Sequence[dict], max_toke
 
 @torch.no_grad()
 def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge, max_tokens: int = 48, temperature: float | list[float] | torch.Tensor = 1.0,
-         generator: torch.Generator | None = None, pictures: Sequence[Picture] | None = None) -> list[Dialogue]:
+         generator: torch.Generator | None = None, pictures: Sequence[Picture] | None = None, guesses: Sequence[str] | None = None) -> list[Dialogue]:
     """Roll out one dialogue for each opening (and picture); temperature (one, or one a dialogue) 0 is greedy. The policy should be `merged` (the caller's context).
 
     `judge(row, text)` steps the environment of that row. Tokens are sampled from the float32 softmax of the full vocabulary.
@@ -159,6 +161,7 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
     pending, inputs = chat.openings(openings, pictures)
     for dialogue, opening in zip(dialogues, pending):
         dialogue.ids, dialogue.sampled, dialogue.logprobs = list(opening), [False] * len(opening), [0.0] * len(opening)
+    guess = _guess(chat, guesses or [""] * len(openings), max_tokens).to(policy.device)
     mask = torch.zeros(len(rows), 0, dtype=torch.long, device=policy.device)
     if decoder.shares and (shared := decoder.common(pending)):  # what all rows begin with is read once
         begin = torch.tensor(pending[0][:shared], device=policy.device)[None]
@@ -175,7 +178,7 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
         real = (torch.arange(width) >= width - torch.tensor([len(new) for new in pending])[:, None]).long()
         for row in rows:
             dialogues[row].ask.append(len(dialogues[row].ids) - 1)
-        answers, scores, values, mask = _answer(policy, decoder, ids.to(policy.device), real.to(policy.device), mask, max_tokens, heat, generator)
+        answers, scores, values, mask = _answer(policy, decoder, ids.to(policy.device), real.to(policy.device), mask, max_tokens, heat, generator, guess[rows])
         texts = policy.tokenizer.batch_decode(answers, skip_special_tokens=True)
         kept, pending = [], []
         for r, row in enumerate(rows):
@@ -205,43 +208,68 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
     return dialogues
 
 
-def _answer(policy, decoder, ids, real, mask, max_tokens, heat, generator):
-    """One answer for every row: token ids, log-probabilities, values, and the mask of what the cache now holds."""
-    end, pad = policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id
-    mask = torch.cat([mask, real], 1)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1]:]
-    hidden = decoder.extend(ids, mask, positions)
-    values = policy.value_head(hidden).tolist() if policy.value_head is not None else []
-    rows = torch.arange(len(ids), device=ids.device)  # the rows still being decoded; all others have ended
-    running, greedy = torch.ones(len(ids), dtype=torch.bool, device=ids.device), heat == 0
-    scale, some_greedy, scaled = torch.where(greedy, 1.0, heat)[:, None], bool(greedy.any()), bool(((heat != 1) & ~greedy).any())
-    tokens, scores, flags = [], [], []
+
+
+def _guess(chat: Chat, texts: Sequence[str], most: int) -> torch.Tensor:
+    """LongTensor[rows, tokens] of what answers are guessed to be, at most `most` tokens, -1 where nothing is guessed."""
+    ids = [row[:most] for row in chat.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+    width = max(map(len, ids))
+    return torch.tensor([row + [-1] * (width - len(row)) for row in ids], dtype=torch.long).view(len(ids), width)
+
+
+def _answer(policy, decoder, ids, real, mask, max_tokens, heat, generator, guess):
+    """One answer for every row: token ids, log-probabilities, values, and the mask of what the cache now holds.
+
+    guess: LongTensor[rows, tokens] of what an answer will probably be, -1 where nothing is guessed. Guessed tokens are read along with what
+    is known, many at once, and stay as far as the policy draws the very same ones (speculative decoding: Leviathan et al. 2023).
+    """
+    end, device, whole = policy.tokenizer.eos_token_id, ids.device, len(ids)
+    # A number for each token an answer may have: what a row draws depends neither on its guess nor on when the others end.
+    uniform = torch.rand(whole, max_tokens, generator=generator, device=device)
+    answers, scores = torch.zeros(whole, max_tokens, dtype=torch.long, device=device), torch.zeros(whole, max_tokens, device=device)
+    lengths, rows, values = torch.zeros(whole, dtype=torch.long, device=device), torch.arange(whole, device=device), []
+    running, greedy = torch.ones(whole, dtype=torch.bool, device=device), heat == 0
+    scale, some_greedy, scaled = torch.where(greedy, 1.0, heat)[:, None, None], bool(greedy.any()), bool(((heat != 1) & ~greedy).any())
     while True:
+        # What is guessed to follow: position by position, so that one other token (a number, a word) does not spoil the rest.
+        places = lengths[rows, None] + torch.arange(guess.shape[1] + 1, device=device)
+        drafted = F.pad(guess, (0, 1), value=-1)[rows].gather(1, places[:, :-1].clamp(max=guess.shape[1])) if guess.shape[1] else guess[rows]
+        drafted = drafted[:, :int(((drafted >= 0).sum(0) * 2 > len(rows)).sum())]  # as long as most rows have one: all read as many tokens
+        places, drafts = places[:, :drafted.shape[1] + 1], drafted.shape[1]
+        added = torch.zeros(whole, ids.shape[1] + drafts, dtype=torch.long, device=device)
+        added[rows] = torch.cat([real, (drafted >= 0).long()], 1)
+        mask = torch.cat([mask, added], 1)
+        seen = mask[rows]
+        hidden = decoder.extend(torch.cat([ids, drafted.clamp(min=0)], 1), seen, (seen.cumsum(1) - 1).clamp(min=0)[:, -added.shape[1]:], drafts + 1)
+        if not lengths.any() and policy.value_head is not None:
+            values = policy.value_head(hidden[:, 0]).tolist()
         logits = decoder.logits(hidden)
         chances = (logits / scale[rows] if scaled else logits).softmax(-1)
-        # A number for every row, ended or not: what a row draws does not depend on when the others end.
         up_to = chances.cumsum(-1)
-        drawn = torch.rand(len(ids), 1, generator=generator, device=logits.device)[rows] * up_to[:, -1:]
-        chosen = (up_to <= drawn).sum(-1)
+        chosen = (up_to <= uniform[rows].gather(1, places.clamp(max=max_tokens - 1))[..., None] * up_to[..., -1:]).sum(-1)
         if some_greedy:
-            chosen = torch.where(greedy[rows], logits.argmax(-1), chosen)
-        score = chances.gather(1, chosen[:, None]).squeeze(1).log()
-        chosen = torch.where(running, chosen, pad)
-        tokens.append(torch.full((len(ids),), pad, device=ids.device).index_copy(0, rows, chosen))
-        scores.append(torch.zeros(len(ids), device=ids.device).index_copy(0, rows, score))
-        flags.append(torch.zeros(len(ids), dtype=torch.bool, device=ids.device).index_copy(0, rows, running))
-        running = running & (chosen != end)
+            chosen = torch.where(greedy[rows, None], logits.argmax(-1), chosen)
+        score = chances.gather(2, chosen[..., None]).squeeze(2).log()
+        # A token counts if all before it were as guessed, none of them ended the answer, and there is room.
+        taken = F.pad(((chosen[:, :-1] == drafted) & (chosen[:, :-1] != end)).long().cumprod(1), (1, 0), value=1).bool() & (places < max_tokens) & running[:, None]
+        count = taken.sum(1)
+        where = rows[:, None].expand_as(taken)[taken], places[taken]
+        answers[where], scores[where] = chosen[taken], score[taken]
+        lengths[rows] += count
+        # In the cache stays what another token of the answer follows; an answer's last token enters with the next turn.
+        if drafts:
+            mask[rows, -drafts:] = taken[:, 1:].long()
+            guess[rows[count <= 1]] = -1  # nothing of it was right
+        last = chosen.gather(1, (count[:, None] - 1).clamp(min=0))
+        running = running & (last[:, 0] != end) & (lengths[rows] < max_tokens)
         left = int(running.sum())
-        if len(tokens) == max_tokens or not left:
+        if not left:
             break
         if decoder.narrows and left < 0.7 * len(rows):  # a few long answers must not cost as much as all of them
             decoder.narrow(running.nonzero().squeeze(1))
-            chosen, rows, running = chosen[running], rows[running], running[running]
-        # A token enters the cache where another one follows it in its answer; an answer's last one does with the next turn.
-        mask = torch.cat([mask, torch.zeros(len(ids), 1, dtype=torch.long, device=ids.device).index_copy(0, rows, running[:, None].long())], 1)
-        seen = mask[rows]
-        hidden = decoder.extend(chosen[:, None], seen, (seen.sum(1, keepdim=True) - 1).clamp(min=0))
+            last, rows, running = last[running], rows[running], running[running]
+        ids, real = last, running[:, None].long()
     if decoder.narrows:
         decoder.widen()
-    lengths = torch.stack(flags, 1).sum(1).tolist()
-    return [row[:n] for row, n in zip(torch.stack(tokens, 1).tolist(), lengths)], torch.stack(scores, 1).tolist(), values, mask
+    lengths = lengths.tolist()
+    return [row[:n] for row, n in zip(answers.tolist(), lengths)], scores.tolist(), values, mask

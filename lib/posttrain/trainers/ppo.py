@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
-from torch.nn import functional as F
 
 from posttrain.models import Policy, average_gradients
 from posttrain.rollouts import Dialogue, play, stacked
@@ -255,7 +254,8 @@ class PPO:
         inputs = {name: value[rows].to(device) for name, value in batch.inputs.items()}
         logits, hidden = self.policy.score(ids, sampled, **inputs)
         logits = logits if config.temperature == 1 else logits / config.temperature
-        new = -F.cross_entropy(logits, ids[sampled], reduction="none")
+        logprobs = logits.log_softmax(-1)
+        new = logprobs.gather(1, ids[sampled][:, None]).squeeze(1)
         old, weight = (x[rows, :width].to(device)[sampled] for x in (batch.old, batch.weight))
         advantages, answered = batch.advantages[rows].to(device), batch.answered[rows].to(device)
         # The answer of each sampled token, counted over the part: rows * answers-per-row places.
@@ -277,14 +277,12 @@ class PPO:
 
         loss = policy_loss + config.value_coefficient * value_loss
         with torch.set_grad_enabled(config.entropy_coefficient != 0):  # measured also where it is no part of the objective
-            logprobs = logits.log_softmax(-1)
             entropy = -(logprobs.exp() * logprobs).sum(-1)
         if config.entropy_coefficient:
             loss = loss - config.entropy_coefficient * entropy.sum() / answers
         if config.kl_coefficient:
             with torch.no_grad(), self.policy.start():
                 reference = (self.policy.score(ids, sampled, **inputs)[0] / config.temperature).log_softmax(-1)
-            logprobs = logits.log_softmax(-1)
             loss = loss + config.kl_coefficient * (logprobs.exp() * (logprobs - reference)).sum() / answers
         share = float(answered.sum()) / answers
         return loss, {
