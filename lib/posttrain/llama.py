@@ -41,6 +41,10 @@ def supports(model: nn.Module) -> bool:
             and decoder(model).rotary_emb.rope_type == "default" and c.hidden_size <= 512)
 
 
+Pair = list[torch.Tensor]
+ROOM = 48  # columns that a packed cache has in advance: about one turn's
+
+
 def _normed(x: torch.Tensor, eps: float, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """x / rms(x) over the last dimension, in `dtype`, and 1 / rms(x): half the time of PyTorch's own, which is a chain of kernels on a CPU."""
     scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
@@ -145,7 +149,6 @@ class Llama:
     def __init__(self, model: LlamaForCausalLM | LlavaForConditionalGeneration, weight, bf16: bool = False):
         inner = decoder(model)
         self.narrows = self.shares = True
-        self.wider: list[tuple] = []
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         fold = lambda scale, *parts: (torch.cat(parts) * scale).to(self.dtype)
         self.embedding, self.norm, self.eps = inner.embed_tokens.weight, inner.norm.weight, inner.config.rms_norm_eps
@@ -158,7 +161,8 @@ class Llama:
              weight(layer.self_attn.o_proj).to(self.dtype),
              fold(layer.post_attention_layernorm.weight, weight(layer.mlp.gate_proj), weight(layer.mlp.up_proj)), weight(layer.mlp.down_proj).to(self.dtype))
             for layer in inner.layers]
-        self.cache: list[list[torch.Tensor]] = []
+        self.cache: list[Pair] = []  # of each layer keys and values, [rows, heads, room, width]
+        self.wider, self.whose = [], None  # caches of more rows, and the places in the batch of the rows in each
         self.features: torch.Tensor | None = None
 
     def _normed(self, x: torch.Tensor) -> torch.Tensor:
@@ -169,8 +173,8 @@ class Llama:
         sin = angles.sin()
         return torch.cat((angles.cos(),) * 2, -1).to(self.dtype), torch.cat((-sin, sin), -1).to(self.dtype)
 
-    def _layers(self, x: torch.Tensor, attend, chosen: torch.Tensor | None = None) -> torch.Tensor:
-        """Last hidden states of embeddings x [batch, time, hidden], of all of them or [chosen.sum(), hidden]; attend(layer, packed) mixes."""
+    def _layers(self, x: torch.Tensor, attend, chosen: torch.Tensor | tuple | None = None) -> torch.Tensor:
+        """Last hidden states of embeddings x [batch, time, hidden], of all of them or of those `chosen` (an index); attend(layer, packed) mixes."""
         for i, (qkv, out, gate_up, down) in enumerate(self.layers):
             mixed = attend(i, F.linear(self._normed(x), qkv).view(*x.shape[:2], 3, self.heads, self.width))
             if chosen is not None and i == len(self.layers) - 1:  # nobody asks for the others' states
@@ -241,8 +245,9 @@ class Llama:
             for j, states in enumerate((k, v)):
                 kept = self.cache[i][j]
                 if kept.shape[2] != room or len(kept) != len(states):  # one row stands for all where `common` tokens are read
-                    self.cache[i][j] = states.new_zeros(*states.shape[:2], room, states.shape[3])
+                    self.cache[i][j] = states.new_empty(*states.shape[:2], room, states.shape[3])
                     self.cache[i][j][:, :, :used] = kept[:, :, :used]
+                    self.cache[i][j][:, :, used:] = 0
                 self.cache[i][j][:, :, used:used + new] = states
             keys, values = self.cache[i]
             return ((q @ keys.transpose(2, 3)).add_(blocked).softmax(-1) @ values).transpose(1, 2).flatten(2)
@@ -253,24 +258,49 @@ class Llama:
         # Finite, because a row's padding may see nothing at all, and the softmax of nothing is not a number.
         blocked, rotation = torch.zeros(masked.shape, dtype=self.dtype, device=ids.device).masked_fill(masked, -1e9), self._rotation(positions)
         features, self.features = self.features, None
-        return self._layers(self._embedded(ids, features), attend)[:, -last:]
+        return self._layers(self._embedded(ids, features), attend, (slice(None), slice(-last, None)))
 
-    def select(self, rows: torch.Tensor) -> None:
-        """Keep only `rows` of the batch in the cache."""
-        self.cache = [[room[rows] for room in pair] for pair in self.cache]
+    def recall(self, cache: Sequence[Pair], rows: torch.Tensor, columns: torch.Tensor) -> None:
+        """Begin with what another batch's cache holds: of its `rows` [batch] the `columns` [batch, n]."""
+        self.cache = _gathered([(cache, slice(None), rows)], columns)
 
-    def narrow(self, rows: torch.Tensor) -> None:
-        """Go on with only `rows` of the batch, until `widen`."""
-        self.wider.append((self.cache, rows))
-        self.cache = [[room[rows] for room in pair] for pair in self.cache]
+    @property
+    def first(self) -> list[Pair]:
+        """The cache of all rows; since `narrow` it holds no more than was read before."""
+        return self.wider[0][0] if self.wider else self.cache
 
-    def widen(self) -> None:
-        """Back to the rows before every `narrow`; those left out have seen nothing of what was added since."""
-        while self.wider:
-            (wide, rows), narrow = self.wider.pop(), self.cache
-            for pair, added in zip(wide, narrow):
-                for j, states in enumerate(added):
-                    if pair[j].shape[2] < states.shape[2]:
-                        pair[j] = F.pad(pair[j], (0, 0, 0, states.shape[2] - pair[j].shape[2]))
-                    pair[j][rows] = states
-            self.cache = wide
+    def narrow(self, rows: torch.Tensor, whose: torch.Tensor) -> None:
+        """Go on with only `rows` of the rows that were left, `whose` places in the batch, until `select`."""
+        self.wider.append((self.cache, self.whose))
+        self.cache, self.whose = [[room[rows] for room in pair] for pair in self.cache], whose
+
+    def select(self, rows: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Keep only `rows` of the batch, their real tokens (mask [batch, all]) side by side; returns their mask."""
+        level, place = torch.zeros(len(mask), dtype=torch.long, device=mask.device), torch.arange(len(mask), device=mask.device)
+        caches = [*self.wider, (self.cache, self.whose)]
+        for i, (_, whose) in enumerate(caches):
+            if whose is not None:  # what a row has read is whole in the narrowest cache that it is in
+                level[whose], place[whose] = i, torch.arange(len(whose), device=mask.device)
+        mask = mask[rows]
+        real = mask.sum(1)
+        columns = mask.argsort(dim=1, descending=True, stable=True)[:, :int(real.max())]
+        parts = [(cache, (level[rows] == i).nonzero().squeeze(1)) for i, (cache, _) in enumerate(caches)]
+        self.cache = _gathered([(cache, here, place[rows[here]]) for cache, here in parts if len(here)], columns)
+        self.wider, self.whose = [], None
+        return (torch.arange(columns.shape[1], device=mask.device) < real[:, None]).to(mask.dtype)
+
+
+def _gathered(parts: list[tuple[Sequence[Pair], slice | torch.Tensor, torch.Tensor]], columns: torch.Tensor) -> list[Pair]:
+    """A cache of the `columns` [batch, n] of several: each gives the rows `here` of the new one from its own rows `there`."""
+    def picked(layer: int, kind: int) -> torch.Tensor:
+        some = parts[0][0][layer][kind]
+        made = some.new_empty(len(columns), some.shape[1], columns.shape[1] + ROOM, some.shape[3])
+        made[:, :, columns.shape[1]:] = 0
+        for cache, here, there in parts:
+            kept = cache[layer][kind]
+            _, heads, room, width = kept.shape
+            where = (there[:, None, None] * heads + torch.arange(heads, device=there.device)[:, None]) * room + columns[here].clamp(max=room - 1)[:, None, :]
+            made[here, :, :columns.shape[1]] = kept.reshape(-1, width).index_select(0, where.flatten()).view(len(there), heads, -1, width)
+        return made
+
+    return [[picked(layer, 0), picked(layer, 1)] for layer in range(len(parts[0][0]))]

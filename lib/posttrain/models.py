@@ -67,7 +67,6 @@ class Policy:
     bf16: bool = False
     fast: bool = True  # False keeps a pocket model on the transformers path (tests compare the two)
     kept: llama.Llama | None = None  # within `accumulating`
-    is_merged: bool = False  # within `merged`, on the fast path
 
     @property
     def base(self) -> nn.Module:
@@ -128,7 +127,7 @@ class Policy:
         def weight(layer: nn.Module) -> torch.Tensor:
             if not isinstance(layer, LoraLayer):
                 return layer.weight
-            return layer.base_layer.weight if self.is_merged or layer.disable_adapters or layer.merged else layer.base_layer.weight + _delta(layer)
+            return layer.base_layer.weight if layer.disable_adapters or layer.merged else layer.base_layer.weight + _delta(layer)
 
         return llama.Llama(self.base, weight, self.bf16)
 
@@ -158,14 +157,9 @@ class Policy:
             for layer in layers:
                 layer.base_layer.weight.data = layer.base_layer.weight.data + _delta(layer)
         try:
-            if self.is_fast:  # peft's own switch takes longer than a decoding step
-                self.is_merged = True
+            with self.start() if layers else nullcontext():
                 yield self
-            else:
-                with self.start() if layers else nullcontext():
-                    yield self
         finally:
-            self.is_merged = False
             for layer, weight in zip(layers, kept):
                 layer.base_layer.weight.data = weight
 

@@ -47,9 +47,11 @@ class _Transformers:
         with self.policy.autocast():
             return self.policy.logits(hidden)
 
-    def select(self, rows: torch.Tensor) -> None:
-        self.cache.batch_select_indices(rows)
-        self.inputs = {name: value[rows] for name, value in self.inputs.items()}
+    def select(self, rows: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if len(rows) < len(mask):
+            self.cache.batch_select_indices(rows)
+            self.inputs = {name: value[rows] for name, value in self.inputs.items()}
+        return mask[rows]
 
 
 class Chat:
@@ -115,6 +117,16 @@ def stacked(dialogues: Sequence[Dialogue]) -> dict[str, torch.Tensor]:
     return {name: torch.stack([d.inputs[name] for d in dialogues]) for name in dialogues[0].inputs}
 
 
+def parts(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Rows by length, the longest first, cut so that each part holds at most `tokens`, padding included (or one row)."""
+    made: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]):
+        if not made or (len(made[-1]) + 1) * lengths[made[-1][0]] > tokens:
+            made.append([])
+        made[-1].append(row)
+    return made
+
+
 Judge = Callable[[int, str], tuple[float, str, bool, object]]  # (row, text) -> reward, what the verifier says, dialogue over, verdict
 
 
@@ -127,6 +139,7 @@ def play(policy: Policy, environments: Sequence, infos: Sequence[dict], max_toke
     """
     games: list[list[Dialogue]] = [[] for _ in environments]
     infos, heat, playing = list(infos), torch.as_tensor(temperature, dtype=torch.float32).expand(len(environments)), list(range(len(environments)))
+    memory = _Memory()
     while playing:
         moved = dict.fromkeys(playing, False)
 
@@ -139,17 +152,46 @@ def play(policy: Policy, environments: Sequence, infos: Sequence[dict], max_toke
         tasks = [infos[game].get("place") for game in playing]
         pictures = [infos[game]["picture"] for game in playing] if "picture" in infos[playing[0]] else None
         guesses = [environments[game].guess() if hasattr(environments[game], "guess") else "" for game in playing]
-        rolled = roll(policy, [infos[game]["messages"] for game in playing], judge, max_tokens, heat[playing], generator, pictures, guesses)
+        rolled = roll(policy, [infos[game]["messages"] for game in playing], judge, max_tokens, heat[playing], generator, pictures, guesses, memory)
         for game, task, dialogue in zip(playing, tasks, rolled):
             dialogue.task = task
             games[game].append(dialogue)
+        memory.keep([row for row, game in enumerate(playing) if moved[game]])
         playing = [game for game in playing if moved[game]]
     return games
 
 
+class _Memory:
+    """What the decoder has read of the openings of one batch: where the next dialogues of the same games begin alike (an earlier point of
+    the same route), nothing is read twice."""
+
+    def __init__(self):
+        self.openings: list[list[int]] = []
+        self.cache, self.mask = [], torch.zeros(0, 0)
+
+    def hold(self, openings: list[list[int]], cache: list, mask: torch.Tensor) -> None:
+        """`cache` as it is now: what follows is written behind it, or elsewhere."""
+        self.openings, self.cache, self.mask, self.rows = openings, [tuple(pair) for pair in cache], mask, list(range(len(openings)))
+
+    def keep(self, rows: list[int]) -> None:
+        """The next batch will be these rows."""
+        self.rows = rows
+
+    def recall(self, openings: list[list[int]], image: int) -> tuple[list[int], torch.Tensor, torch.Tensor]:
+        """For each row how many tokens are known already, in which of the old rows, and LongTensor[rows, most] of their columns there.
+
+        A picture (its token is `image`) is never known: another one's tokens are the same.
+        """
+        known = [next((i for i, (a, b) in enumerate(zip(self.openings[row], new)) if a != b or a == image), min(len(self.openings[row]), len(new) - 1))
+                 for row, new in zip(self.rows, openings)]
+        rows = torch.tensor(self.rows, device=self.mask.device)
+        return known, rows, self.mask[rows].argsort(dim=1, descending=True, stable=True)[:, :max(known)]
+
+
 @torch.no_grad()
 def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge, max_tokens: int = 48, temperature: float | list[float] | torch.Tensor = 1.0,
-         generator: torch.Generator | None = None, pictures: Sequence[Picture] | None = None, guesses: Sequence[str] | None = None) -> list[Dialogue]:
+         generator: torch.Generator | None = None, pictures: Sequence[Picture] | None = None, guesses: Sequence[str] | None = None,
+         memory: _Memory | None = None) -> list[Dialogue]:
     """Roll out one dialogue for each opening (and picture); temperature (one, or one a dialogue) 0 is greedy. The policy should be `merged` (the caller's context).
 
     `judge(row, text)` steps the environment of that row. Tokens are sampled from the float32 softmax of the full vocabulary.
@@ -163,7 +205,13 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
         dialogue.ids, dialogue.sampled, dialogue.logprobs = list(opening), [False] * len(opening), [0.0] * len(opening)
     guess = _guess(chat, guesses or [""] * len(openings), max_tokens).to(policy.device)
     mask = torch.zeros(len(rows), 0, dtype=torch.long, device=policy.device)
-    if decoder.shares and (shared := decoder.common(pending)):  # what all rows begin with is read once
+    whole = pending
+    if decoder.shares and memory is not None and memory.openings:
+        known, *where = memory.recall(pending, decoder.image)
+        decoder.recall(memory.cache, *where)
+        mask = (torch.arange(max(known)) < torch.tensor(known)[:, None]).long().to(policy.device)
+        pending = [opening[n:] for n, opening in zip(known, pending)]
+    elif decoder.shares and (shared := decoder.common(pending)):  # what all rows begin with is read once
         begin = torch.tensor(pending[0][:shared], device=policy.device)[None]
         decoder.extend(begin, torch.ones_like(begin), torch.arange(shared, device=policy.device)[None])
         mask, pending = torch.ones(len(rows), shared, dtype=torch.long, device=policy.device), [opening[shared:] for opening in pending]
@@ -173,12 +221,14 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
         inputs = {name: value.to(policy.device) for name, value in inputs.items()}
         decoder.see(policy.features(inputs) if policy.is_fast else inputs)
     while rows:
-        width = max(map(len, pending))
+        width, begun = max(map(len, pending)), mask.shape[1]
         ids = torch.tensor([[policy.tokenizer.pad_token_id] * (width - len(new)) + new for new in pending])
         real = (torch.arange(width) >= width - torch.tensor([len(new) for new in pending])[:, None]).long()
         for row in rows:
             dialogues[row].ask.append(len(dialogues[row].ids) - 1)
         answers, scores, values, mask = _answer(policy, decoder, ids.to(policy.device), real.to(policy.device), mask, max_tokens, heat, generator, guess[rows])
+        if memory is not None and decoder.shares and len(rows) == len(dialogues) and not dialogues[0].texts:
+            memory.hold(whole, decoder.first, mask[:, :begun + width])
         texts = policy.tokenizer.batch_decode(answers, skip_special_tokens=True)
         kept, pending = [], []
         for r, row in enumerate(rows):
@@ -200,10 +250,9 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
                 dialogue.ids += new
                 dialogue.sampled += [False] * len(new)
                 dialogue.logprobs += [0.0] * len(new)
-        if len(kept) < len(rows) and kept:
+        if kept:
             index = torch.tensor(kept, device=policy.device)
-            decoder.select(index)
-            mask, heat = mask[index], heat[index]
+            mask, heat = decoder.select(index, mask), heat[index]
         rows = [rows[r] for r in kept]
     return dialogues
 
@@ -266,10 +315,8 @@ def _answer(policy, decoder, ids, real, mask, max_tokens, heat, generator, guess
         if not left:
             break
         if decoder.narrows and left < 0.7 * len(rows):  # a few long answers must not cost as much as all of them
-            decoder.narrow(running.nonzero().squeeze(1))
+            decoder.narrow(running.nonzero().squeeze(1), rows[running])
             last, rows, running = last[running], rows[running], running[running]
         ids, real = last, running[:, None].long()
-    if decoder.narrows:
-        decoder.widen()
     lengths = lengths.tolist()
     return [row[:n] for row, n in zip(answers.tolist(), lengths)], scores.tolist(), values, mask

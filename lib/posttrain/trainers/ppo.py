@@ -25,7 +25,7 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 
 from posttrain.models import Policy, average_gradients
-from posttrain.rollouts import Dialogue, play, stacked
+from posttrain.rollouts import Dialogue, parts, play, stacked
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PPOConfig:
     thought_coefficient: float = 1.0
     bootstrap_truncated: bool = False
     detach_value: bool = True
-    microbatch_tokens: int = 4096  # tokens scored at once; memory and cache, never the result
+    microbatch_tokens: int = 8192  # tokens scored at once; memory and cache, never the result
 
     def __post_init__(self):
         if self.ratio not in ("token", "answer"):
@@ -212,14 +212,7 @@ class PPO:
         return batch
 
     def _microbatches(self, batch: Batch, rows: torch.Tensor) -> list[torch.Tensor]:
-        """`rows` sorted by length and cut so that each part holds at most `microbatch_tokens`, padding included."""
-        parts, part = [], []
-        for row in sorted(rows.tolist(), key=lambda r: -int(batch.lengths[r])):
-            if part and (len(part) + 1) * int(batch.lengths[part[0]]) > self.config.microbatch_tokens:
-                parts.append(torch.tensor(part))
-                part = []
-            part.append(row)
-        return [*parts, torch.tensor(part)]
+        return [rows[part] for part in parts(batch.lengths[rows].tolist(), self.config.microbatch_tokens)]
 
     def _update(self, batch: Batch) -> dict[str, float]:
         config, sums, steps = self.config, {}, 0
