@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from posttrain import models, prompts
+from posttrain import models, prompts, rollouts
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.evaluation import CensusConfig, census, divergence
 from posttrain.rendering import cards
@@ -70,6 +70,21 @@ def test_the_sampler_sees_what_the_trainer_sees(policy, name):
     # Not vacuous: with the pictures exchanged the same words have other probabilities.
     others = {k: v.roll(1, 0) for k, v in batch.inputs.items()}
     assert (trainer(chosen, dialogues, **others)[1] - logprobs).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_guess_beside_a_picture_changes_nothing(policy, monkeypatch, name):
+    chosen = policy(name, value=True)
+    plain = rolled(chosen)
+    ends = [next(k for k, sampled in enumerate([*d.sampled, False]) if k > d.ask[0] and not sampled) for d in plain]
+    said = [d.ids[d.ask[0] + 1:end] for d, end in zip(plain, ends)]
+    said[1] = said[1][:1] + [7] * 3
+    width = max(map(len, said))
+    monkeypatch.setattr(rollouts, "_guess", lambda *_: torch.tensor([row + [-1] * (width - len(row)) for row in said]))
+    guessed = rolled(chosen)
+    assert width > 3 and [d.ids for d in guessed] == [d.ids for d in plain]
+    for kind in ("logprobs", "values"):
+        torch.testing.assert_close(*([x for d in dialogues for x in getattr(d, kind)] for dialogues in (guessed, plain)), rtol=0, atol=5e-5)
 
 
 def test_a_picture_changes_only_what_comes_behind_it(policy):

@@ -1,11 +1,14 @@
 """A study's tables as chapters read them, on the published runs of GeneralPoints."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from posttrain import results, runs, statistics, study
+from posttrain import models, results, runs, statistics
+from posttrain.evaluation import CensusConfig
+from posttrain.trainers import ppo, sft
 
 
 @pytest.fixture(scope="module")
