@@ -1,9 +1,10 @@
 """Rollouts: batched multi-turn generation against text environments (sequential revision, paper section 4.1 and Figure 3).
 
 One answer is one action. A dialogue is one task prompt with its answers; a game is what an environment plays between two resets, one
-dialogue in GeneralPoints, one for each point of a route in navigation. The key-value cache is kept across turns: a new turn costs its own tokens only. Rows of a batch may
-differ in length; the gaps this leaves in the cache are masked, and positions count real tokens, so that the trainer, which
-sees each dialogue as one gapless sequence, computes the same probabilities.
+dialogue in GeneralPoints, one for each point of a route in navigation. The key-value cache is kept across turns, and across the points of
+a route as far as their prompts begin alike: only new tokens cost something. Rows of a batch may differ in length; the gaps this leaves in the
+cache are masked, and positions count real tokens, so that the trainer, which sees each dialogue as one gapless sequence, computes the
+same probabilities.
 """
 from __future__ import annotations
 
@@ -255,8 +256,6 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
             mask, heat = decoder.select(index, mask), heat[index]
         rows = [rows[r] for r in kept]
     return dialogues
-
-
 
 
 def _guess(chat: Chat, texts: Sequence[str], most: int) -> torch.Tensor:
