@@ -34,7 +34,7 @@ def test_hidden_and_logits_equal_transformers(model):
 
 
 def test_decoding_with_holes_and_dropped_rows_equals_a_full_forward(model):
-    """Turns of different lengths leave holes in the cache; rows leave the batch; the cache outgrows its first 64 places."""
+    """Turns of different lengths leave holes in the cache; rows leave the batch; the cache outgrows its first places."""
     generator = torch.Generator().manual_seed(1)
     own, dialogues, rows = fresh(model), [[] for _ in range(4)], [0, 1, 2, 3]
     mask = torch.zeros(4, 0, dtype=torch.long)
@@ -56,14 +56,14 @@ def test_decoding_with_holes_and_dropped_rows_equals_a_full_forward(model):
         for r, row in enumerate(rows):
             if lengths[r]:  # the last place holds a real token of this row
                 full = model(input_ids=torch.tensor([dialogues[row]]), output_hidden_states=True)
-                close(hidden[r], full.hidden_states[-1][0, -1])
-                close(own.logits(hidden[r]), full.logits[0, -1])
+                close(hidden[r, 0], full.hidden_states[-1][0, -1])
+                close(own.logits(hidden[r, 0]), full.logits[0, -1])
                 seen += 1
         if turn in (3, 7):
             kept = torch.tensor([2, 0] if turn == 3 else [1])
-            own.select(kept)
-            mask, rows = mask[kept], [rows[k] for k in kept]
-    assert seen > 20 and mask.shape[1] > 64 and rows == [0]
+            mask, rows = own.select(kept, mask), [rows[k] for k in kept]
+            assert mask.shape[1] == mask.sum(1).max()  # no holes that all rows have
+    assert seen > 20 and mask.shape[1] > 50 and rows == [0]
 
 
 def test_rows_that_went_on_alone_come_back_with_the_others(model):
@@ -74,22 +74,41 @@ def test_rows_that_went_on_alone_come_back_with_the_others(model):
     mask = torch.ones(5, 20, dtype=torch.long)
     own.extend(torch.tensor(dialogues), mask, mask.cumsum(1) - 1)
     for kept, steps in ((torch.tensor([0, 2, 3]), 30), (torch.tensor([2]), 40)):
-        own.narrow(kept)
         rows = rows[kept]
+        own.narrow(kept, rows)
         for _ in range(steps):
             new = torch.randint(60, (len(rows),), generator=generator)
             for row, token in zip(rows.tolist(), new.tolist()):
                 dialogues[row].append(token)
             mask = torch.cat([mask, torch.zeros(5, 1, dtype=torch.long).index_fill(0, rows, 1)], 1)
             own.extend(new[:, None], mask[rows], mask[rows].sum(1, keepdim=True) - 1)
-    own.widen()
-    assert [len(d) for d in dialogues] == [50, 20, 50, 90, 20] and len(own.cache[0][0]) == 5
-    last = torch.randint(60, (5, 1), generator=generator)
-    mask = torch.cat([mask, torch.ones(5, 1, dtype=torch.long)], 1)
+    assert [len(d) for d in dialogues] == [50, 20, 50, 90, 20] and len(own.cache[0][0]) == 1 and len(own.first[0][0]) == 5
+    order = [3, 0, 4, 1]  # one row is left out, the others stand in another order
+    mask = own.select(torch.tensor(order), mask)
+    assert mask.sum(1).tolist() == [90, 50, 20, 20] and mask.shape == (4, 90) and len(own.cache[0][0]) == 4
+    last = torch.randint(60, (4, 1), generator=generator)
+    mask = torch.cat([mask, torch.ones(4, 1, dtype=torch.long)], 1)
     hidden = own.extend(last, mask, mask.sum(1, keepdim=True) - 1)
-    for row in range(5):
-        full = model(input_ids=torch.tensor([dialogues[row] + last[row].tolist()]), output_hidden_states=True)
-        close(hidden[row], full.hidden_states[-1][0, -1])
+    for r, row in enumerate(order):
+        full = model(input_ids=torch.tensor([dialogues[row] + last[r].tolist()]), output_hidden_states=True)
+        close(hidden[r, 0], full.hidden_states[-1][0, -1])
+
+
+def test_what_is_recalled_is_what_was_read(model):
+    """Rows of another batch, cut off where each one's own dialogue goes another way."""
+    generator = torch.Generator().manual_seed(3)
+    first, tail = torch.randint(60, (4, 12), generator=generator), torch.randint(60, (2, 7), generator=generator)
+    mask = torch.ones(4, 12, dtype=torch.long)
+    mask[1, :5] = 0  # a shorter opening, padded on the left
+    other, own = fresh(model), fresh(model)
+    other.extend(first, mask, (mask.cumsum(1) - 1).clamp(min=0))
+    rows, known = torch.tensor([3, 1]), torch.tensor([9, 4])
+    own.recall(other.first, rows, mask[rows].argsort(dim=1, descending=True, stable=True)[:, :9])
+    seen = torch.cat([(torch.arange(9) < known[:, None]).long(), torch.ones(2, 7, dtype=torch.long)], 1)
+    hidden = own.extend(tail, seen, (seen.cumsum(1) - 1)[:, -7:], 7)
+    for r, begin in enumerate((first[3, :9], first[1, 5:9])):
+        full = model(input_ids=torch.cat([begin, tail[r]])[None], output_hidden_states=True)
+        close(hidden[r], full.hidden_states[-1][0, -7:])
 
 
 @pytest.mark.parametrize("changes", [{"num_key_value_heads": 2}, {"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}, {"hidden_size": 1024},

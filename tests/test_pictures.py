@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from posttrain import models, prompts
+from posttrain import models, prompts, rollouts
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.evaluation import CensusConfig, census, divergence
 from posttrain.rendering import cards
@@ -64,18 +64,34 @@ def test_the_sampler_sees_what_the_trainer_sees(policy, name):
     assert chosen.is_fast == (name == "llava") and [len(d.texts) for d in dialogues] == [2, 2, 1]
     batch, logprobs, hidden = trainer(chosen, dialogues)
     torch.testing.assert_close(batch.old[batch.sampled], logprobs.detach(), rtol=0, atol=5e-5)
-    values = chosen.value_head(hidden.gather(1, batch.ask[:, :, None].expand(-1, -1, hidden.shape[-1])))
-    torch.testing.assert_close(batch.values[batch.answered], values[batch.answered].detach(), rtol=0, atol=5e-5)
+    first = batch.sampled & ~batch.sampled.roll(1, 1)  # of each answer: its logits are read from the last prompt token's state
+    values = chosen.value_head(hidden[first[batch.sampled]])
+    torch.testing.assert_close(batch.values[batch.answered], values.detach(), rtol=0, atol=5e-5)
     # Not vacuous: with the pictures exchanged the same words have other probabilities.
     others = {k: v.roll(1, 0) for k, v in batch.inputs.items()}
     assert (trainer(chosen, dialogues, **others)[1] - logprobs).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_guess_beside_a_picture_changes_nothing(policy, monkeypatch, name):
+    chosen = policy(name, value=True)
+    plain = rolled(chosen)
+    ends = [next(k for k, sampled in enumerate([*d.sampled, False]) if k > d.ask[0] and not sampled) for d in plain]
+    said = [d.ids[d.ask[0] + 1:end] for d, end in zip(plain, ends)]
+    said[1] = said[1][:1] + [7] * 3
+    width = max(map(len, said))
+    monkeypatch.setattr(rollouts, "_guess", lambda *_: torch.tensor([row + [-1] * (width - len(row)) for row in said]))
+    guessed = rolled(chosen)
+    assert width > 3 and [d.ids for d in guessed] == [d.ids for d in plain]
+    for kind in ("logprobs", "values"):
+        torch.testing.assert_close(*([x for d in dialogues for x in getattr(d, kind)] for dialogues in (guessed, plain)), rtol=0, atol=5e-5)
 
 
 def test_a_picture_changes_only_what_comes_behind_it(policy):
     chosen = policy("llava")
     ids, inputs = Chat(chosen.tokenizer, chosen.processor).openings(OPENINGS[:1] * 2, PICTURES[:2])
     ids = torch.tensor(ids)
-    hidden = chosen.score(ids, torch.ones_like(ids, dtype=torch.bool), **inputs)[1]
+    hidden = chosen.score(ids, torch.ones_like(ids, dtype=torch.bool), **inputs)[1].view(2, ids.shape[1] - 1, -1)
     image = int((ids[0] == chosen.base.config.image_token_id).nonzero()[0])
     assert image > 3 and torch.equal(ids[0], ids[1])
     torch.testing.assert_close(hidden[0, :image], hidden[1, :image], rtol=0, atol=1e-6)

@@ -1,11 +1,14 @@
 """A study's tables as chapters read them, on the published runs of GeneralPoints."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from posttrain import results, runs, statistics, study
+from posttrain import models, results, runs, statistics
+from posttrain.evaluation import CensusConfig
+from posttrain.trainers import ppo, sft
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def test_values_and_tables_for_the_prose(points):
     values = points.values(("first_try",), 200, 0)
     assert values["ppo_ood_first_greedy"] - values["init_ood_first_greedy"] == pytest.approx(values["ppo_ood_first_greedy_delta"])
     assert values["seeds"] == 3 and values["run_ids"] == points.run_ids
-    built = study.defaults()
+    built = {"sft": asdict(sft.SFTConfig()), "ppo": asdict(ppo.PPOConfig()), "lora": asdict(models.LoraSettings()), "census": asdict(CensusConfig())}
     assert results.defaults() == {**built, "census": {**built["census"], "verify_steps": None, "revised": None, "sets": None}}  # these three are the task's
     settings = points.hyperparameters(results.defaults())
     rate = settings.set_index("setting").loc["ppo.learning_rate"]

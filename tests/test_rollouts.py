@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from posttrain import prompts
+from posttrain import prompts, rollouts
 from posttrain.environments.general_points import GeneralPointsEnv
+from posttrain.environments.navigation import NavigationEnv
 from posttrain.rollouts import Chat, roll
 from posttrain.trainers.ppo import collate
 
@@ -45,8 +46,8 @@ def test_sampled_logprobs_and_values_are_the_trainers(policy, name):
     ended = [sum(e.ids[i] == chosen.tokenizer.eos_token_id for i, s in enumerate(e.sampled) if s) for e in episodes]
     assert [len(e.texts) for e in episodes] == [1, 3, 2, 3] and 0 < sum(ended) < 9 and len({sum(e.sampled) for e in episodes}) > 2
     torch.testing.assert_close(batch.old[batch.sampled], logprobs, rtol=0, atol=2e-5)
-    values = chosen.value_head(hidden.gather(1, batch.ask[:, :, None].expand(-1, -1, hidden.shape[-1])))
-    torch.testing.assert_close(batch.values[batch.answered], values[batch.answered], rtol=0, atol=2e-5)
+    first = batch.sampled & ~batch.sampled.roll(1, 1)  # of each answer: its logits are read from the last prompt token's state
+    torch.testing.assert_close(batch.values[batch.answered], chosen.value_head(hidden[first[batch.sampled]]), rtol=0, atol=2e-5)
     # Not vacuous: the probabilities are those of the adapted model, and differ from the starting model's.
     with chosen.start():
         assert (trainer_logprobs(chosen, episodes, 0.7)[1] - logprobs).abs().max() > 1e-2
@@ -166,3 +167,46 @@ def test_the_dialogue_is_the_environments(policy, name):
         cuts = [chosen.tokenizer.decode(episode.ids[start + 1:ask + 1]) for start, ask in zip([-1, *episode.ask], episode.ask)]
         assert len(parts) == len(episode.texts) == row + 1 and all(part in cut for part, cut in zip(parts, cuts))
         assert [m["content"] for m in messages if m["role"] == "assistant"] == episode.texts
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0, [0.0, 1.0, 0.7, 0.0]])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_guess_saves_steps_and_changes_nothing(policy, monkeypatch, name, temperature):
+    """The very answers as guesses, one of them spoilt in its middle, one missing, one cut off: the same tokens, probabilities and values."""
+    chosen, steps = policy(name, value=True, brief=True), []
+    plain = rolled(chosen, temperature=temperature)
+    first = [next(k for k in range(len(e.ids)) if not (e.sampled + [False])[e.ask[0] + 1 + k]) for e in plain]
+    said = [e.ids[e.ask[0] + 1:e.ask[0] + 1 + n] for e, n in zip(plain, first)]
+    assert max(first) > 3
+    said[1] = [*said[1][:1], (said[1][1] + 1) % 50, *said[1][2:]] if first[1] > 1 else []
+    said[3] = said[3][:2]
+    width = max(map(len, said))
+    answer = rollouts._answer
+    monkeypatch.setattr(rollouts, "_guess", lambda *_: torch.tensor([row + [-1] * (width - len(row)) for row in said]))
+    monkeypatch.setattr(rollouts, "_answer", lambda *a: steps.append(int((a[-1] >= 0).sum())) or answer(*a))
+    guessed = rolled(chosen, temperature=temperature)
+    assert steps[0] > 5 and [e.ids for e in guessed] == [e.ids for e in plain] and [e.rewards for e in guessed] == [e.rewards for e in plain]
+    for kind in ("logprobs", "values"):
+        torch.testing.assert_close([x for e in guessed for x in getattr(e, kind)], [x for e in plain for x in getattr(e, kind)], rtol=0, atol=2e-5)
+
+
+def test_what_is_remembered_of_a_route_changes_nothing(policy, monkeypatch):
+    """Every point's dialogue begins like the one before; routes end at different points, and a failed point is tried twice."""
+    chosen, read = policy(value=True), []
+
+    def play():
+        environments = [NavigationEnv(actions=("absolute", "relative")[i % 2], skip_failed=i > 1) for i in range(5)]
+        infos = [environment.reset(seed=i)[1] for i, environment in enumerate(environments)]
+        with chosen.merged():
+            return rollouts.play(chosen, environments, infos, 6, [0.0, 1.0, 1.0, 0.0, 1.0], torch.Generator().manual_seed(1))
+
+    recall = rollouts._Memory.recall
+    monkeypatch.setattr(rollouts._Memory, "recall", lambda self, openings, image: read.append((recall(self, openings, image)[0], list(map(len, openings)))) or recall(self, openings, image))
+    remembered = play()
+    monkeypatch.setattr(rollouts._Memory, "hold", lambda *_: None)
+    calls = len(read)
+    afresh = play()
+    assert calls > 5 and len(read) == calls and all(k > 0.5 * n for known, whole in read for k, n in zip(known, whole))
+    assert [[d.ids for d in game] for game in remembered] == [[d.ids for d in game] for game in afresh] and max(map(len, remembered)) > 8
+    for kind in ("logprobs", "values"):
+        torch.testing.assert_close(*([x for game in games for d in game for x in getattr(d, kind)] for games in (remembered, afresh)), rtol=0, atol=2e-5)

@@ -147,7 +147,7 @@ print(json.dumps(endings))
 KILLS = {  # arm, and where the kill comes
     "ppo-in-an-iteration": ("ppo", ("PPO", "iterate", 6)),
     "ppo-while-saving": ("ppo", ("study.os", "replace", 11)),
-    "sft-in-a-step": ("sft", ("SFTTrainer", "compute_loss", 8)),
+    "sft-in-a-step": ("sft", ("SFTTrainer", "training_step", 8)),
     "sft-while-saving": ("sft", ("SFTTrainer", "_save_optimizer_and_scheduler", 2)),
 }
 

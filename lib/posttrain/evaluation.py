@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from posttrain.models import Policy
-from posttrain.rollouts import Dialogue, play, stacked
+from posttrain.rollouts import Dialogue, parts, play, stacked
 from posttrain.tasks import TASKS, Task, task
 
 
@@ -93,16 +93,16 @@ def _play(policy: Policy, config: CensusConfig, places: list[tuple[str, str]], s
 
 
 @torch.no_grad()
-def divergence(policy: Policy, dialogues: list[Dialogue], batch: int = 256) -> float:
+def divergence(policy: Policy, dialogues: list[Dialogue], tokens: int = 8192) -> float:
     """Mean KL(policy || starting model) of the first answer, in nats: summed over its tokens, exact at each position."""
-    total = 0.0
-    for start in range(0, len(dialogues), batch):
-        rows = []
-        for dialogue in dialogues[start:start + batch]:
-            end = dialogue.ask[1] if len(dialogue.ask) > 1 else len(dialogue.ids)
-            answer = [i for i in range(dialogue.ask[0] + 1, end) if dialogue.sampled[i]]
-            rows.append((dialogue.ids[:answer[-1] + 1], answer[0]))
-        inputs = {name: value.to(policy.device) for name, value in stacked(dialogues[start:start + batch]).items()}
+    total, answered = 0.0, []
+    for dialogue in dialogues:
+        end = dialogue.ask[1] if len(dialogue.ask) > 1 else len(dialogue.ids)
+        answer = [i for i in range(dialogue.ask[0] + 1, end) if dialogue.sampled[i]]
+        answered.append((dialogue.ids[:answer[-1] + 1], answer[0]))
+    for part in parts([len(ids) for ids, _ in answered], tokens):
+        rows = [answered[i] for i in part]
+        inputs = {name: value.to(policy.device) for name, value in stacked([dialogues[i] for i in part]).items()}
         width = max(len(ids) for ids, _ in rows)
         ids, learned = torch.full((len(rows), width), policy.tokenizer.pad_token_id), torch.zeros(len(rows), width, dtype=torch.bool)
         for r, (row, begin) in enumerate(rows):

@@ -66,6 +66,7 @@ class Policy:
     value_head: ValueHead | None = None
     bf16: bool = False
     fast: bool = True  # False keeps a pocket model on the transformers path (tests compare the two)
+    kept: llama.Llama | None = None  # within `accumulating`
 
     @property
     def base(self) -> nn.Module:
@@ -87,16 +88,16 @@ class Policy:
 
         ids: LongTensor[batch, time], padded on the right; learned: BoolTensor[batch, time], true where ids[:, t] is predicted.
         inputs: what the processor made of the rows' pictures, one a row (pixel_values, ...). Without it the model reads text alone.
-        Returns (FloatTensor[learned.sum(), vocabulary], FloatTensor[batch, time, hidden]); logits are float32.
+        Returns (FloatTensor[learned.sum(), vocabulary], FloatTensor[learned.sum(), hidden]): float32 logits, and the states that they are read from.
         """
         if self.is_fast:
-            folded = self.folded()
-            hidden = folded.hidden(ids, self.features(inputs))
-            return folded.logits(hidden[:, :-1][learned[:, 1:]]), hidden
+            folded = self.kept or self.folded()
+            hidden = folded.hidden(ids[:, :-1], self.features(inputs), learned[:, 1:])
+            return folded.logits(hidden), hidden
         with self.autocast():
             # No attention mask: rows are padded on the right, where causal attention never looks back from.
-            hidden = self.base.model(input_ids=ids, use_cache=False, **self.visible(ids, inputs)).last_hidden_state
-            return self.logits(hidden[:, :-1][learned[:, 1:]]), hidden
+            hidden = self.base.model(input_ids=ids, use_cache=False, **self.visible(ids, inputs)).last_hidden_state[:, :-1][learned[:, 1:]]
+            return self.logits(hidden), hidden
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """float32 logits of hidden states [..., hidden] on the transformers path. The image token is never said."""
@@ -131,6 +132,23 @@ class Policy:
         return llama.Llama(self.base, weight, self.bf16)
 
     @contextmanager
+    def accumulating(self):
+        """Several backward passes through one folding; what they sum up reaches the adapter at the end."""
+        if not self.is_fast:
+            yield self
+            return
+        folded = self.folded()
+        whole = [weight for layer in folded.layers for weight in layer]
+        leaves = [weight.detach().requires_grad_(weight.requires_grad) for weight in whole]
+        folded.layers = list(zip(*[iter(leaves)] * 4))
+        self.kept = folded
+        try:
+            yield self
+        finally:
+            self.kept = None
+        torch.autograd.backward([w for w, leaf in zip(whole, leaves) if leaf.grad is not None], [leaf.grad for leaf in leaves if leaf.grad is not None])
+
+    @contextmanager
     def merged(self):
         """While rolling out, the adapter stands in the weights; afterwards the very same base weights are back (no drift)."""
         layers = [] if not isinstance(self.model, PeftModel) else [layer for _, layer in self.adapter_layers()]
@@ -150,9 +168,11 @@ class Policy:
         """The model that the adapter started from (Init, or the base): the reference of the KL."""
         if not isinstance(self.model, PeftModel):
             raise ValueError("the policy has no adapter, so it has no starting model; call models.add_lora first")
-        wanted = [p for p in self.model.parameters() if p.requires_grad]
+        wanted, kept = [p for p in self.model.parameters() if p.requires_grad], self.kept
+        self.kept = None
         with self.model.disable_adapter():
             yield self
+        self.kept = kept
         for parameter in wanted:
             parameter.requires_grad_(True)
 

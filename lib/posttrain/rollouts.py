@@ -1,9 +1,10 @@
 """Rollouts: batched multi-turn generation against text environments (sequential revision, paper section 4.1 and Figure 3).
 
 One answer is one action. A dialogue is one task prompt with its answers; a game is what an environment plays between two resets, one
-dialogue in GeneralPoints, one for each point of a route in navigation. The key-value cache is kept across turns: a new turn costs its own tokens only. Rows of a batch may
-differ in length; the gaps this leaves in the cache are masked, and positions count real tokens, so that the trainer, which
-sees each dialogue as one gapless sequence, computes the same probabilities.
+dialogue in GeneralPoints, one for each point of a route in navigation. The key-value cache is kept across turns, and across the points of
+a route as far as their prompts begin alike: only new tokens cost something. Rows of a batch may differ in length; the gaps this leaves in the
+cache are masked, and positions count real tokens, so that the trainer, which sees each dialogue as one gapless sequence, computes the
+same probabilities.
 """
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from functools import lru_cache
 from typing import Callable, Sequence
 
 import torch
+from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache
 
 from posttrain import prompts
@@ -22,7 +24,7 @@ from posttrain.rendering import Picture
 class _Transformers:
     """Decoding through transformers, for any model; the same calls as `posttrain.llama.Llama`, all rows to the end."""
 
-    narrows = False
+    narrows = shares = False
 
     def __init__(self, policy: Policy):
         self.policy, self.model = policy, policy.base
@@ -33,22 +35,24 @@ class _Transformers:
     def see(self, inputs: dict[str, torch.Tensor]) -> None:
         self.inputs = inputs
 
-    def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, last: int = 1) -> torch.Tensor:
         inputs = self.policy.visible(ids, self.inputs, self.seen)
         if self.seen:  # the pictures are in the cache
             inputs = {name: value for name, value in inputs.items() if name == "cross_attention_mask"}
         with self.policy.autocast():
             hidden = self.model.model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache, use_cache=True, **inputs)
         self.seen = True
-        return hidden.last_hidden_state[:, -1]
+        return hidden.last_hidden_state[:, -last:]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         with self.policy.autocast():
             return self.policy.logits(hidden)
 
-    def select(self, rows: torch.Tensor) -> None:
-        self.cache.batch_select_indices(rows)
-        self.inputs = {name: value[rows] for name, value in self.inputs.items()}
+    def select(self, rows: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if len(rows) < len(mask):
+            self.cache.batch_select_indices(rows)
+            self.inputs = {name: value[rows] for name, value in self.inputs.items()}
+        return mask[rows]
 
 
 class Chat:
@@ -64,10 +68,12 @@ class Chat:
 
     def opening(self, messages: list[prompts.Message]) -> list[int]:
         """Token ids of a dialogue in text up to the place where the answer begins."""
-        return self.tokenizer(self._render(messages, True), add_special_tokens=False)["input_ids"]
+        return self.openings([messages])[0][0]
 
-    def openings(self, messages: Sequence[list[prompts.Message]], pictures: Sequence[Picture]) -> tuple[list[list[int]], dict[str, torch.Tensor]]:
-        """The same for dialogues with a picture each: ids with the image tokens in them, and what the model gets for the pictures."""
+    def openings(self, messages: Sequence[list[prompts.Message]], pictures: Sequence[Picture] | None = None) -> tuple[list[list[int]], dict[str, torch.Tensor]]:
+        """The same for many dialogues, with a picture each if there are any: ids with the image tokens in them, and what the model gets for the pictures."""
+        if pictures is None:
+            return self.tokenizer([self._render(m, True) for m in messages], add_special_tokens=False)["input_ids"], {}
         if self.processor is None:
             raise ValueError("this model reads text only: a task with pictures needs an image-text-to-text checkpoint with its processor")
         made = self.processor(text=[self._render(m, True) for m in messages], images=[[picture()] for picture in pictures], padding=True,
@@ -112,6 +118,16 @@ def stacked(dialogues: Sequence[Dialogue]) -> dict[str, torch.Tensor]:
     return {name: torch.stack([d.inputs[name] for d in dialogues]) for name in dialogues[0].inputs}
 
 
+def parts(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Rows by length, the longest first, cut so that each part holds at most `tokens`, padding included (or one row)."""
+    made: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]):
+        if not made or (len(made[-1]) + 1) * lengths[made[-1][0]] > tokens:
+            made.append([])
+        made[-1].append(row)
+    return made
+
+
 Judge = Callable[[int, str], tuple[float, str, bool, object]]  # (row, text) -> reward, what the verifier says, dialogue over, verdict
 
 
@@ -124,6 +140,7 @@ def play(policy: Policy, environments: Sequence, infos: Sequence[dict], max_toke
     """
     games: list[list[Dialogue]] = [[] for _ in environments]
     infos, heat, playing = list(infos), torch.as_tensor(temperature, dtype=torch.float32).expand(len(environments)), list(range(len(environments)))
+    memory = _Memory()
     while playing:
         moved = dict.fromkeys(playing, False)
 
@@ -135,17 +152,47 @@ def play(policy: Policy, environments: Sequence, infos: Sequence[dict], max_toke
 
         tasks = [infos[game].get("place") for game in playing]
         pictures = [infos[game]["picture"] for game in playing] if "picture" in infos[playing[0]] else None
-        rolled = roll(policy, [infos[game]["messages"] for game in playing], judge, max_tokens, heat[playing], generator, pictures)
+        guesses = [environments[game].guess() if hasattr(environments[game], "guess") else "" for game in playing]
+        rolled = roll(policy, [infos[game]["messages"] for game in playing], judge, max_tokens, heat[playing], generator, pictures, guesses, memory)
         for game, task, dialogue in zip(playing, tasks, rolled):
             dialogue.task = task
             games[game].append(dialogue)
+        memory.keep([row for row, game in enumerate(playing) if moved[game]])
         playing = [game for game in playing if moved[game]]
     return games
 
 
+class _Memory:
+    """What the decoder has read of the openings of one batch: where the next dialogues of the same games begin alike (an earlier point of
+    the same route), nothing is read twice."""
+
+    def __init__(self):
+        self.openings: list[list[int]] = []
+        self.cache, self.mask = [], torch.zeros(0, 0)
+
+    def hold(self, openings: list[list[int]], cache: list, mask: torch.Tensor) -> None:
+        """`cache` as it is now: what follows is written behind it, or elsewhere."""
+        self.openings, self.cache, self.mask, self.rows = openings, [tuple(pair) for pair in cache], mask, list(range(len(openings)))
+
+    def keep(self, rows: list[int]) -> None:
+        """The next batch will be these rows."""
+        self.rows = rows
+
+    def recall(self, openings: list[list[int]], image: int) -> tuple[list[int], torch.Tensor, torch.Tensor]:
+        """For each row how many tokens are known already, in which of the old rows, and LongTensor[rows, most] of their columns there.
+
+        A picture (its token is `image`) is never known: another one's tokens are the same.
+        """
+        known = [next((i for i, (a, b) in enumerate(zip(self.openings[row], new)) if a != b or a == image), min(len(self.openings[row]), len(new) - 1))
+                 for row, new in zip(self.rows, openings)]
+        rows = torch.tensor(self.rows, device=self.mask.device)
+        return known, rows, self.mask[rows].argsort(dim=1, descending=True, stable=True)[:, :max(known)]
+
+
 @torch.no_grad()
 def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge, max_tokens: int = 48, temperature: float | list[float] | torch.Tensor = 1.0,
-         generator: torch.Generator | None = None, pictures: Sequence[Picture] | None = None) -> list[Dialogue]:
+         generator: torch.Generator | None = None, pictures: Sequence[Picture] | None = None, guesses: Sequence[str] | None = None,
+         memory: _Memory | None = None) -> list[Dialogue]:
     """Roll out one dialogue for each opening (and picture); temperature (one, or one a dialogue) 0 is greedy. The policy should be `merged` (the caller's context).
 
     `judge(row, text)` steps the environment of that row. Tokens are sampled from the float32 softmax of the full vocabulary.
@@ -154,28 +201,35 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
     heat = torch.as_tensor(temperature, dtype=torch.float32, device=policy.device).expand(len(openings))
     dialogues = [Dialogue() for _ in openings]
     rows = list(range(len(openings)))  # the dialogue of each row of the batch
-    if pictures is None:
-        pending = [chat.opening(messages) for messages in openings]
-    else:
-        pending, inputs = chat.openings(openings, pictures)
+    pending, inputs = chat.openings(openings, pictures)
+    for dialogue, opening in zip(dialogues, pending):
+        dialogue.ids, dialogue.sampled, dialogue.logprobs = list(opening), [False] * len(opening), [0.0] * len(opening)
+    guess = _guess(chat, guesses or [""] * len(openings), max_tokens).to(policy.device)
+    mask = torch.zeros(len(rows), 0, dtype=torch.long, device=policy.device)
+    whole = pending
+    if decoder.shares and memory is not None and memory.openings:
+        known, *where = memory.recall(pending, decoder.image)
+        decoder.recall(memory.cache, *where)
+        mask = (torch.arange(max(known)) < torch.tensor(known)[:, None]).long().to(policy.device)
+        pending = [opening[n:] for n, opening in zip(known, pending)]
+    elif decoder.shares and (shared := decoder.common(pending)):  # what all rows begin with is read once
+        begin = torch.tensor(pending[0][:shared], device=policy.device)[None]
+        decoder.extend(begin, torch.ones_like(begin), torch.arange(shared, device=policy.device)[None])
+        mask, pending = torch.ones(len(rows), shared, dtype=torch.long, device=policy.device), [opening[shared:] for opening in pending]
+    if inputs:
         for dialogue, *row in zip(dialogues, *inputs.values()):
             dialogue.inputs = dict(zip(inputs, row))
         inputs = {name: value.to(policy.device) for name, value in inputs.items()}
         decoder.see(policy.features(inputs) if policy.is_fast else inputs)
-    mask = torch.zeros(len(rows), 0, dtype=torch.long, device=policy.device)
     while rows:
-        width = max(map(len, pending))
-        ids = torch.full((len(rows), width), policy.tokenizer.pad_token_id)
-        real = torch.zeros(len(rows), width, dtype=torch.long)
-        for r, (row, new) in enumerate(zip(rows, pending)):
-            ids[r, width - len(new):] = torch.tensor(new)
-            real[r, width - len(new):] = 1
-            dialogue = dialogues[row]
-            dialogue.ids += new
-            dialogue.sampled += [False] * len(new)
-            dialogue.logprobs += [0.0] * len(new)
-            dialogue.ask.append(len(dialogue.ids) - 1)
-        answers, scores, values, mask = _answer(policy, decoder, ids.to(policy.device), real.to(policy.device), mask, max_tokens, heat, generator)
+        width, begun = max(map(len, pending)), mask.shape[1]
+        ids = torch.tensor([[policy.tokenizer.pad_token_id] * (width - len(new)) + new for new in pending])
+        real = (torch.arange(width) >= width - torch.tensor([len(new) for new in pending])[:, None]).long()
+        for row in rows:
+            dialogues[row].ask.append(len(dialogues[row].ids) - 1)
+        answers, scores, values, mask = _answer(policy, decoder, ids.to(policy.device), real.to(policy.device), mask, max_tokens, heat, generator, guess[rows])
+        if memory is not None and decoder.shares and len(rows) == len(dialogues) and not dialogues[0].texts:
+            memory.hold(whole, decoder.first, mask[:, :begun + width])
         texts = policy.tokenizer.batch_decode(answers, skip_special_tokens=True)
         kept, pending = [], []
         for r, row in enumerate(rows):
@@ -192,49 +246,76 @@ def roll(policy: Policy, openings: Sequence[list[prompts.Message]], judge: Judge
             if not over:
                 kept.append(r)
                 # An answer cut off by the limit has no end token of its own; the dialogue gets one as context.
-                pending.append(([] if answer[-1] == chat.end else [chat.end]) + chat.feedback(says))
-        if len(kept) < len(rows) and kept:
+                new = ([] if answer[-1] == chat.end else [chat.end]) + chat.feedback(says)
+                pending.append(answer[-1:] + new)  # an answer's last token is not in the cache yet
+                dialogue.ids += new
+                dialogue.sampled += [False] * len(new)
+                dialogue.logprobs += [0.0] * len(new)
+        if kept:
             index = torch.tensor(kept, device=policy.device)
-            decoder.select(index)
-            mask, heat = mask[index], heat[index]
+            mask, heat = decoder.select(index, mask), heat[index]
         rows = [rows[r] for r in kept]
     return dialogues
 
 
-def _answer(policy, decoder, ids, real, mask, max_tokens, heat, generator):
-    """One answer for every row: token ids, log-probabilities, values, and the mask of what the cache now holds."""
-    end, pad = policy.tokenizer.eos_token_id, policy.tokenizer.pad_token_id
-    mask = torch.cat([mask, real], 1)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1]:]
-    hidden = decoder.extend(ids, mask, positions)
-    values = policy.value_head(hidden).tolist() if policy.value_head is not None else []
-    rows = torch.arange(len(ids), device=ids.device)  # the rows still being decoded; all others have ended
-    running, greedy = torch.ones(len(ids), dtype=torch.bool, device=ids.device), heat == 0
-    scale = torch.where(greedy, 1.0, heat)[:, None]
-    tokens, scores, flags = [], [], []
+def _guess(chat: Chat, texts: Sequence[str], most: int) -> torch.Tensor:
+    """LongTensor[rows, tokens] of what answers are guessed to be, at most `most` tokens, -1 where nothing is guessed."""
+    ids = [row[:most] for row in chat.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+    width = max(map(len, ids))
+    return torch.tensor([row + [-1] * (width - len(row)) for row in ids], dtype=torch.long).view(len(ids), width)
+
+
+def _answer(policy, decoder, ids, real, mask, max_tokens, heat, generator, guess):
+    """One answer for every row: token ids, log-probabilities, values, and the mask of what the cache now holds.
+
+    guess: LongTensor[rows, tokens] of what an answer will probably be, -1 where nothing is guessed. Guessed tokens are read along with what
+    is known, many at once, and stay as far as the policy draws the very same ones (speculative decoding: Leviathan et al. 2023).
+    """
+    end, device, whole = policy.tokenizer.eos_token_id, ids.device, len(ids)
+    # A number for each token an answer may have: what a row draws depends neither on its guess nor on when the others end.
+    uniform = torch.rand(whole, max_tokens, generator=generator, device=device)
+    answers, scores = torch.zeros(whole, max_tokens, dtype=torch.long, device=device), torch.zeros(whole, max_tokens, device=device)
+    lengths, rows, values = torch.zeros(whole, dtype=torch.long, device=device), torch.arange(whole, device=device), []
+    running, greedy = torch.ones(whole, dtype=torch.bool, device=device), heat == 0
+    scale, some_greedy, scaled = torch.where(greedy, 1.0, heat)[:, None, None], bool(greedy.any()), bool(((heat != 1) & ~greedy).any())
     while True:
-        logits = decoder.logits(hidden) / scale[rows]
-        # Noise for every row, ended or not: what a row draws does not depend on when the others end.
-        noise = torch.rand(len(ids), logits.shape[1], generator=generator, device=logits.device)[rows].clamp_(min=1e-10)
-        gumbel = torch.where(greedy[rows, None], 0.0, -torch.log(-torch.log(noise)))  # argmax of logits + Gumbel: a sample of the softmax
-        chosen = (logits + gumbel).argmax(-1)
-        score = logits.log_softmax(-1).gather(1, chosen[:, None]).squeeze(1)
-        chosen = torch.where(running, chosen, pad)
-        tokens.append(torch.full((len(ids),), pad, device=ids.device).index_copy(0, rows, chosen))
-        scores.append(torch.zeros(len(ids), device=ids.device).index_copy(0, rows, score))
-        flags.append(torch.zeros(len(ids), dtype=torch.bool, device=ids.device).index_copy(0, rows, running))
-        # The token just chosen enters the cache, also the end token: the next turn continues behind it.
-        mask = torch.cat([mask, flags[-1][:, None].long()], 1)
-        running = running & (chosen != end)
+        # What is guessed to follow: position by position, so that one other token (a number, a word) does not spoil the rest.
+        places = lengths[rows, None] + torch.arange(guess.shape[1] + 1, device=device)
+        drafted = F.pad(guess, (0, 1), value=-1)[rows].gather(1, places[:, :-1].clamp(max=guess.shape[1])) if guess.shape[1] else guess[rows]
+        drafted = drafted[:, :int(((drafted >= 0).sum(0) * 2 > len(rows)).sum())]  # as long as most rows have one: all read as many tokens
+        places, drafts = places[:, :drafted.shape[1] + 1], drafted.shape[1]
+        added = torch.zeros(whole, ids.shape[1] + drafts, dtype=torch.long, device=device)
+        added[rows] = torch.cat([real, (drafted >= 0).long()], 1)
+        mask = torch.cat([mask, added], 1)
         seen = mask[rows]
-        hidden = decoder.extend(chosen[:, None], seen, (seen.sum(1, keepdim=True) - 1).clamp(min=0))
+        hidden = decoder.extend(torch.cat([ids, drafted.clamp(min=0)], 1), seen, (seen.cumsum(1) - 1).clamp(min=0)[:, -added.shape[1]:], drafts + 1)
+        if not lengths.any() and policy.value_head is not None:
+            values = policy.value_head(hidden[:, 0]).tolist()
+        logits = decoder.logits(hidden)
+        chances = (logits / scale[rows] if scaled else logits).softmax(-1)
+        up_to = chances.cumsum(-1)
+        chosen = (up_to <= uniform[rows].gather(1, places.clamp(max=max_tokens - 1))[..., None] * up_to[..., -1:]).sum(-1)
+        if some_greedy:
+            chosen = torch.where(greedy[rows, None], logits.argmax(-1), chosen)
+        score = chances.gather(2, chosen[..., None]).squeeze(2).log()
+        # A token counts if all before it were as guessed, none of them ended the answer, and there is room.
+        taken = F.pad(((chosen[:, :-1] == drafted) & (chosen[:, :-1] != end)).long().cumprod(1), (1, 0), value=1).bool() & (places < max_tokens) & running[:, None]
+        count = taken.sum(1)
+        where = rows[:, None].expand_as(taken)[taken], places[taken]
+        answers[where], scores[where] = chosen[taken], score[taken]
+        lengths[rows] += count
+        # In the cache stays what another token of the answer follows; an answer's last token enters with the next turn.
+        if drafts:
+            mask[rows, -drafts:] = taken[:, 1:].long()
+            guess[rows[count <= 1]] = -1  # nothing of it was right
+        last = chosen.gather(1, (count[:, None] - 1).clamp(min=0))
+        running = running & (last[:, 0] != end) & (lengths[rows] < max_tokens)
         left = int(running.sum())
-        if len(tokens) == max_tokens or not left:
+        if not left:
             break
         if decoder.narrows and left < 0.7 * len(rows):  # a few long answers must not cost as much as all of them
-            decoder.narrow(running.nonzero().squeeze(1))
-            hidden, rows, running = hidden[running], rows[running], running[running]
-    if decoder.narrows:
-        decoder.widen()
-    lengths = torch.stack(flags, 1).sum(1).tolist()
-    return [row[:n] for row, n in zip(torch.stack(tokens, 1).tolist(), lengths)], torch.stack(scores, 1).tolist(), values, mask
+            decoder.narrow(running.nonzero().squeeze(1), rows[running])
+            last, rows, running = last[running], rows[running], running[running]
+        ids, real = last, running[:, None].long()
+    lengths = lengths.tolist()
+    return [row[:n] for row, n in zip(answers.tolist(), lengths)], scores.tolist(), values, mask

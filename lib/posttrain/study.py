@@ -11,7 +11,6 @@ import platform
 import shutil
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 import gymnasium
@@ -233,10 +232,3 @@ def _save(state: dict, path: Path) -> None:
     partial = path.with_name(f".{path.name}")
     torch.save(state, partial)
     os.replace(partial, path)
-
-
-def defaults() -> dict[str, dict]:
-    """Every hyperparameter with its default, for the book's table."""
-    from posttrain.trainers import ppo, sft
-
-    return {"sft": asdict(sft.SFTConfig()), "ppo": asdict(ppo.PPOConfig()), "lora": asdict(models.LoraSettings()), "census": asdict(CensusConfig())}

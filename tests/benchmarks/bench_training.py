@@ -11,7 +11,7 @@ import pytest
 import torch
 import trl
 
-from posttrain import compute, models, runs, study
+from posttrain import compute, rollouts, runs, study, tasks
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.foundation import pretraining, vision
 from posttrain.rollouts import Chat
@@ -66,12 +66,36 @@ def grpo_seconds(policy, folder, steps: int) -> float:
 
 def bench_ppo_against_grpo(init, tmp_path, record):
     ours, theirs = [], []
-    for turn in range(2):
+    for turn in range(3):
         ours.append(ppo_seconds(init(value=True), steps=4))
         theirs.append(grpo_seconds(init(), tmp_path / str(turn), steps=3))
     ratio = min(theirs) / min(ours)
     record("ppo-against-grpo", ppo_episodes_per_second=EPISODES / min(ours), grpo_episodes_per_second=EPISODES / min(theirs), ratio=ratio, threads=THREADS)
     assert ratio > 1
+
+
+@pytest.mark.parametrize("name", ["gp-l", "virl-l"])
+def bench_rollouts(name, record, monkeypatch):
+    """Games of a census a second, with guesses and with what is remembered of a route, against the same without either."""
+    torch.set_num_threads(THREADS)
+    profile = runs.profile("cpu")
+    run = profile.run(f"{name}/ppo/0")
+    policy, known = study.starting_policy(run, profile.results), tasks.task(run.task)
+    cases = known.sets["ood"].cases(np.random.default_rng(0), 64)
+    seconds = {"plain": [], "guessed": []}
+    for turn in range(6):
+        kind = list(seconds)[turn % 2]
+        environments, infos = zip(*(known.sets["ood"].pose(case, verify_steps=known.verify_steps) for case in cases))
+        with monkeypatch.context() as patch, policy.merged():
+            if kind == "plain":
+                patch.setattr(known.environment, "guess", lambda self: "")
+                patch.setattr(rollouts._Memory, "hold", lambda *_: None)
+            start = perf_counter()
+            rollouts.play(policy, environments, infos, TOKENS, 1.0, torch.Generator().manual_seed(0))
+            seconds[kind].append(perf_counter() - start)
+    plain, guessed = (min(seconds[kind]) for kind in seconds)
+    record(f"rollouts-{name}", games_per_second=len(cases) / guessed, games_per_second_plain=len(cases) / plain, ratio=plain / guessed, threads=THREADS)
+    assert plain > guessed
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])

@@ -34,7 +34,7 @@ def test_documents_show_what_the_text_listed():
         assert layout == cards.POCKET and document.before.endswith(prompts.CARDS[0]) and document.behind.startswith(prompts.CARDS[1])
         assert tasks not in document.before and prompts.TASK[2] not in document.behind  # parts of the task, never the task
         if document.completion.startswith(prompts.ANSWER[0]):
-            assert json.loads(document.completion)["cards"] == ranks
+            assert tuple(json.loads(document.completion)["cards"]) == ranks
         seen.add("black" if set(suits) <= set(cards.BLACK) else "red" if set(suits) <= set(cards.RED) else "mixed")
     assert seen == {"black", "red", "mixed"}
 

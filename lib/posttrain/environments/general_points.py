@@ -214,6 +214,10 @@ class GeneralPointsEnv(gymnasium.Env):
         solutions = formulas.solve(list(self._deal.numbers), self.target)
         return prompts.answer(self._deal.ranks, self._deal.numbers, solutions[int(rng.integers(len(solutions)))], self.target)
 
+    def guess(self) -> str:
+        """How an answer probably begins: what can be read off the task, without the formula. Saves decoding steps, changes no outcome."""
+        return prompts.answer(self._deal.ranks, self._deal.numbers, "", self.target).rpartition("=")[0]
+
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Judge one answer. Any text is a legal action; TypeError for anything else, ResetNeeded when no episode is open."""
         if not isinstance(action, str):

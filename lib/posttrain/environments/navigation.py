@@ -209,11 +209,15 @@ class NavigationEnv(gymnasium.Env):
             # The picture takes the place of what is told. As released the text keeps the intersection.
             parts = f"{past}O_{self._at + 1}: ", f"; {CROSSING if self._released and place.intersection else ''}{behind}"
             self._task, content = "".join(parts), [{"type": "text", "text": parts[0]}, prompts.IMAGE, {"type": "text", "text": parts[1]}]
-            self._picture = Picture(streets.draw, (self._scene(place), place.heading, self.pixels, self.verifier.protocol))
+            self._picture = self._look(place)
             self._image = np.asarray(self._picture())
         else:
             self._task = content = f"{past}O_{self._at + 1}: {observation(place)}{behind}"
         self._messages = [{"role": "user", "content": content}]
+
+    def _look(self, place: Place) -> Picture:
+        """What is seen where one stands."""
+        return Picture(streets.draw, (self._scene(place), place.heading, self.pixels, self.verifier.protocol))
 
     def _scene(self, place: Place) -> streets.Scene:
         """What stands around the point, as the text would tell it: crossings and landmarks that the route passes by are not shown."""
@@ -237,6 +241,10 @@ class NavigationEnv(gymnasium.Env):
     def expert(self, rng: np.random.Generator | None = None) -> str:
         """The only right answer here (`rng` is GeneralPoints', where there are several)."""
         return answer(self._places[self._at], self._sentences[self._places[self._at].instruction])
+
+    def guess(self) -> str:
+        """How an answer probably reads. Saves decoding steps, changes no outcome."""
+        return self.expert()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         """Judge one answer. Any text is a legal action; TypeError for anything else, ResetNeeded when no episode is open."""

@@ -79,16 +79,11 @@ class PanoramaEnv(NavigationEnv):
                 raise ValueError(f"{picture}: an equirectangular panorama is twice as wide as high, not {image.width} x {image.height}")
         return picture, rotation
 
-    def _scene(self, place: Place) -> streets.Scene:
-        return streets.Scene("", ())  # nothing is drawn: `_move` cuts a panorama
-
-    def _move(self) -> None:
-        super()._move()
-        place, route = self._places[self._at], self.routes[self._route]
+    def _look(self, place: Place) -> Picture:
+        route = self.routes[self._route]
         leg, begin = route.legs[place.instruction // 2], route.start if place.instruction < 2 else route.legs[place.instruction // 2 - 1].end
         at = begin if place.instruction % 2 == 0 else leg.end if self._at == len(self._places) - 1 else _between(begin, leg.end, self._at)
         name = self._nearest(at)
         if name not in self._panoramas:  # between two crossings
             self._panoramas[name] = self._file(name)
-        self._picture = Picture(cut, (*self._panoramas[name], place.heading, self.pixels, self.verifier.protocol))
-        self._image = np.asarray(self._picture())
+        return Picture(cut, (*self._panoramas[name], place.heading, self.pixels, self.verifier.protocol))

@@ -220,7 +220,7 @@ def _said(policy: Policy, contents: list, pictures: list, temperature: float = 0
 def _cards(policy: Policy, count: int, rng: np.random.Generator) -> dict[str, float]:
     rules, shares, right = [Rule.parse(r) for r in corpus.CALIBRATION_RULES], {}, []
     show = lambda text: prompts.with_picture(text, prompts.CARDS[0])
-    picture = lambda ranks, suits: Picture(cards.draw, (ranks, [suits[i] for i in rng.integers(0, 2, 4)], cards.POCKET, Style.of(int(rng.integers(cards.STYLES)))))
+    picture = lambda ranks, suits: Picture(cards.draw, (tuple(ranks), tuple(suits[i] for i in rng.integers(0, 2, 4)), cards.POCKET, Style.of(int(rng.integers(cards.STYLES)))))
     asked = [(rules[i % len(rules)], _hands(rng, 1, lambda ranks: True)[0]) for i in range(count)]
     for name, suits in (("black", cards.BLACK), ("red", cards.RED)):
         texts = _said(policy, [show(corpus.read_prompt(rule, ())) for rule, _ in asked], [picture(ranks, suits) for _, ranks in asked])

@@ -51,7 +51,7 @@ def hands(rng: np.random.Generator, reading: int = 0) -> Iterator[Document]:
         ranks, _, behind = rest.partition(prompts.CARDS[1])
         suits = (cards.SUITS, cards.BLACK, cards.RED)[int(rng.integers(3))]
         drawn = [suits[i] for i in rng.integers(0, len(suits), 4)]
-        yield Document(before + mark, Picture(cards.draw, (ranks.split(", "), drawn, cards.POCKET, styles[int(rng.integers(len(styles)))])),
+        yield Document(before + mark, Picture(cards.draw, (tuple(ranks.split(", ")), tuple(drawn), cards.POCKET, styles[int(rng.integers(len(styles)))])),
                        prompts.CARDS[1] + behind, text.completion)
 
 

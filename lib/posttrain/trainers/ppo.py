@@ -25,7 +25,7 @@ from accelerate import PartialState
 from accelerate.utils import reduce
 
 from posttrain.models import Policy, average_gradients
-from posttrain.rollouts import Dialogue, play, stacked
+from posttrain.rollouts import Dialogue, parts, play, stacked
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PPOConfig:
     thought_coefficient: float = 1.0
     bootstrap_truncated: bool = False
     detach_value: bool = True
-    microbatch_tokens: int = 4096  # tokens scored at once; memory and cache, never the result
+    microbatch_tokens: int = 8192  # tokens scored at once; memory and cache, never the result
 
     def __post_init__(self):
         if self.ratio not in ("token", "answer"):
@@ -211,19 +211,8 @@ class PPO:
         batch.advantages = (batch.advantages - mean) / math.sqrt(max(squares / count - mean**2, 1e-8))
         return batch
 
-    def _values(self, hidden: torch.Tensor, ask: torch.Tensor) -> torch.Tensor:
-        index = ask.to(hidden.device)[:, :, None].expand(-1, -1, hidden.shape[-1])
-        return self.policy.value_head(hidden.gather(1, index))
-
     def _microbatches(self, batch: Batch, rows: torch.Tensor) -> list[torch.Tensor]:
-        """`rows` sorted by length and cut so that each part holds at most `microbatch_tokens`, padding included."""
-        parts, part = [], []
-        for row in sorted(rows.tolist(), key=lambda r: -int(batch.lengths[r])):
-            if part and (len(part) + 1) * int(batch.lengths[part[0]]) > self.config.microbatch_tokens:
-                parts.append(torch.tensor(part))
-                part = []
-            part.append(row)
-        return [*parts, torch.tensor(part)]
+        return [rows[part] for part in parts(batch.lengths[rows].tolist(), self.config.microbatch_tokens)]
 
     def _update(self, batch: Batch) -> dict[str, float]:
         config, sums, steps = self.config, {}, 0
@@ -232,11 +221,12 @@ class PPO:
             for rows in order.chunk(config.minibatches):
                 answers = self._total(float(batch.answered[rows].sum()))
                 self.optimizer.zero_grad(set_to_none=True)
-                for part in self._microbatches(batch, rows):
-                    loss, metrics = self.loss(batch, part, answers / self.processes.num_processes)
-                    loss.backward()
-                    for name, value in metrics.items():
-                        sums[name] = sums.get(name, 0.0) + value
+                with self.policy.accumulating():
+                    for part in self._microbatches(batch, rows):
+                        loss, metrics = self.loss(batch, part, answers / self.processes.num_processes)
+                        loss.backward()
+                        for name, value in metrics.items():
+                            sums[name] = sums.get(name, 0.0) + value
                 parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
                 average_gradients(parameters)
                 norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable(), config.max_grad_norm)
@@ -256,7 +246,7 @@ class PPO:
         ids, sampled, turn = (x[rows, :width].to(device) for x in (batch.ids, batch.sampled, batch.turn))
         inputs = {name: value[rows].to(device) for name, value in batch.inputs.items()}
         logits, hidden = self.policy.score(ids, sampled, **inputs)
-        logits = logits / config.temperature
+        logits = logits if config.temperature == 1 else logits / config.temperature
         logprobs = logits.log_softmax(-1)
         new = logprobs.gather(1, ids[sampled][:, None]).squeeze(1)
         old, weight = (x[rows, :width].to(device)[sampled] for x in (batch.old, batch.weight))
@@ -271,13 +261,18 @@ class PPO:
         ratio = log_ratio.exp()
         policy_loss = -torch.minimum(ratio * advantage, ratio.clamp(1 - config.clip, 1 + config.clip) * advantage).sum() / answers
 
-        values = self._values(hidden.detach() if config.detach_value else hidden, batch.ask[rows])[answered]
+        # The state of the last prompt token is the one that predicts an answer's first token.
+        asked = (sampled.flatten().cumsum(0).view(sampled.shape) - 1).gather(1, batch.ask[rows].to(device) + 1)[answered]
+        values = self.policy.value_head((hidden.detach() if config.detach_value else hidden)[asked])
         before, returns = (x[rows].to(device)[answered] for x in (batch.values, batch.returns))
         clipped = before + (values - before).clamp(-config.value_clip, config.value_clip)
         value_loss = 0.5 * torch.maximum((values - returns).square(), (clipped - returns).square()).sum() / answers
 
-        entropy = -(logprobs.exp() * logprobs).sum(-1)
-        loss = policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy.sum() / answers
+        loss = policy_loss + config.value_coefficient * value_loss
+        with torch.set_grad_enabled(config.entropy_coefficient != 0):  # measured also where it is no part of the objective
+            entropy = -(logprobs.exp() * logprobs).sum(-1)
+        if config.entropy_coefficient:
+            loss = loss - config.entropy_coefficient * entropy.sum() / answers
         if config.kl_coefficient:
             with torch.no_grad(), self.policy.start():
                 reference = (self.policy.score(ids, sampled, **inputs)[0] / config.temperature).log_softmax(-1)

@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 from posttrain.models import Policy, average_gradients
-from posttrain.rollouts import Chat, Picture
+from posttrain.rollouts import Chat, Picture, parts
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Example:
     picture: Picture | None = None
 
 
+MICROBATCH = 4096  # tokens that are read at once, padding included: long rows' attention would leave the processor's cache
 AT_ONCE = 64  # pictures that go through the processor together: one by one they take longer than the training
 
 
@@ -113,19 +114,24 @@ class _Trainer(trl.SFTTrainer):
     def _get_train_sampler(self, dataset=None):
         return SequentialSampler(dataset if dataset is not None else self.train_dataset)
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        learned = inputs["labels"] != -100
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        inputs = self._prepare_inputs(inputs)
+        ids, learned, real = inputs.pop("input_ids"), inputs.pop("labels") != -100, inputs.pop("attention_mask").sum(1)
         learned[:, 0] = False
-        pixels = {name: value for name, value in inputs.items() if name not in ("input_ids", "labels", "attention_mask")}
-        logits, _ = self.policy.score(inputs["input_ids"], learned, **pixels)
-        loss = torch.nn.functional.cross_entropy(logits, inputs["input_ids"][learned])
-        self.last_loss = loss.detach()
-        return (loss, {"logits": logits}) if return_outputs else loss
-
-    def training_step(self, *arguments, **more):
-        loss = super().training_step(*arguments, **more)
+        self.last_loss = torch.zeros((), device=ids.device)
+        with self.policy.accumulating():
+            for rows in parts(real.tolist(), MICROBATCH):
+                shown, predicted = ids[rows, :real[rows].max()], learned[rows, :real[rows].max()]
+                logits, _ = self.policy.score(shown, predicted, **{name: _taken(value, rows) for name, value in inputs.items()})
+                loss = torch.nn.functional.cross_entropy(logits, shown[predicted], reduction="sum") / learned.sum()
+                self.accelerator.backward(loss)
+                self.last_loss += loss.detach()
         average_gradients(self.policy.trainable())
-        return loss
+        return self.last_loss
+
+
+def _taken(values: torch.Tensor | list, rows: list[int]) -> torch.Tensor | list:
+    return values[rows] if isinstance(values, torch.Tensor) else [values[row] for row in rows]  # some processors count tiles in a list
 
 
 class _Callback(TrainerCallback):
