@@ -71,7 +71,7 @@ def bench_ppo_against_grpo(init, tmp_path, record):
         theirs.append(grpo_seconds(init(), tmp_path / str(turn), steps=3))
     ratio = min(theirs) / min(ours)
     record("ppo-against-grpo", ppo_episodes_per_second=EPISODES / min(ours), grpo_episodes_per_second=EPISODES / min(theirs), ratio=ratio, threads=THREADS)
-    assert ratio > 1
+    assert ratio > 2  # the aim is 3; machines are noisy
 
 
 @pytest.mark.parametrize("name", ["gp-l", "virl-l"])
