@@ -54,10 +54,10 @@ rule train:
     output: f"{RESULTS}/{{run}}/run.json"
     params:
         name=lambda w: RUNS[w.run].name,
-        record=f"{BASE}/build/records/{{run}}.ipynb",
+        record=f"{BASE / 'build'}/records/{{run}}.ipynb",
     wildcard_constraints: run="|".join(RUNS)
     shell:
-        "mkdir -p {BASE}/build/records && papermill --log-level WARNING notebooks/train.ipynb {params.record} --cwd . "
+        "mkdir -p $(dirname {params.record}) && papermill --log-level WARNING notebooks/train.ipynb {params.record} --cwd . "
         "-p profile {NAME} -p fresh {FRESH} -p run {params.name} -p device {DEVICE} && cp {params.record} {RESULTS}/{wildcards.run}/train.ipynb"
 
 rule chapter:
@@ -68,7 +68,7 @@ rule chapter:
         cards=[ancient(path) for path in CARDS],
         results=[ancient(f"{RESULTS}/{run}/run.json") for run in RUNS],
     output: f"{SITE}/notebooks/{{chapter}}.ipynb"
-    log: f"{BASE}/build/logs/{{chapter}}.ipynb"
+    log: f"{BASE / 'build'}/logs/{{chapter}}.ipynb"
     shell:
         "papermill --log-level WARNING {input.source} {log} --cwd . -p profile {NAME} -p fresh {FRESH} && cp {log} {output}"
 

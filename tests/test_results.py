@@ -1,4 +1,4 @@
-"""A study's tables as chapters read them, on the published runs of GeneralPoints."""
+"""A study's tables as chapters read them, on the published runs."""
 
 import json
 from dataclasses import asdict
@@ -84,3 +84,13 @@ def test_a_study_without_results_says_how_to_get_them(tmp_path):
     profile = runs.profile("cpu", fresh=True)
     with pytest.raises(FileNotFoundError, match="posttrain train --profile cpu"):
         results.Study(runs.Profile(profile.name, profile.settings, tmp_path), "gp-l")
+
+
+def test_wrong_answers_by_seed_add_up_to_what_is_not_right():
+    walks = results.Study(runs.profile("cpu"), "virl-l")
+    table = walks.wrong({"id": "held out"}).set_index("arm")
+    assert table["set"].tolist() == ["held out"] * 3 and list(table.columns[1:]) == ["wrong turns", "wrong elsewhere", "routes done"]
+    for arm in ("Init", "SFT", "RL"):
+        counts = [[int(n) for n in table.loc[arm, column].replace(" of ", ", ").split(", ")] for column in ("wrong turns", "wrong elsewhere")]
+        first, points = (walks.outcomes(arm, "id", "greedy", column).sum(1) for column in ("first", "points"))
+        assert np.add(*(own[:-1] for own in counts)).tolist() == (points - first).tolist() and sum(own[-1] for own in counts) == points.sum()

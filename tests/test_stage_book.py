@@ -22,7 +22,9 @@ def staged(tmp_path):
     injected = {"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "source": "", "outputs": []}
     papermill = {"duration": 12.345, "exception": None, "parameters": {"profile": "smoke"}}
     for name, metadata in {"first": {}, "second": {"papermill": papermill}}.items():
-        notebook = {"cells": [injected], "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+        drawn = {"cell_type": "code", "metadata": {}, "source": "", "outputs": [{"output_type": "display_data", "metadata": {}, "data": {"image/png": "aGk="}}]}
+        cells = [injected, {"cell_type": "markdown", "metadata": {}, "source": ["# Chapter\n", "\n", "## Figure 5: compute\n", "\n", "Points."]}, drawn]
+        notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
         (site / "notebooks" / f"{name}.ipynb").write_text(json.dumps(notebook))
     stage_book.stage(root, site, root / "figures")
     return root, site
@@ -41,8 +43,13 @@ def test_mirror_follows_the_sources(staged):
 def test_injected_parameters_are_hidden_once(staged):
     root, site = staged
     stage_book.stage(root, site, root / "figures")
-    (cell,) = json.loads((site / "notebooks" / "second.ipynb").read_text())["cells"]
+    cell, *_ = json.loads((site / "notebooks" / "second.ipynb").read_text())["cells"]
     assert cell["metadata"]["tags"] == ["injected-parameters", "remove-cell"]
+
+
+def test_pictures_are_read_out_as_their_heading(staged):
+    *_, drawn = json.loads((staged[1] / "notebooks" / "first.ipynb").read_text())["cells"]
+    assert drawn["metadata"]["mystnb"]["image"]["alt"] == "Figure 5: compute"
 
 
 def test_status_page(staged):

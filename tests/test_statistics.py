@@ -11,6 +11,8 @@ def test_interval_reads_well():
     assert f"{interval:.1%}" == "15.0 % [12.1 %, 18.2 %]"
     assert f"{interval}" == "0.15 [0.121, 0.182]"
     assert f"{Interval(-0.03, -0.05, 0.01):+.1%}" == "-3.0 % [-5.0 %, +1.0 %]"
+    assert f"{Interval(0.005, 0.0004, 0.01):.1%}" == "0.5 % [0.04 %, 1.0 %]"  # a bound's side is never rounded away
+    assert f"{Interval(0, -0.00002, 0):.1%}" == "0.0 % [-0.002 %, 0.0 %]"
 
 
 @pytest.mark.parametrize(("values", "mean"), [

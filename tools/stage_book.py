@@ -11,6 +11,7 @@ build would not read that page again, warn of nothing and succeed.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -38,13 +39,17 @@ def mirror(source: Path, target: Path, keep: tuple[Path, ...] = ()) -> None:
             path.unlink()
 
 
-def hide_injected_parameters(path: Path) -> dict:
-    """Mark papermill's own cell of one executed notebook as hidden; returns the notebook."""
-    notebook = json.loads(path.read_text())
+def dress(path: Path) -> dict:
+    """Mark papermill's own cell of one executed notebook as hidden, and let pictures be read out as the heading above them; returns the notebook."""
+    notebook, heading = json.loads(path.read_text()), path.stem
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags", [])
         if "injected-parameters" in tags and "remove-cell" not in tags:
             tags.append("remove-cell")
+        if cell["cell_type"] == "markdown":
+            heading = (re.findall(r"^#+ (.+)", "".join(cell["source"]), re.MULTILINE) or [heading])[-1]
+        elif any(kind.startswith("image/") for output in cell["outputs"] for kind in output.get("data", ())):
+            cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": heading}
     write(path, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
     return notebook
 
@@ -74,7 +79,7 @@ def status_page(site: Path) -> str:
     lines = ["# Execution status", "", "How each chapter of this copy of the book was computed.", ""]
     lines += ["| notebook | profile | seconds | status | runs |", "|---|---|---:|---|---|"]
     for path in sorted((site / "notebooks").glob("*.ipynb")):
-        notebook = hide_injected_parameters(path)
+        notebook = dress(path)
         runs = run_ids(notebook, site / "figures" / "values" / f"{path.stem}.json")
         lines.append(status_row(path.stem, notebook, runs))
     return "\n".join(lines) + "\n"

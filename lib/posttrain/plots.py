@@ -143,10 +143,11 @@ def bars(
         text = f"{100 * estimate:.1f} %" if percent else f"{estimate:.3g}"
         above = estimate >= 0
         ax.annotate(text.replace("-", MINUS), (place, high if above else low), (0, 3 if above else -3), fontsize=8,
-                    textcoords="offset points", ha="center", va="bottom" if above else "top", color=INK)
+                    textcoords="offset points", ha="center", va="bottom" if above else "top", color=INK,
+                    bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.4, "alpha": 0.8})
         if label in published:
             ax.plot(place + 0.39, published[label], "D", markersize=6, markerfacecolor="none", markeredgecolor=INK,
-                    label="paper" if label == next(iter(published)) else None, zorder=4)
+                    label="paper" if label == next(iter(published)) else None, zorder=4, clip_on=False)
     ax.set_xticks(range(len(estimates)), estimates, color=INK)
     ax.set_xlim(-0.6, len(estimates) - 0.4)
     ax.tick_params(axis="x", length=0)
@@ -227,7 +228,8 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
         fig.set_dpi(150)
         fig.draw_without_rendering()
         box = fig.get_tightbbox().padded(0.08)
-        fig.set_layout_engine("none")
+        with mpl.rc_context({"figure.constrained_layout.use": False}):
+            fig.set_layout_engine(None)  # with any engine, also a "none" one, every file is drawn twice
         for path, metadata in zip(paths, ({"Date": None, "Creator": None}, {"Software": None})):
             draft = folder / f".{path.name}.{os.getpid()}"
             try:

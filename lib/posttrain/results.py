@@ -136,6 +136,17 @@ class Study:
                             found |= {f"{key}_delta": delta.estimate, f"{key}_delta_low": delta.low, f"{key}_delta_high": delta.high}
         return found | {"seeds": len(self.seeds), "budget_gflops": float(self.settings["ppo"]["budget"]), "train_seconds": self.seconds, "run_ids": self.run_ids}
 
+    def wrong(self, names: dict[str, str]) -> pd.DataFrame:
+        """Navigation, sets by their names: each seed's wrong first answers (greedy, at the end) where one turns and elsewhere, and its finished routes, "of" as many in all."""
+        rows = []
+        for set_, name in names.items():
+            for arm in ("Init", "SFT", "RL"):
+                points, first, turns, turned = (self.outcomes(arm, set_, "greedy", column).sum(1).astype(int) for column in ("points", "first", "turns", "first_turns"))
+                routes = self.outcomes(arm, set_, "greedy", "within")
+                counts = {"wrong turns": (turns - turned, turns.sum()), "wrong elsewhere": (points - turns - (first - turned), (points - turns).sum()), "routes done": (routes.sum(1).astype(int), routes.size)}
+                rows.append({"set": name, "arm": arm, **{what: f"{', '.join(map(str, own))} of {of}" for what, (own, of) in counts.items()}})
+        return pd.DataFrame(rows)
+
     def hyperparameters(self, defaults: dict[str, dict]) -> pd.DataFrame:
         """Every setting of `defaults()`, overlaid by what the profile sets, for the arms that use it."""
         settings = self.settings

@@ -16,11 +16,12 @@ intervals.
 """
 from __future__ import annotations
 
+import re
 from typing import Callable, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 Statistic = Callable[[np.ndarray], float]
 
@@ -33,8 +34,14 @@ class Interval(NamedTuple):
     high: float
 
     def __format__(self, spec: str) -> str:
-        estimate, low, high = (format(float(x), spec or ".3g").replace("%", " %") for x in self)
+        estimate, low, high = (_shown(float(x), spec or ".3g").replace("%", " %") for x in self)
         return f"{estimate} [{low}, {high}]"
+
+
+def _shown(x: float, spec: str) -> str:
+    """`x` with more decimals than asked for where it would seem to be nought: the side that a bound lies on decides."""
+    text, places = format(x, spec), re.search(r"\.(\d+)[f%]", spec)
+    return _shown(x, spec.replace(places[0], f".{int(places[1]) + 1}{places[0][-1]}")) if places and int(places[1]) < 6 and x and not re.search("[1-9]", text) else text
 
 
 class ZTest(NamedTuple):
@@ -107,7 +114,7 @@ def seeds_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     values = _numbers(values, "values")
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"one value for each of at least two seeds is needed, not shape {list(values.shape)}")
-    half = stats.t.ppf((1 + _level(level)) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = special.stdtrit(len(values) - 1, (1 + _level(level)) / 2) * values.std(ddof=1) / np.sqrt(len(values))
     mean = values.mean()
     return Interval(float(mean), float(mean - half), float(mean + half))
 
@@ -116,7 +123,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """Wilson's interval of a proportion: right also near 0 and 1, where the paper's sqrt(p(1-p)/n) has no width."""
     if not (n >= 1 and 0 <= successes <= n):
         raise ValueError(f"successes must lie between 0 and n >= 1, not {successes} of {n}")
-    z, p = stats.norm.ppf((1 + _level(level)) / 2), successes / n
+    z, p = special.ndtri((1 + _level(level)) / 2), successes / n
     centre, half = (p + z**2 / (2 * n)), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low, high = (float((centre + sign * half) / (1 + z**2 / n)) for sign in (-1, 1))
     return Interval(p, low if successes else 0.0, high if successes < n else 1.0)
@@ -132,7 +139,7 @@ def two_proportion(p_a: float, n_a: int, p_b: float, n_b: int) -> ZTest:
     pooled = (p_a * n_a + p_b * n_b) / (n_a + n_b)
     error = np.sqrt(pooled * (1 - pooled) * (1 / n_a + 1 / n_b))
     z = float((p_a - p_b) / error) if error else 0.0
-    return ZTest(z, float(2 * stats.norm.sf(abs(z))))
+    return ZTest(z, float(2 * special.ndtr(-abs(z))))
 
 
 def decide(interval: Interval, direction: str, threshold: float = 0.0) -> str:
