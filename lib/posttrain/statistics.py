@@ -21,7 +21,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
+from scipy import stats
 
 Statistic = Callable[[np.ndarray], float]
 
@@ -114,7 +114,7 @@ def seeds_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     values = _numbers(values, "values")
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"one value for each of at least two seeds is needed, not shape {list(values.shape)}")
-    half = special.stdtrit(len(values) - 1, (1 + _level(level)) / 2) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stats.t.ppf((1 + _level(level)) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     mean = values.mean()
     return Interval(float(mean), float(mean - half), float(mean + half))
 
@@ -123,7 +123,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """Wilson's interval of a proportion: right also near 0 and 1, where the paper's sqrt(p(1-p)/n) has no width."""
     if not (n >= 1 and 0 <= successes <= n):
         raise ValueError(f"successes must lie between 0 and n >= 1, not {successes} of {n}")
-    z, p = special.ndtri((1 + _level(level)) / 2), successes / n
+    z, p = stats.norm.ppf((1 + _level(level)) / 2), successes / n
     centre, half = (p + z**2 / (2 * n)), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low, high = (float((centre + sign * half) / (1 + z**2 / n)) for sign in (-1, 1))
     return Interval(p, low if successes else 0.0, high if successes < n else 1.0)
@@ -139,7 +139,7 @@ def two_proportion(p_a: float, n_a: int, p_b: float, n_b: int) -> ZTest:
     pooled = (p_a * n_a + p_b * n_b) / (n_a + n_b)
     error = np.sqrt(pooled * (1 - pooled) * (1 / n_a + 1 / n_b))
     z = float((p_a - p_b) / error) if error else 0.0
-    return ZTest(z, float(2 * special.ndtr(-abs(z))))
+    return ZTest(z, float(2 * stats.norm.sf(abs(z))))
 
 
 def decide(interval: Interval, direction: str, threshold: float = 0.0) -> str:
