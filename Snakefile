@@ -16,6 +16,7 @@ CHAPTERS = {"general-points": ("fig02", "fig03", "fig12"), "navigation": ("fig04
             "navigation-rules": ("fig01", "ext"), "pictures": ("fig11", "fig13", "ext"), "visual-generalization": ("fig07", "ext"),
             "navigation-pictures": ("fig18", "ext"), "recognition": ("fig08", "ext"),
             "rl-without-sft": ("fig09",), "gallery": ()}
+LONG = "rule-generalization|navigation-pictures|rl-without-sft|pictures|visual-generalization"  # begun first, so that no core waits for the last one
 WANTED = [c for c, figures in CHAPTERS.items() if config.get("figure", "") == "" or config["figure"] in figures]
 LIBRARY = [str(p.relative_to(runs.ROOT)) for p in sorted(runs.LIBRARY.rglob("*.py"))]
 BOOK = [str(p) for p in sorted(Path("book").rglob("*")) if p.is_file() and "_build" not in p.parts and "__pycache__" not in p.parts]
@@ -69,8 +70,13 @@ rule chapter:
         results=[ancient(f"{RESULTS}/{run}/run.json") for run in RUNS],
     output: f"{SITE}/notebooks/{{chapter}}.ipynb"
     log: f"{BASE / 'build'}/logs/{{chapter}}.ipynb"
+    wildcard_constraints: chapter=f"(?!(?:{LONG})\\.).*"
     shell:
         "papermill --log-level WARNING {input.source} {log} --cwd . -p profile {NAME} -p fresh {FRESH} && cp {log} {output}"
+
+use rule chapter as long_chapter with:
+    wildcard_constraints: chapter=LONG
+    priority: 1
 
 rule html:
     input:
