@@ -9,7 +9,8 @@ PROFILE = runs.profile(NAME, fresh=FRESH)
 DEVICE = PROFILE.settings.get("device", "cpu")
 RUNS = {run.id: run for run in PROFILE.runs()}
 BASE = PROFILE.root.relative_to(runs.ROOT)
-SITE = BASE / "build/site"
+BUILD = BASE / "build"
+SITE = BUILD / "site"
 MODELS, RESULTS, FIGURES = (BASE / f"{part}" for part in ("data/models", "data/results", "figures"))
 HTML = "book/_build/html/index.html" if PROFILE.root == runs.ROOT else f"{BASE}/book/_build/html/index.html"
 CHAPTERS = {"general-points": ("fig02", "fig03", "fig12"), "navigation": ("fig04", "fig14"), "foundation": ("ext",), "rule-generalization": ("fig05", "fig06", "ext"),
@@ -55,10 +56,10 @@ rule train:
     output: f"{RESULTS}/{{run}}/run.json"
     params:
         name=lambda w: RUNS[w.run].name,
-        record=f"{BASE / 'build'}/records/{{run}}.ipynb",
+        record=f"{BUILD}/records/{{run}}.ipynb",
     wildcard_constraints: run="|".join(RUNS)
     shell:
-        "mkdir -p $(dirname {params.record}) && papermill --log-level WARNING notebooks/train.ipynb {params.record} --cwd . "
+        "mkdir -p {BUILD}/records && papermill --log-level WARNING notebooks/train.ipynb {params.record} --cwd . "
         "-p profile {NAME} -p fresh {FRESH} -p run {params.name} -p device {DEVICE} && cp {params.record} {RESULTS}/{wildcards.run}/train.ipynb"
 
 rule chapter:
@@ -69,14 +70,15 @@ rule chapter:
         cards=[ancient(path) for path in CARDS],
         results=[ancient(f"{RESULTS}/{run}/run.json") for run in RUNS],
     output: f"{SITE}/notebooks/{{chapter}}.ipynb"
-    log: f"{BASE / 'build'}/logs/{{chapter}}.ipynb"
-    wildcard_constraints: chapter=f"(?!(?:{LONG})\\.).*"
+    log: f"{BUILD}/logs/{{chapter}}.ipynb"
     shell:
         "papermill --log-level WARNING {input.source} {log} --cwd . -p profile {NAME} -p fresh {FRESH} && cp {log} {output}"
 
 use rule chapter as long_chapter with:
     wildcard_constraints: chapter=LONG
     priority: 1
+
+ruleorder: long_chapter > chapter
 
 rule html:
     input:

@@ -41,7 +41,9 @@ class Interval(NamedTuple):
 def _shown(x: float, spec: str) -> str:
     """`x` with more decimals than asked for where it would seem to be nought: the side that a bound lies on decides."""
     text, places = format(x, spec), re.search(r"\.(\d+)[f%]", spec)
-    return _shown(x, spec.replace(places[0], f".{int(places[1]) + 1}{places[0][-1]}")) if places and int(places[1]) < 6 and x and not re.search("[1-9]", text) else text
+    if x and not re.search("[1-9]", text) and places and int(places[1]) < 6:
+        return _shown(x, spec.replace(places[0], f".{int(places[1]) + 1}{places[0][-1]}"))
+    return text
 
 
 class ZTest(NamedTuple):
