@@ -4,7 +4,9 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # at this size a second thread only costs; read when torch is first imported
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # at this size a second thread only costs; read when torch is first imported
 
 import pytest
 
@@ -19,10 +21,25 @@ def tokenizer():
 def _llama(tokenizer, **changes):
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "tie_word_embeddings": True, **changes}
-    return LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=None, initializer_range=0.15, **shape))
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "tie_word_embeddings": True,
+        **changes,
+    }
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=512,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+            initializer_range=0.15,
+            **shape,
+        )
+    )
 
 
 def _mllama(tokenizer, **changes):
@@ -30,12 +47,33 @@ def _mllama(tokenizer, **changes):
     from transformers.models.mllama.configuration_mllama import MllamaTextConfig, MllamaVisionConfig
 
     text = MllamaTextConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
-        cross_attention_layers=[1], max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.eos_token_id, initializer_range=0.15, rope_parameters={"rope_type": "default", "rope_theta": 10000.0})
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        cross_attention_layers=[1],
+        max_position_embeddings=512,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.eos_token_id,
+        initializer_range=0.15,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+    )
     vision = MllamaVisionConfig(
-        hidden_size=16, intermediate_size=24, num_hidden_layers=1, num_global_layers=1, attention_heads=2, image_size=28, patch_size=14,
-        max_num_tiles=1, supported_aspect_ratios=[[1, 1]], intermediate_layers_indices=[0], vision_output_dim=32)
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_global_layers=1,
+        attention_heads=2,
+        image_size=28,
+        patch_size=14,
+        max_num_tiles=1,
+        supported_aspect_ratios=[[1, 1]],
+        intermediate_layers_indices=[0],
+        vision_output_dim=32,
+    )
     return MllamaForConditionalGeneration(MllamaConfig(text_config=text, vision_config=vision, **changes))
 
 
@@ -47,7 +85,11 @@ def checkpoints(tmp_path_factory, tokenizer):
     made = {}
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        for name, model in (("pocket", _llama(tokenizer)), ("grouped", _llama(tokenizer, num_key_value_heads=2)), ("mllama", _mllama(tokenizer))):
+        for name, model in (
+            ("pocket", _llama(tokenizer)),
+            ("grouped", _llama(tokenizer, num_key_value_heads=2)),
+            ("mllama", _mllama(tokenizer)),
+        ):
             folder = tmp_path_factory.mktemp(name)
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
@@ -68,7 +110,10 @@ def seeing(tmp_path_factory, checkpoints, tokenizer):
     from posttrain.foundation import vision
 
     with torch.random.fork_rng():
-        made = vision.new_policy(vision.VisionConfig(size=28, patch=14, hidden=16, layers=1, heads=2, mlp=16), Path(checkpoints["pocket"]))
+        made = vision.new_policy(
+            vision.VisionConfig(size=28, patch=14, hidden=16, layers=1, heads=2, mlp=16),
+            Path(checkpoints["pocket"]),
+        )
         with torch.no_grad():
             for parameter in made.trainable():
                 parameter.mul_(3)  # a picture's effect must stand out
@@ -77,7 +122,10 @@ def seeing(tmp_path_factory, checkpoints, tokenizer):
         torch.manual_seed(8)
         words = copy.deepcopy(tokenizer)
         words.add_special_tokens({"additional_special_tokens": ["<|image|>", "<|python_tag|>"]})
-        words.chat_template, words.bos_token = vision.CHAT_TEMPLATE.replace(vision.IMAGE, "<|image|>"), words.eos_token
+        words.chat_template, words.bos_token = (
+            vision.CHAT_TEMPLATE.replace(vision.IMAGE, "<|image|>"),
+            words.eos_token,
+        )
         model = _mllama(words, image_token_index=words.convert_tokens_to_ids("<|image|>"))
         with torch.no_grad():  # as in a trained checkpoint: gates open
             for name, parameter in model.named_parameters():
@@ -98,7 +146,12 @@ def policy(checkpoints):
     from posttrain import models
 
     def make(name="pocket", value=False, fast=True, stirred=True, rank=4, brief=False):
-        made = models.add_lora(models.load(checkpoints[name]), models.LoraSettings(rank=rank, alpha=2 * rank), seed=1, value=value)
+        made = models.add_lora(
+            models.load(checkpoints[name]),
+            models.LoraSettings(rank=rank, alpha=2 * rank),
+            seed=1,
+            value=value,
+        )
         made.fast = fast
         if stirred:
             stir(made)
@@ -116,5 +169,8 @@ def stir(policy, scale=0.05, seed=3):
 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in [*policy.trainable(), *(policy.value_head.parameters() if policy.value_head else [])]:
+        for parameter in [
+            *policy.trainable(),
+            *(policy.value_head.parameters() if policy.value_head else []),
+        ]:
             parameter.add_(scale * torch.randn(parameter.shape, generator=generator))

@@ -9,8 +9,22 @@ from posttrain.environments.navigation import NavigationEnv
 @pytest.fixture(scope="module")
 def scores():
     def score(policy, actions="absolute", verify_steps=2, protocol="clean", skip_failed=False):
-        table = baselines.play(policy, NavigationEnv(actions=actions, verify_steps=verify_steps, protocol=protocol, split="held_out", skip_failed=skip_failed), range(40))
-        return table.success.mean(), table.right.sum() / table.answers.sum(), table["first"].sum() / table.points.sum()
+        table = baselines.play(
+            policy,
+            NavigationEnv(
+                actions=actions,
+                verify_steps=verify_steps,
+                protocol=protocol,
+                split="held_out",
+                skip_failed=skip_failed,
+            ),
+            range(40),
+        )
+        return (
+            table.success.mean(),
+            table.right.sum() / table.answers.sum(),
+            table["first"].sum() / table.points.sum(),
+        )
 
     return score
 
@@ -22,7 +36,9 @@ def test_who_reads_the_prompt_is_always_right(scores, actions):
 
 
 def test_first_answers_do_not_depend_on_the_number_of_answers_if_failed_points_are_skipped(scores):
-    assert scores(baselines.blind, verify_steps=1, skip_failed=True)[2] == pytest.approx(scores(baselines.blind, verify_steps=2, skip_failed=True)[2])
+    assert scores(baselines.blind, verify_steps=1, skip_failed=True)[2] == pytest.approx(
+        scores(baselines.blind, verify_steps=2, skip_failed=True)[2]
+    )
 
 
 @pytest.mark.parametrize("actions", ["absolute", "relative"])
@@ -44,18 +60,34 @@ def test_per_step_accuracy_counts_repeated_answers():
             return baselines.oracle(messages, info) if len(messages) > 1 else "no"
 
     table = baselines.play(Stubborn(), NavigationEnv(split="held_out"), [0, 1])
-    assert (table.right == table.points).all() and (table.answers == 2 * table.points).all() and (table["first"] == 0).all() and table.success.all()
+    assert (
+        (table.right == table.points).all()
+        and (table.answers == 2 * table.points).all()
+        and (table["first"] == 0).all()
+        and table.success.all()
+    )
 
 
 def test_with_pictures_a_policy_that_reads_alone_finishes_and_errs_at_first():
     for protocol, flag in (("clean", False), ("as_released", True)):
         ending = baselines.play(baselines.blind, NavigationEnv(vision=True, protocol=protocol), range(10))
         assert ending["success"].all()
-        told = baselines.play(baselines.copy_the_word, NavigationEnv(vision=True, protocol=protocol, skip_failed=True), range(10))
-        hidden = baselines.play(baselines.copy_the_word, NavigationEnv(protocol=protocol, skip_failed=True), range(10))
+        told = baselines.play(
+            baselines.copy_the_word,
+            NavigationEnv(vision=True, protocol=protocol, skip_failed=True),
+            range(10),
+        )
+        hidden = baselines.play(
+            baselines.copy_the_word, NavigationEnv(protocol=protocol, skip_failed=True), range(10)
+        )
         assert told["first"].sum() < told["points"].sum() and hidden["first"].sum() > told["first"].sum()
         if flag:  # the text gives the turns away
-            assert told["first"].sum() > baselines.play(baselines.copy_the_word, NavigationEnv(vision=True, skip_failed=True), range(10))["first"].sum()
+            assert (
+                told["first"].sum()
+                > baselines.play(
+                    baselines.copy_the_word, NavigationEnv(vision=True, skip_failed=True), range(10)
+                )["first"].sum()
+            )
 
 
 def test_scores_on_a_studys_routes_are_those_of_playing_them():

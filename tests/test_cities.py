@@ -12,11 +12,17 @@ from posttrain import cities, routes
 def test_the_splits_have_their_sizes_and_share_no_route():
     for city, splits in cities.SPLITS.items():
         found = [route for split in splits for route in cities.routes(city, split)]
-        assert [len(cities.routes(city, split)) for split in splits] == list(splits.values()) and len(set(found)) == len(found)
+        assert [len(cities.routes(city, split)) for split in splits] == list(splits.values()) and len(
+            set(found)
+        ) == len(found)
         assert all(route.city == city for route in found)
-        assert len({cities.reading(route) for route in found}) == len(found)  # a text could not tell two equal readings apart
+        assert len({cities.reading(route) for route in found}) == len(
+            found
+        )  # a text could not tell two equal readings apart
     assert len(cities.routes(cities.TRAINING_CITY, "train")) >= 1000 and len(cities.OTHER_CITIES) == 9
-    assert sum(len(cities.routes(city, "benchmark")) for city in cities.OTHER_CITIES) == 18  # as many as the paper's benchmark
+    assert (
+        sum(len(cities.routes(city, "benchmark")) for city in cities.OTHER_CITIES) == 18
+    )  # as many as the paper's benchmark
 
 
 @pytest.mark.parametrize("city", [cities.TRAINING_CITY, *cities.OTHER_CITIES])
@@ -36,7 +42,9 @@ def test_routes_are_walks_along_streets_with_true_headings_and_landmarks(city):
                 visited.append((a[0] + (k + 1) * step[0], a[1] + (k + 1) * step[1]))
             assert abs((routes.direction(here, leg.end) - leg.heading + 180) % 360 - 180) <= 0.5
             name, place = graph.landmarks.get(b, (None, None))
-            assert leg.landmark == name and leg.bearing == (routes.bearing(leg.heading, routes.direction(leg.end, place)) if name else None)
+            assert leg.landmark == name and leg.bearing == (
+                routes.bearing(leg.heading, routes.direction(leg.end, place)) if name else None
+            )
             here = leg.end
         assert len(set(visited)) == len(visited) and route.legs[-1].landmark and 2 <= len(route.legs) <= 5
         turns = [(b.heading - a.heading + 180) % 360 - 180 for a, b in zip(route.legs, route.legs[1:])]
@@ -51,7 +59,9 @@ def test_landmarks_have_different_names():
 
 def test_a_city_follows_from_its_name_in_every_process():
     code = "from posttrain import cities; print(hash(0), [repr(r) for r in cities.routes('Dunmarsh', 'benchmark')])"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "5"}).stdout
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "5"}
+    ).stdout
     assert other.strip() == f"0 {[repr(r) for r in cities.routes('Dunmarsh', 'benchmark')]}"
     assert cities.City("Dunmarsh").points != cities.City("Calvero").points
 

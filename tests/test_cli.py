@@ -16,10 +16,13 @@ def test_plan_lists_every_run(capsys):
     assert len(lines) == len(runs.profile("smoke").runs())
 
 
-@pytest.mark.parametrize("arguments, said", [
-    (["train", "--run", "gp-l/ppo/99"], "choose one of"),
-    (["plan", "--profile", "huge"], "unknown profile"),
-])
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["train", "--run", "gp-l/ppo/99"], "choose one of"),
+        (["plan", "--profile", "huge"], "unknown profile"),
+    ],
+)
 def test_bad_input_says_what_to_do(arguments, said, capsys):
     assert cli.main(arguments) == 2
     assert said in capsys.readouterr().err
@@ -27,6 +30,8 @@ def test_bad_input_says_what_to_do(arguments, said, capsys):
 
 def test_verify_names_what_is_missing(monkeypatch, tmp_path, capsys):
     profile = runs.profile("smoke")
-    monkeypatch.setattr(runs, "profile", lambda name, fresh=False: runs.Profile(profile.name, profile.settings, tmp_path))
+    monkeypatch.setattr(
+        runs, "profile", lambda name, fresh=False: runs.Profile(profile.name, profile.settings, tmp_path)
+    )
     assert cli.main(["verify", "--profile", "smoke"]) == 1
     assert "missing: gp-l-init-s0" in capsys.readouterr().out

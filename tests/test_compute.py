@@ -1,4 +1,5 @@
 """FLOPs: the paper's arithmetic in closed form, what counts as a parameter, and the machine's rate."""
+
 import numpy as np
 import pytest
 import torch
@@ -26,14 +27,17 @@ def test_a_column_of_token_counts():
     np.testing.assert_allclose(published, 6 * N * 5 + 18 * N * tokens)
 
 
-@pytest.mark.parametrize("call", [
-    lambda: compute.sft_flops(N, -1, 0),
-    lambda: compute.sft_flops(N, 0, np.array([1, -1])),
-    lambda: compute.rl_flops(N, 0, 0, float("nan")),
-    lambda: compute.rl_flops(0, 0, 0, 0),
-    lambda: compute.rl_flops_published(N, 0, 0, "chess"),
-    lambda: compute.peak_flops(size=0),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: compute.sft_flops(N, -1, 0),
+        lambda: compute.sft_flops(N, 0, np.array([1, -1])),
+        lambda: compute.rl_flops(N, 0, 0, float("nan")),
+        lambda: compute.rl_flops(0, 0, 0, 0),
+        lambda: compute.rl_flops_published(N, 0, 0, "chess"),
+        lambda: compute.peak_flops(size=0),
+    ],
+)
 def test_bad_input(call):
     with pytest.raises(ValueError):
         call()

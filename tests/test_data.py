@@ -1,4 +1,5 @@
 """The paper's numbers and the claims: both files have the shape that notebooks rely on, and agree with each other."""
+
 import re
 from pathlib import Path
 
@@ -13,13 +14,26 @@ PAPER = yaml.safe_load((DATA / "paper.yaml").read_text(encoding="utf-8"))
 CLAIMS = yaml.safe_load((DATA / "claims.yaml").read_text(encoding="utf-8"))
 SOURCE = re.compile(r"(P|C|H|T|own)\b")
 FIELDS = {
-    "id", "figure", "statement", "published", "test", "minuend", "subtrahend", "split", "metric", "decoding",
-    "beside", "direction", "threshold",
+    "id",
+    "figure",
+    "statement",
+    "published",
+    "test",
+    "minuend",
+    "subtrahend",
+    "split",
+    "metric",
+    "decoding",
+    "beside",
+    "direction",
+    "threshold",
 }
 
 
 def leaves(node, path=()):
-    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+    for key, value in (
+        node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    ):
         yield from leaves(value, (*path, key)) if isinstance(value, (dict, list)) else [((*path, key), value)]
 
 
@@ -54,13 +68,22 @@ def test_no_number_was_read_as_text():
     assert [path for path in numbers if "hand" not in path] == [], "write 1.0e-6 and 1.0e+6"
 
 
-@pytest.mark.parametrize(("figure", "task", "rl", "sft"), [
-    ("fig06", "gp-l", 0.035, -0.081), ("fig06", "virl-l", 0.110, -0.795), ("fig06", "gp-vl", 0.030, -0.056),
-    ("fig06", "virl-vl", 0.093, -0.332), ("fig07", "gp-vl", 0.176, -0.099), ("fig07", "virl-vl", 0.611, -0.056),
-])
+@pytest.mark.parametrize(
+    ("figure", "task", "rl", "sft"),
+    [
+        ("fig06", "gp-l", 0.035, -0.081),
+        ("fig06", "virl-l", 0.110, -0.795),
+        ("fig06", "gp-vl", 0.030, -0.056),
+        ("fig06", "virl-vl", 0.093, -0.332),
+        ("fig07", "gp-vl", 0.176, -0.099),
+        ("fig07", "virl-vl", 0.611, -0.056),
+    ],
+)
 def test_end_points_give_the_published_differences(figure, task, rl, sft):
     values = PAPER["figures"][figure]["printed"][task]
-    assert values["rl"] - values["init"] == pytest.approx(rl) and values["sft"] - values["init"] == pytest.approx(sft)
+    assert values["rl"] - values["init"] == pytest.approx(rl) and values["sft"] - values[
+        "init"
+    ] == pytest.approx(sft)
 
 
 @pytest.mark.parametrize(("figure", "task"), [("fig06", "gp-l"), ("fig06", "gp-vl"), ("fig07", "gp-vl")])
@@ -72,7 +95,10 @@ def test_strength_is_what_statistics_says(figure, task):
 
 
 def test_routes_are_the_printed_rates():
-    routes, printed = PAPER["figures"]["fig07"]["derived"]["virl-vl"], PAPER["figures"]["fig07"]["printed"]["virl-vl"]
+    routes, printed = (
+        PAPER["figures"]["fig07"]["derived"]["virl-vl"],
+        PAPER["figures"]["fig07"]["printed"]["virl-vl"],
+    )
     for arm in ("init", "rl", "sft"):
         assert wilson(routes[arm], routes["routes"]).estimate == pytest.approx(printed[arm], abs=0.0005)
 
@@ -83,8 +109,12 @@ def test_library_and_paper_agree():
         assert rl_flops_published(1, 0, 1, task) == pytest.approx(cost)
     rewards = PAPER["rewards"]["general-points"]
     names = {
-        "correct": "CORRECT", "wrong_value": "WRONG_VALUE", "wrong_numbers": "WRONG_NUMBERS",
-        "illegal_formula": "ILLEGAL", "wrong_cards": "WRONG_CARDS", "step_limit": "STEP_LIMIT",
+        "correct": "CORRECT",
+        "wrong_value": "WRONG_VALUE",
+        "wrong_numbers": "WRONG_NUMBERS",
+        "illegal_formula": "ILLEGAL",
+        "wrong_cards": "WRONG_CARDS",
+        "step_limit": "STEP_LIMIT",
     }
     for ours, theirs in names.items():
         assert rewards[ours] == getattr(general_points, theirs)
@@ -111,6 +141,8 @@ def test_claims_have_names_of_their_own_and_quote_the_paper():
     for claim in claims.values():
         if claim["figure"] in ("fig06", "fig07"):
             printed = PAPER["figures"][claim["figure"]]["printed"][re.match(r"[a-z]+-v?l", claim["id"])[0]]
-            assert claim["published"] == {side: printed[claim[side].lower()] for side in ("minuend", "subtrahend")}
+            assert claim["published"] == {
+                side: printed[claim[side].lower()] for side in ("minuend", "subtrahend")
+            }
     highest = PAPER["figures"]["fig09"]["ticks"]["gp-l"]["success"][1]
     assert claims["gp-l-rl-needs-sft"]["published"]["at_most"] == highest

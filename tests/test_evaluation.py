@@ -31,7 +31,9 @@ class Scripted:
         episodes = []
         for row, messages in enumerate(openings):
             text = messages[0]["content"]
-            rule = Rule(*(int(text.split(f"{face} counts as ")[1].split(",")[0].split(" ")[0]) for face in "JQK"))
+            rule = Rule(
+                *(int(text.split(f"{face} counts as ")[1].split(",")[0].split(" ")[0]) for face in "JQK")
+            )
             ranks = tuple(text.split("Cards: [")[1].split("]")[0].split(", "))
             episode, over = Dialogue(ids=[0] * 10), False
             while not over:
@@ -60,11 +62,20 @@ def solve(ranks, rule, show=None):
 
 
 def test_an_oracle_is_right_on_every_hand_of_every_set(monkeypatch):
-    summary, hands, player = play(monkeypatch, lambda ranks, rule, attempt: solve(ranks, rule), decodings=("greedy",))
+    summary, hands, player = play(
+        monkeypatch, lambda ranks, rule, attempt: solve(ranks, rule), decodings=("greedy",)
+    )
     for name, where in SETS.items():
         row = summary.loc[name, "greedy"]
-        assert row[["first_try", "within", "rule_following", "valid", "strict", "per_step"]].tolist() == [1.0] * 6 and row.fake == 0
-        assert row.n == len(all_hands(where.rule, split=where.split, faces=where.faces)) and row.tokens == 10 * row.n
+        assert (
+            row[["first_try", "within", "rule_following", "valid", "strict", "per_step"]].tolist()
+            == [1.0] * 6
+            and row.fake == 0
+        )
+        assert (
+            row.n == len(all_hands(where.rule, split=where.split, faces=where.faces))
+            and row.tokens == 10 * row.n
+        )
         played = hands[hands.set == name].hand.tolist()
         assert len(set(played)) == len(played) == row.n  # each hand once
         for hand in played:
@@ -72,29 +83,58 @@ def test_an_oracle_is_right_on_every_hand_of_every_set(monkeypatch):
             numbers = Rule.parse(where.rule).numbers(ranks)
             assert formulas.solve(list(numbers), 24) and (not where.faces or {"J", "Q", "K"} & set(ranks))
             assert where.split == "all" or split_of(numbers) == where.split
-    assert summary.loc["ood", "greedy"].n == 796 and not set(hands[hands.set == "id"].hand) & set(hands[hands.set == "id_seen"].hand)
-    assert sum(size for size, _ in player.batches) == summary.n.sum() and max(size for size, _ in player.batches) == 512
+    assert summary.loc["ood", "greedy"].n == 796 and not set(hands[hands.set == "id"].hand) & set(
+        hands[hands.set == "id_seen"].hand
+    )
+    assert (
+        sum(size for size, _ in player.batches) == summary.n.sum()
+        and max(size for size, _ in player.batches) == 512
+    )
 
 
 def test_a_player_of_the_old_rule_is_right_where_it_holds_and_fake_elsewhere(monkeypatch):
     ten = Rule.parse("10")
-    summary, hands, _ = play(monkeypatch, lambda ranks, rule, attempt: solve(ranks, ten), decodings=("greedy",), sets=("id", "ood"), verify_steps=2)
+    summary, hands, _ = play(
+        monkeypatch,
+        lambda ranks, rule, attempt: solve(ranks, ten),
+        decodings=("greedy",),
+        sets=("id", "ood"),
+        verify_steps=2,
+    )
     assert summary.loc["id", "greedy"][["first_try", "fake", "rule_following"]].tolist() == [1.0, 0.0, 1.0]
     row, played = summary.loc["ood", "greedy"], hands[hands.set == "ood"]
     both = [bool(formulas.solve(list(ten.numbers(h.split())), 24)) for h in played.hand]
-    assert played.fake.tolist() == both and sum(both) == 529  # a hand that no formula solves under the old rule cannot be fake
-    assert row.first_try == row.within == row.rule_following == 0 and row.fake == pytest.approx(529 / 796) and set(played.answers) == {2}
+    assert (
+        played.fake.tolist() == both and sum(both) == 529
+    )  # a hand that no formula solves under the old rule cannot be fake
+    assert (
+        row.first_try == row.within == row.rule_following == 0
+        and row.fake == pytest.approx(529 / 796)
+        and set(played.answers) == {2}
+    )
     assert row.per_step == 0
 
 
 def test_first_try_within_and_per_step_are_told_apart(monkeypatch):
     """Right at the third answer; only the `revised` sets get that far."""
     settings = dict(sets=("id", "id_seen", "ood"), limit=10, verify_steps=4)
-    summary, hands, _ = play(monkeypatch, lambda ranks, rule, attempt: solve(ranks, rule) if attempt == 2 else "no answer", **settings)
+    summary, hands, _ = play(
+        monkeypatch,
+        lambda ranks, rule, attempt: solve(ranks, rule) if attempt == 2 else "no answer",
+        **settings,
+    )
     for name in ("id", "ood"):
         row = summary.loc[name, "sampled"]
-        assert (row.n, row.first_try, row.within, row.valid, row.strict) == (10, 0, 1, 0, 0) and row.per_step == pytest.approx(1 / 3)
-        assert set(hands[hands.set == name].answers) == {3} and set(hands[hands.set == name].reward) == {5 - 3 - 3}
+        assert (row.n, row.first_try, row.within, row.valid, row.strict) == (
+            10,
+            0,
+            1,
+            0,
+            0,
+        ) and row.per_step == pytest.approx(1 / 3)
+        assert set(hands[hands.set == name].answers) == {3} and set(hands[hands.set == name].reward) == {
+            5 - 3 - 3
+        }
     row = summary.loc["id_seen", "greedy"]
     assert (row.within, row.per_step) == (0, 0) and set(hands[hands.set == "id_seen"].answers) == {1}
 
@@ -105,7 +145,12 @@ def test_cheaper_settings_leave_out_what_they_say(monkeypatch):
     full, everything, _ = play(monkeypatch, wrong, **settings)
     less, some, _ = play(monkeypatch, wrong, **settings, limit_others=5)
     answers = lambda hands: hands.groupby(["set", "decoding"]).answers.first().to_dict()
-    assert answers(everything) == {("id", "greedy"): 3, ("id", "sampled"): 3, ("in_range_a", "greedy"): 1, ("in_range_a", "sampled"): 1}
+    assert answers(everything) == {
+        ("id", "greedy"): 3,
+        ("id", "sampled"): 3,
+        ("in_range_a", "greedy"): 1,
+        ("in_range_a", "sampled"): 1,
+    }
     assert answers(some) == answers(everything)
     assert (less.loc["id"].n == full.loc["id"].n).all() and set(less.loc["in_range_a"].n) == {5}
     of = lambda hands: hands[(hands.set == "in_range_a") & (hands.decoding == "greedy")].hand.tolist()
@@ -117,7 +162,15 @@ def test_rule_following_is_the_number_field_of_the_first_answer(monkeypatch):
     ten, settings = Rule.parse("10"), dict(sets=("ood",), limit=12, decodings=("greedy",))
     summary, _, _ = play(monkeypatch, lambda ranks, rule, attempt: solve(ranks, rule, show=ten), **settings)
     assert summary.loc["ood", "greedy"][["first_try", "rule_following"]].tolist() == [1, 0]
-    summary, _, _ = play(monkeypatch, lambda ranks, rule, attempt: solve(ranks, rule) + " " if attempt else '{"number": [' + ", ".join(map(str, rule.numbers(ranks))) + "]", **settings)
+    summary, _, _ = play(
+        monkeypatch,
+        lambda ranks, rule, attempt: (
+            solve(ranks, rule) + " "
+            if attempt
+            else '{"number": [' + ", ".join(map(str, rule.numbers(ranks))) + "]"
+        ),
+        **settings,
+    )
     row = summary.loc["ood", "greedy"]
     assert (row.first_try, row.within, row.rule_following, row.valid, row.strict) == (0, 1, 1, 0, 0)
 
@@ -130,17 +183,33 @@ def test_the_same_hands_and_orders_at_every_checkpoint(monkeypatch):
         return "no answer"
 
     chosen = []
-    for settings in ({}, {"decodings": ("sampled",)}, {"verify_steps": 1, "batch": 7}, {"sets": ("ood", "id")}):
-        _, hands, player = play(monkeypatch, answer, **{"sets": ("id", "ood"), "limit": 9, "verify_steps": 1, **settings})
-        chosen.append({name: hands[(hands.set == name) & (hands.decoding == "sampled")].hand.tolist() for name in ("id", "ood")})
+    for settings in (
+        {},
+        {"decodings": ("sampled",)},
+        {"verify_steps": 1, "batch": 7},
+        {"sets": ("ood", "id")},
+    ):
+        _, hands, player = play(
+            monkeypatch, answer, **{"sets": ("id", "ood"), "limit": 9, "verify_steps": 1, **settings}
+        )
+        chosen.append(
+            {
+                name: hands[(hands.set == name) & (hands.decoding == "sampled")].hand.tolist()
+                for name in ("id", "ood")
+            }
+        )
     assert all(c == chosen[0] for c in chosen) and all(len(set(hands)) == 9 for hands in chosen[0].values())
     cards = seen[:9]
-    assert cards == seen[9:18] and any(list(c) != sorted(c, key=RANKS.index) for c in cards)  # shuffled, and the same way in both decodings
+    assert cards == seen[9:18] and any(
+        list(c) != sorted(c, key=RANKS.index) for c in cards
+    )  # shuffled, and the same way in both decodings
     _, other, _ = play(monkeypatch, answer, sets=("id",), limit=9)
     player = Scripted(answer)
     monkeypatch.setattr(rollouts, "roll", player.roll)
     assert census(player, CensusConfig(sets=("id",), limit=9), seed=1)[1].hand.tolist() != other.hand.tolist()
-    assert all(heat == [0.0] * heat.count(0.0) + [1.0] * heat.count(1.0) for _, heat in player.batches)  # greedy rows, then sampled ones
+    assert all(
+        heat == [0.0] * heat.count(0.0) + [1.0] * heat.count(1.0) for _, heat in player.batches
+    )  # greedy rows, then sampled ones
 
 
 def test_a_real_census_is_deterministic_and_kl_is_measured_where_sampled(policy):
@@ -164,7 +233,11 @@ def test_divergence_is_the_exact_kl_of_the_first_answers(policy, name):
         opening, said = chat.opening(dialogue("question" * (i + 1))), chat.feedback("no") if second else []
         ids = opening + first + said + second
         sampled = [False] * len(opening) + [True] * len(first) + [False] * len(said) + [True] * len(second)
-        episodes.append(Dialogue(ids, sampled, ask=[len(opening) - 1] + ([len(opening + first + said) - 1] if second else [])))
+        episodes.append(
+            Dialogue(
+                ids, sampled, ask=[len(opening) - 1] + ([len(opening + first + said) - 1] if second else [])
+            )
+        )
         with torch.no_grad():
             p = chosen.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
             with chosen.model.disable_adapter():
@@ -176,7 +249,9 @@ def test_divergence_is_the_exact_kl_of_the_first_answers(policy, name):
     assert divergence(policy(name, stirred=False), episodes) == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("settings", [{"sets": ("id", "oood")}, {"decodings": ("beam",)}, {"revised": ("idd",)}])
+@pytest.mark.parametrize(
+    "settings", [{"sets": ("id", "oood")}, {"decodings": ("beam",)}, {"revised": ("idd",)}]
+)
 def test_unknown_names_are_errors(settings):
     with pytest.raises(ValueError, match="unknown .*sets are id, id_seen, ood"):
         CensusConfig(**settings)

@@ -24,8 +24,21 @@ PRIME = 2**61 - 1
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("8/(3 - 8/3)", 24), ("7", 7), (" 1\t+\n2 ", 3), ("2-3-4", -5), ("2-(3-4)", 3), ("8/4/2", 1), ("8/(4/2)", 4), ("2+3*4", 14),
-     ("((2))", 2), ("1/3", Fraction(1, 3)), ("0*5", 0), ("10/4*2", 5), ("(" * 20 + "1" + ")" * 20, 1)],
+    [
+        ("8/(3 - 8/3)", 24),
+        ("7", 7),
+        (" 1\t+\n2 ", 3),
+        ("2-3-4", -5),
+        ("2-(3-4)", 3),
+        ("8/4/2", 1),
+        ("8/(4/2)", 4),
+        ("2+3*4", 14),
+        ("((2))", 2),
+        ("1/3", Fraction(1, 3)),
+        ("0*5", 0),
+        ("10/4*2", 5),
+        ("(" * 20 + "1" + ")" * 20, 1),
+    ],
 )
 def test_evaluate(text, value):
     assert evaluate(text) == value and isinstance(evaluate(text), Fraction)
@@ -33,12 +46,30 @@ def test_evaluate(text, value):
 
 @pytest.mark.parametrize(
     ("text", "reason", "position"),
-    [("", formulas.EMPTY, 0), (" \n", formulas.EMPTY, 0), ("2**3", formulas.OPERATOR, 2), ("7//2", formulas.OPERATOR, 2),
-     ("-1", formulas.OPERATOR, 0), ("1 2", formulas.NUMBER, 2), ("(1)2", formulas.NUMBER, 3), ("2(3)", formulas.BRACKET, 1),
-     ("()", formulas.BRACKET, 1), ("(1", formulas.BRACKET, 2), ("1)", formulas.BRACKET, 1), ("1+", formulas.OPERATOR, 2),
-     ("01", formulas.ZERO, 0), ("1+00", formulas.ZERO, 2), ("1.5", formulas.ILLEGAL, 1), ("1=1", formulas.ILLEGAL, 1), ("x", formulas.ILLEGAL, 0),
-     ("\u0663", formulas.ILLEGAL, 0), ("1\xa0+1", formulas.ILLEGAL, 1), ("1/(2-2)", formulas.DIVISION, 0), ("1" * 201, formulas.LENGTH, 200),
-     ("(" * 21 + "1" + ")" * 21, formulas.DEPTH, 20)],
+    [
+        ("", formulas.EMPTY, 0),
+        (" \n", formulas.EMPTY, 0),
+        ("2**3", formulas.OPERATOR, 2),
+        ("7//2", formulas.OPERATOR, 2),
+        ("-1", formulas.OPERATOR, 0),
+        ("1 2", formulas.NUMBER, 2),
+        ("(1)2", formulas.NUMBER, 3),
+        ("2(3)", formulas.BRACKET, 1),
+        ("()", formulas.BRACKET, 1),
+        ("(1", formulas.BRACKET, 2),
+        ("1)", formulas.BRACKET, 1),
+        ("1+", formulas.OPERATOR, 2),
+        ("01", formulas.ZERO, 0),
+        ("1+00", formulas.ZERO, 2),
+        ("1.5", formulas.ILLEGAL, 1),
+        ("1=1", formulas.ILLEGAL, 1),
+        ("x", formulas.ILLEGAL, 0),
+        ("\u0663", formulas.ILLEGAL, 0),
+        ("1\xa0+1", formulas.ILLEGAL, 1),
+        ("1/(2-2)", formulas.DIVISION, 0),
+        ("1" * 201, formulas.LENGTH, 200),
+        ("(" * 21 + "1" + ")" * 21, formulas.DEPTH, 20),
+    ],
 )
 def test_refusals_give_reason_and_position(text, reason, position):
     with pytest.raises(FormulaError) as error:
@@ -115,7 +146,12 @@ def _brute_force(hand: tuple[int, ...], target: int) -> set[str]:
 
 @pytest.mark.parametrize("target", [24, 10])
 def test_solver_against_brute_force(target):
-    sample = random.Random(target).sample(HANDS, 15) + [(3, 3, 8, 8), (1, 1, 1, 1), (4, 4, 5, 5), (1, 5, 5, 5)]
+    sample = random.Random(target).sample(HANDS, 15) + [
+        (3, 3, 8, 8),
+        (1, 1, 1, 1),
+        (4, 4, 5, 5),
+        (1, 5, 5, 5),
+    ]
     for hand in sample:
         brute, ours = _brute_force(hand, target), solve(list(hand), target)
         assert {_fingerprint(text) for text in ours} == {_fingerprint(text) for text in brute}, hand
@@ -145,8 +181,15 @@ def test_solve_refuses_other_hands(hand):
 
 @pytest.mark.parametrize(
     ("one", "other", "same"),
-    [("3*8", "8*3", True), ("(1+2)-3", "1+(2-3)", True), ("2*2", "2+2", False), ("8/(3-8/3)", "8/(3 - 8/3)", True), ("6/2*3", "6*3/2", True),
-     ("4*(2+1)", "4*2+4*1", True), ("4*6", "6*4*1", False)],
+    [
+        ("3*8", "8*3", True),
+        ("(1+2)-3", "1+(2-3)", True),
+        ("2*2", "2+2", False),
+        ("8/(3-8/3)", "8/(3 - 8/3)", True),
+        ("6/2*3", "6*3/2", True),
+        ("4*(2+1)", "4*2+4*1", True),
+        ("4*6", "6*4*1", False),
+    ],
 )
 def test_canonical_names_the_rational_function(one, other, same):
     assert (formulas.canonical(one) == formulas.canonical(other)) is same
@@ -167,9 +210,17 @@ def test_canonical_of_a_division_by_zero(text):
 
 @pytest.mark.parametrize(
     ("text", "latex"),
-    [("8/(3-8/3)", r"\frac{8}{3 - \frac{8}{3}}"), ("3*8", r"3 \cdot 8"), ("8/4/2", r"\frac{\frac{8}{4}}{2}"), ("8/(4/2)", r"\frac{8}{\frac{4}{2}}"),
-     ("2-3-4", "2 - 3 - 4"), ("2-(3-4)", r"2 - \left(3 - 4\right)"), ("(1+2)*3", r"\left(1 + 2\right) \cdot 3"), ("1+2*3", r"1 + 2 \cdot 3"),
-     ("(1+2)/3*4", r"\frac{1 + 2}{3} \cdot 4")],
+    [
+        ("8/(3-8/3)", r"\frac{8}{3 - \frac{8}{3}}"),
+        ("3*8", r"3 \cdot 8"),
+        ("8/4/2", r"\frac{\frac{8}{4}}{2}"),
+        ("8/(4/2)", r"\frac{8}{\frac{4}{2}}"),
+        ("2-3-4", "2 - 3 - 4"),
+        ("2-(3-4)", r"2 - \left(3 - 4\right)"),
+        ("(1+2)*3", r"\left(1 + 2\right) \cdot 3"),
+        ("1+2*3", r"1 + 2 \cdot 3"),
+        ("(1+2)/3*4", r"\frac{1 + 2}{3} \cdot 4"),
+    ],
 )
 def test_latex_shows_the_formula_as_written(text, latex):
     assert formulas.latex(text) == latex

@@ -7,14 +7,33 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from posttrain import llama, models
 
 
-@pytest.fixture(scope="module", params=[{}, {"head_dim": 12, "rope_theta": 500.0, "tie_word_embeddings": False, "rms_norm_eps": 1e-3}])
+@pytest.fixture(
+    scope="module",
+    params=[{}, {"head_dim": 12, "rope_theta": 500.0, "tie_word_embeddings": False, "rms_norm_eps": 1e-3}],
+)
 def model(request):
     torch.manual_seed(11)
-    made = LlamaForCausalLM(LlamaConfig(vocab_size=60, hidden_size=32, intermediate_size=40, num_hidden_layers=3, num_attention_heads=4,
-                                        max_position_embeddings=256, initializer_range=0.2, **request.param)).eval().requires_grad_(False)
+    made = (
+        LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=60,
+                hidden_size=32,
+                intermediate_size=40,
+                num_hidden_layers=3,
+                num_attention_heads=4,
+                max_position_embeddings=256,
+                initializer_range=0.2,
+                **request.param,
+            )
+        )
+        .eval()
+        .requires_grad_(False)
+    )
     for name, parameter in made.named_parameters():
         if "norm" in name:
-            parameter.add_(0.3 * torch.randn_like(parameter))  # a scale of ones would hide a norm that is never applied
+            parameter.add_(
+                0.3 * torch.randn_like(parameter)
+            )  # a scale of ones would hide a norm that is never applied
     return made
 
 
@@ -44,12 +63,15 @@ def test_decoding_with_holes_and_dropped_rows_equals_a_full_forward(model):
         if turn % 4 == 2 and len(rows) > 1:
             lengths = [1 if r else 0 for r in range(len(rows))]  # one new place: row 0 has nothing for it
         width = max(lengths)
-        ids, real = torch.zeros(len(rows), width, dtype=torch.long), torch.zeros(len(rows), width, dtype=torch.long)
+        ids, real = (
+            torch.zeros(len(rows), width, dtype=torch.long),
+            torch.zeros(len(rows), width, dtype=torch.long),
+        )
         for r, (row, n) in enumerate(zip(rows, lengths)):
             new = torch.randint(60, (n,), generator=generator).tolist()
             dialogues[row] += new
             if n:
-                ids[r, width - n:], real[r, width - n:] = torch.tensor(new), 1
+                ids[r, width - n :], real[r, width - n :] = torch.tensor(new), 1
         mask = torch.cat([mask, real], 1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -width:]
         hidden = own.extend(ids, mask, positions)
@@ -82,7 +104,11 @@ def test_rows_that_went_on_alone_come_back_with_the_others(model):
                 dialogues[row].append(token)
             mask = torch.cat([mask, torch.zeros(5, 1, dtype=torch.long).index_fill(0, rows, 1)], 1)
             own.extend(new[:, None], mask[rows], mask[rows].sum(1, keepdim=True) - 1)
-    assert [len(d) for d in dialogues] == [50, 20, 50, 90, 20] and len(own.cache[0][0]) == 1 and len(own.first[0][0]) == 5
+    assert (
+        [len(d) for d in dialogues] == [50, 20, 50, 90, 20]
+        and len(own.cache[0][0]) == 1
+        and len(own.first[0][0]) == 5
+    )
     order = [3, 0, 4, 1]  # one row is left out, the others stand in another order
     mask = own.select(torch.tensor(order), mask)
     assert mask.sum(1).tolist() == [90, 50, 20, 20] and mask.shape == (4, 90) and len(own.cache[0][0]) == 4
@@ -97,7 +123,10 @@ def test_rows_that_went_on_alone_come_back_with_the_others(model):
 def test_what_is_recalled_is_what_was_read(model):
     """Rows of another batch, cut off where each one's own dialogue goes another way."""
     generator = torch.Generator().manual_seed(3)
-    first, tail = torch.randint(60, (4, 12), generator=generator), torch.randint(60, (2, 7), generator=generator)
+    first, tail = (
+        torch.randint(60, (4, 12), generator=generator),
+        torch.randint(60, (2, 7), generator=generator),
+    )
     mask = torch.ones(4, 12, dtype=torch.long)
     mask[1, :5] = 0  # a shorter opening, padded on the left
     other, own = fresh(model), fresh(model)
@@ -111,10 +140,25 @@ def test_what_is_recalled_is_what_was_read(model):
         close(hidden[r], full.hidden_states[-1][0, -7:])
 
 
-@pytest.mark.parametrize("changes", [{"num_key_value_heads": 2}, {"attention_bias": True}, {"mlp_bias": True}, {"hidden_act": "gelu"}, {"hidden_size": 1024},
-                                     {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_key_value_heads": 2},
+        {"attention_bias": True},
+        {"mlp_bias": True},
+        {"hidden_act": "gelu"},
+        {"hidden_size": 1024},
+        {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}},
+    ],
+)
 def test_anything_but_a_plain_small_llama_is_left_to_transformers(changes):
-    shape = {"vocab_size": 8, "hidden_size": 32, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 4}
+    shape = {
+        "vocab_size": 8,
+        "hidden_size": 32,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+    }
     assert llama.supports(LlamaForCausalLM(LlamaConfig(**shape)))
     assert not llama.supports(LlamaForCausalLM(LlamaConfig(**{**shape, **changes})))
 

@@ -14,7 +14,9 @@ import lock  # noqa: E402
 
 @pytest.fixture(scope="module")
 def locked():
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")
+    ]
     return dict(line.split("==") for line in lines)
 
 
@@ -44,5 +46,7 @@ def test_nothing_local_in_the_lock(locked):
 
 
 def test_pins_of_a_freeze():
-    frozen = "torch==2.13.0+cpu\n# Editable install\n-e /somewhere\nnvidia-cublas==1.0\ntriton==3.0\nattrs==1.0\n"
+    frozen = (
+        "torch==2.13.0+cpu\n# Editable install\n-e /somewhere\nnvidia-cublas==1.0\ntriton==3.0\nattrs==1.0\n"
+    )
     assert lock.pins(frozen) == ["attrs==1.0", "torch==2.13.0"]

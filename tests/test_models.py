@@ -10,16 +10,23 @@ from peft.tuners.lora import LoraLayer
 
 from posttrain import models
 
-CLASSES = {"pocket": "LlamaForCausalLM", "grouped": "LlamaForCausalLM", "mllama": "MllamaForConditionalGeneration"}
+CLASSES = {
+    "pocket": "LlamaForCausalLM",
+    "grouped": "LlamaForCausalLM",
+    "mllama": "MllamaForConditionalGeneration",
+}
 ROWS = [[5, 9, 300, 2, 77, 120, 8, 41], [17, 400, 3, 3, 260], [350, 1]]
 
 
 def batch(tokenizer):
     """ids and learned positions of rows of different lengths, padded on the right."""
-    ids, learned = torch.full((len(ROWS), 8), tokenizer.pad_token_id), torch.zeros(len(ROWS), 8, dtype=torch.bool)
+    ids, learned = (
+        torch.full((len(ROWS), 8), tokenizer.pad_token_id),
+        torch.zeros(len(ROWS), 8, dtype=torch.bool),
+    )
     for r, row in enumerate(ROWS):
-        ids[r, :len(row)] = torch.tensor(row)
-        learned[r, 1:len(row)] = True
+        ids[r, : len(row)] = torch.tensor(row)
+        learned[r, 1 : len(row)] = True
     learned[0, 3] = False
     return ids, learned
 
@@ -33,7 +40,12 @@ def reference(model, tokenizer):
     """The same logits by calling the transformers model on each row alone."""
     _, learned = batch(tokenizer)
     with torch.no_grad():
-        return torch.cat([model(input_ids=torch.tensor([row])).logits[0, :-1][learned[r, 1:len(row)]] for r, row in enumerate(ROWS)])
+        return torch.cat(
+            [
+                model(input_ids=torch.tensor([row])).logits[0, :-1][learned[r, 1 : len(row)]]
+                for r, row in enumerate(ROWS)
+            ]
+        )
 
 
 def weights(policy):
@@ -48,8 +60,16 @@ def close(got, expected, atol=2e-5):
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_class_loads_the_same_way(checkpoints, name):
     policy = models.load(checkpoints[name])
-    assert type(policy.model).__name__ == CLASSES[name] and not policy.model.training and policy.trainable() == []
-    assert policy.is_fast == (name == "pocket") and policy.tokenizer.chat_template and policy.tokenizer.decode([policy.tokenizer.eos_token_id]) == "<|end|>"
+    assert (
+        type(policy.model).__name__ == CLASSES[name]
+        and not policy.model.training
+        and policy.trainable() == []
+    )
+    assert (
+        policy.is_fast == (name == "pocket")
+        and policy.tokenizer.chat_template
+        and policy.tokenizer.decode([policy.tokenizer.eos_token_id]) == "<|end|>"
+    )
     close(logits(policy), reference(policy.model, policy.tokenizer))
 
 
@@ -74,21 +94,38 @@ def test_a_fresh_adapter_changes_nothing_and_is_all_that_trains(checkpoints, pol
     base, fresh = models.load(checkpoints[name]), policy(name, stirred=False, value=True)
     assert torch.equal(logits(base), logits(fresh)) or (logits(base) - logits(fresh)).abs().max() < 1e-6
     trainable = {n for n, p in fresh.model.named_parameters() if p.requires_grad}
-    assert trainable == {n for n, _ in fresh.model.named_parameters() if "lora_" in n} and len(fresh.trainable()) == len(trainable)
+    assert trainable == {n for n, _ in fresh.model.named_parameters() if "lora_" in n} and len(
+        fresh.trainable()
+    ) == len(trainable)
     # Every linear layer of the language model, and none elsewhere.
-    language = [n for n, m in base.model.named_modules() if isinstance(m, torch.nn.Linear) and "layers" in n and "vision" not in n]
-    assert sorted(n for n, _ in fresh.adapter_layers()) == sorted(language) and len(language) == (21 if name == "mllama" else 14)
+    language = [
+        n
+        for n, m in base.model.named_modules()
+        if isinstance(m, torch.nn.Linear) and "layers" in n and "vision" not in n
+    ]
+    assert sorted(n for n, _ in fresh.adapter_layers()) == sorted(language) and len(language) == (
+        21 if name == "mllama" else 14
+    )
     assert not any("vision" in n or "projector" in n or "lm_head" in n or "embed" in n for n in trainable)
-    assert fresh.value_head(torch.randn(3, 32)).tolist() == [fresh.value_head.layers[-1].bias.item()] * 3  # one value everywhere at first
+    assert (
+        fresh.value_head(torch.randn(3, 32)).tolist() == [fresh.value_head.layers[-1].bias.item()] * 3
+    )  # one value everywhere at first
 
 
 def test_the_adapter_is_its_seeds(checkpoints):
-    make = lambda seed: models.add_lora(models.load(checkpoints["pocket"]), models.LoraSettings(4, 8), seed=seed, value=True)
+    make = lambda seed: models.add_lora(
+        models.load(checkpoints["pocket"]), models.LoraSettings(4, 8), seed=seed, value=True
+    )
     torch.manual_seed(0)
     first, state = make(1), torch.get_rng_state()
     torch.manual_seed(5)
     second, third = make(1), make(2)
-    same = lambda a, b: all(torch.equal(p, q) for p, q in zip([*a.trainable(), *a.value_head.parameters()], [*b.trainable(), *b.value_head.parameters()]))
+    same = lambda a, b: all(
+        torch.equal(p, q)
+        for p, q in zip(
+            [*a.trainable(), *a.value_head.parameters()], [*b.trainable(), *b.value_head.parameters()]
+        )
+    )
     assert same(first, second) and not same(first, third)
     torch.manual_seed(0)
     assert torch.equal(torch.get_rng_state(), state)  # nobody else's random numbers are used up
@@ -103,7 +140,9 @@ def test_merged_is_the_same_function_and_leaves_the_very_same_weights(policy, na
         try:
             with chosen.merged():
                 close(logits(chosen), unmerged)
-                close(reference(chosen.model, chosen.tokenizer), unmerged)  # transformers' own forward sees the merged weights too
+                close(
+                    reference(chosen.model, chosen.tokenizer), unmerged
+                )  # transformers' own forward sees the merged weights too
                 assert any(not torch.equal(p, before[n]) for n, p in weights(chosen).items())
                 if failure:
                     raise failure
@@ -122,7 +161,9 @@ def test_start_is_the_base(checkpoints, policy, name):
     assert (adapted - base).abs().max() > 0.05
     with chosen.start():
         close(logits(chosen), base, 1e-6)
-    assert torch.equal(logits(chosen), adapted) and len(chosen.trainable()) == 2 * len(chosen.adapter_layers())
+    assert torch.equal(logits(chosen), adapted) and len(chosen.trainable()) == 2 * len(
+        chosen.adapter_layers()
+    )
 
 
 def test_fast_and_transformers_paths_have_the_same_logits_and_gradients(policy):
@@ -133,14 +174,20 @@ def test_fast_and_transformers_paths_have_the_same_logits_and_gradients(policy):
         out, hidden = chosen.score(*batch(chosen.tokenizer))
         mix = torch.randn(out.shape, generator=torch.Generator().manual_seed(0))
         (out.log_softmax(-1) * mix).sum().add(hidden[1].sin().sum()).backward()
-        results[fast] = out.detach(), hidden.detach(), {n: p.grad for n, p in chosen.model.named_parameters() if p.requires_grad}
+        results[fast] = (
+            out.detach(),
+            hidden.detach(),
+            {n: p.grad for n, p in chosen.model.named_parameters() if p.requires_grad},
+        )
         assert all(p.grad is None for p in chosen.model.parameters() if not p.requires_grad)
     close(results[True][0], results[False][0])
     close(results[True][1], results[False][1])
     for name, gradient in results[True][2].items():
         other = results[False][2][name]
         assert gradient.abs().max() > 1e-4, name
-        torch.testing.assert_close(gradient, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()), msg=lambda m: f"{name}: {m}")
+        torch.testing.assert_close(
+            gradient, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()), msg=lambda m: f"{name}: {m}"
+        )
 
 
 def test_bf16_is_near_float32(policy):
@@ -157,20 +204,34 @@ def test_bf16_is_near_float32(policy):
 def test_a_saved_adapter_comes_back(checkpoints, policy, tmp_path, name):
     chosen = policy(name)
     chosen.save_adapter(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".md") == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.suffix != ".md") == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
     loaded = models.load_adapter(models.load(checkpoints[name]), tmp_path)
-    assert not isinstance(loaded.model, PeftModel) and not any(isinstance(m, LoraLayer) for m in loaded.model.modules())
+    assert not isinstance(loaded.model, PeftModel) and not any(
+        isinstance(m, LoraLayer) for m in loaded.model.modules()
+    )
     assert loaded.trainable() == [] and not loaded.model.training and loaded.value_head is None
     close(logits(loaded), logits(chosen))
     with chosen.merged():  # the next stage starts from the very weights that were rolled out
-        for (n, p), (_, q) in zip(sorted(loaded.model.named_parameters()), sorted((k.replace(".base_layer", ""), v) for k, v in chosen.base.named_parameters() if "lora_" not in k)):
+        for (n, p), (_, q) in zip(
+            sorted(loaded.model.named_parameters()),
+            sorted(
+                (k.replace(".base_layer", ""), v)
+                for k, v in chosen.base.named_parameters()
+                if "lora_" not in k
+            ),
+        ):
             assert torch.equal(p, q), n
     again = models.add_lora(loaded, models.LoraSettings(4, 8), seed=2)
     close(logits(again), logits(chosen))
 
 
 def test_a_bfloat16_model_rolls_out_in_its_own_type(checkpoints):
-    chosen = models.add_lora(models.load(checkpoints["grouped"], dtype=torch.bfloat16), models.LoraSettings(4, 8), seed=1)
+    chosen = models.add_lora(
+        models.load(checkpoints["grouped"], dtype=torch.bfloat16), models.LoraSettings(4, 8), seed=1
+    )
     with torch.no_grad():
         for parameter in chosen.trainable():
             parameter.add_(0.05)

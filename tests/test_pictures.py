@@ -24,14 +24,19 @@ from tests.conftest import stir
 CLASSES = ("llava", "mllama")
 HANDS = (("A", "2", "10", "K"), ("7", "7", "J", "3"), ("Q", "Q", "Q", "Q"))
 PICTURES = [partial(cards.draw, hand, ("S", "C", "S", "C"), cards.POCKET) for hand in HANDS]
-OPENINGS = [[{"role": "user", "content": prompts.with_picture(f"{'look ' * i}here: [] and say", "[")}] for i in range(3)]
+OPENINGS = [
+    [{"role": "user", "content": prompts.with_picture(f"{'look ' * i}here: [] and say", "[")}]
+    for i in range(3)
+]
 ENVIRONMENT = {"vision": True, "suits": "black", "pixels": 56}
 
 
 @pytest.fixture
 def policy(seeing):
     def make(name, parts="vision", value=False, fast=True, stirred=True):
-        made = models.add_lora(models.load(seeing[name]), models.LoraSettings(4, 8, parts), seed=1, value=value)
+        made = models.add_lora(
+            models.load(seeing[name]), models.LoraSettings(4, 8, parts), seed=1, value=value
+        )
         made.fast = fast
         if stirred:
             stir(made)
@@ -64,7 +69,9 @@ def test_the_sampler_sees_what_the_trainer_sees(policy, name):
     assert chosen.is_fast == (name == "llava") and [len(d.texts) for d in dialogues] == [2, 2, 1]
     batch, logprobs, hidden = trainer(chosen, dialogues)
     torch.testing.assert_close(batch.old[batch.sampled], logprobs.detach(), rtol=0, atol=5e-5)
-    first = batch.sampled & ~batch.sampled.roll(1, 1)  # of each answer: its logits are read from the last prompt token's state
+    first = batch.sampled & ~batch.sampled.roll(
+        1, 1
+    )  # of each answer: its logits are read from the last prompt token's state
     values = chosen.value_head(hidden[first[batch.sampled]])
     torch.testing.assert_close(batch.values[batch.answered], values.detach(), rtol=0, atol=5e-5)
     # Not vacuous: with the pictures exchanged the same words have other probabilities.
@@ -76,22 +83,33 @@ def test_the_sampler_sees_what_the_trainer_sees(policy, name):
 def test_a_guess_beside_a_picture_changes_nothing(policy, monkeypatch, name):
     chosen = policy(name, value=True)
     plain = rolled(chosen)
-    ends = [next(k for k, sampled in enumerate([*d.sampled, False]) if k > d.ask[0] and not sampled) for d in plain]
-    said = [d.ids[d.ask[0] + 1:end] for d, end in zip(plain, ends)]
+    ends = [
+        next(k for k, sampled in enumerate([*d.sampled, False]) if k > d.ask[0] and not sampled)
+        for d in plain
+    ]
+    said = [d.ids[d.ask[0] + 1 : end] for d, end in zip(plain, ends)]
     said[1] = said[1][:1] + [7] * 3
     width = max(map(len, said))
-    monkeypatch.setattr(rollouts, "_guess", lambda *_: torch.tensor([row + [-1] * (width - len(row)) for row in said]))
+    monkeypatch.setattr(
+        rollouts, "_guess", lambda *_: torch.tensor([row + [-1] * (width - len(row)) for row in said])
+    )
     guessed = rolled(chosen)
     assert width > 3 and [d.ids for d in guessed] == [d.ids for d in plain]
     for kind in ("logprobs", "values"):
-        torch.testing.assert_close(*([x for d in dialogues for x in getattr(d, kind)] for dialogues in (guessed, plain)), rtol=0, atol=5e-5)
+        torch.testing.assert_close(
+            *([x for d in dialogues for x in getattr(d, kind)] for dialogues in (guessed, plain)),
+            rtol=0,
+            atol=5e-5,
+        )
 
 
 def test_a_picture_changes_only_what_comes_behind_it(policy):
     chosen = policy("llava")
     ids, inputs = Chat(chosen.tokenizer, chosen.processor).openings(OPENINGS[:1] * 2, PICTURES[:2])
     ids = torch.tensor(ids)
-    hidden = chosen.score(ids, torch.ones_like(ids, dtype=torch.bool), **inputs)[1].view(2, ids.shape[1] - 1, -1)
+    hidden = chosen.score(ids, torch.ones_like(ids, dtype=torch.bool), **inputs)[1].view(
+        2, ids.shape[1] - 1, -1
+    )
     image = int((ids[0] == chosen.base.config.image_token_id).nonzero()[0])
     assert image > 3 and torch.equal(ids[0], ids[1])
     torch.testing.assert_close(hidden[0, :image], hidden[1, :image], rtol=0, atol=1e-6)
@@ -100,11 +118,22 @@ def test_a_picture_changes_only_what_comes_behind_it(policy):
 
 def test_the_mask_of_cross_attention_is_the_processors(policy):
     chosen = policy("mllama")
-    made = chosen.processor(text=[Chat(chosen.tokenizer)._render(m, True) for m in OPENINGS], images=[[p()] for p in PICTURES], padding=True, return_tensors="pt", add_special_tokens=False)
+    made = chosen.processor(
+        text=[Chat(chosen.tokenizer)._render(m, True) for m in OPENINGS],
+        images=[[p()] for p in PICTURES],
+        padding=True,
+        return_tensors="pt",
+        add_special_tokens=False,
+    )
     ids, inputs = Chat(chosen.tokenizer, chosen.processor).openings(OPENINGS, PICTURES)
     for r, row in enumerate(ids):
-        own = chosen.visible(torch.tensor([row]), {k: v[r:r + 1] for k, v in inputs.items()})["cross_attention_mask"][0]
-        assert torch.equal(own, made["cross_attention_mask"][r, -len(row):].to(own.dtype)) and 0 < own.sum() < own.numel()
+        own = chosen.visible(torch.tensor([row]), {k: v[r : r + 1] for k, v in inputs.items()})[
+            "cross_attention_mask"
+        ][0]
+        assert (
+            torch.equal(own, made["cross_attention_mask"][r, -len(row) :].to(own.dtype))
+            and 0 < own.sum() < own.numel()
+        )
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -129,12 +158,18 @@ def test_fast_and_transformers_path_agree_on_pictures(policy):
         dialogues = rolled(chosen)
         _, logprobs, _ = trainer(chosen, dialogues)
         logprobs.sum().backward()
-        results[fast] = [d.ids for d in dialogues], logprobs.detach(), {n: p.grad for n, p in chosen.model.named_parameters() if p.requires_grad}
+        results[fast] = (
+            [d.ids for d in dialogues],
+            logprobs.detach(),
+            {n: p.grad for n, p in chosen.model.named_parameters() if p.requires_grad},
+        )
     assert results[True][0] == results[False][0]
     torch.testing.assert_close(results[True][1], results[False][1], rtol=0, atol=5e-5)
     for name, gradient in results[True][2].items():
         other = results[False][2][name]
-        torch.testing.assert_close(gradient, other, rtol=2e-3, atol=2e-4 * float(other.abs().max()), msg=lambda m: f"{name}: {m}")
+        torch.testing.assert_close(
+            gradient, other, rtol=2e-3, atol=2e-4 * float(other.abs().max()), msg=lambda m: f"{name}: {m}"
+        )
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -143,7 +178,9 @@ def test_the_adapter_is_where_parts_says(policy, name, parts):
     chosen = policy(name, parts)
     _, logprobs, _ = trainer(chosen, rolled(chosen))
     logprobs.sum().backward()
-    moved = {n for n, p in chosen.model.named_parameters() if p.grad is not None and float(p.grad.abs().max()) > 0}
+    moved = {
+        n for n, p in chosen.model.named_parameters() if p.grad is not None and float(p.grad.abs().max()) > 0
+    }
     where = {part: any(part in n for n in moved) for part in ("language_model", "projector", "vision")}
     assert where == {"language_model": True, "projector": parts != "language", "vision": parts == "vision"}
     with pytest.raises(ValueError, match="unknown parts 'eyes': use one of language, projector, vision"):
@@ -155,19 +192,41 @@ def test_pictures_reach_the_loss_of_sft(policy, name, tmp_path, monkeypatch):
     """The loss that SFTTrainer reports is that of the examples with their pictures, and another one without them."""
     chosen, losses = policy(name), []
     chat = Chat(chosen.tokenizer, chosen.processor)
-    data, counts = sft.take(sft.examples(GeneralPointsEnv(**ENVIRONMENT), chat, np.random.default_rng(0)), 2, None, 3)
+    data, counts = sft.take(
+        sft.examples(GeneralPointsEnv(**ENVIRONMENT), chat, np.random.default_rng(0)), 2, None, 3
+    )
     assert len(data.pictures) == 6 and all(isinstance(p(), Image.Image) for p in data.pictures)
 
     def loss(pictures):
         rows = [data.rows[i] for i in range(3)]
         width = max(len(row["input_ids"]) for row in rows)
-        ids = torch.tensor([row["input_ids"] + [chosen.tokenizer.pad_token_id] * (width - len(row["input_ids"])) for row in rows])
-        learned = torch.tensor([[label != -100 for label in row["labels"]] + [False] * (width - len(row["labels"])) for row in rows])
+        ids = torch.tensor(
+            [
+                row["input_ids"] + [chosen.tokenizer.pad_token_id] * (width - len(row["input_ids"]))
+                for row in rows
+            ]
+        )
+        learned = torch.tensor(
+            [
+                [label != -100 for label in row["labels"]] + [False] * (width - len(row["labels"]))
+                for row in rows
+            ]
+        )
         with torch.no_grad():
-            return float(torch.nn.functional.cross_entropy(chosen.score(ids, learned, **chat.pixels(pictures))[0], ids[learned]))
+            return float(
+                torch.nn.functional.cross_entropy(
+                    chosen.score(ids, learned, **chat.pixels(pictures))[0], ids[learned]
+                )
+            )
 
     shown, exchanged = loss(data.pictures[:3]), loss(data.pictures[3:])
-    sft.train(chosen, data, sft.SFTConfig(batch_size=3, learning_rate=0.0), tmp_path, on_step=lambda step, logs: losses.append(logs["loss"]))
+    sft.train(
+        chosen,
+        data,
+        sft.SFTConfig(batch_size=3, learning_rate=0.0),
+        tmp_path,
+        on_step=lambda step, logs: losses.append(logs["loss"]),
+    )
     assert losses[0] == pytest.approx(shown, abs=1e-5) and abs(exchanged - shown) > 1e-5
 
 
@@ -176,20 +235,36 @@ def test_every_demonstration_has_its_own_picture(seeing, shuffle):
     """Past the examples that go through the processor together, and out of the buffer: an answer names the cards of its picture."""
     chosen = models.load(seeing["llava"])
     chat = Chat(chosen.tokenizer, chosen.processor)
-    data, _ = sft.take(sft.examples(GeneralPointsEnv(**ENVIRONMENT), chat, np.random.default_rng(0), shuffle), 3, None, 50)
+    data, _ = sft.take(
+        sft.examples(GeneralPointsEnv(**ENVIRONMENT), chat, np.random.default_rng(0), shuffle), 3, None, 50
+    )
     for row, picture in zip(data.rows, data.pictures):
-        answer = chosen.tokenizer.decode([i for i, label in zip(row["input_ids"], row["labels"]) if label != -100], skip_special_tokens=True)
-        assert tuple(json.loads(answer)["cards"]) == picture.arguments[0] and row["input_ids"].count(chosen.base.config.image_token_id) == 4
+        answer = chosen.tokenizer.decode(
+            [i for i, label in zip(row["input_ids"], row["labels"]) if label != -100],
+            skip_special_tokens=True,
+        )
+        assert (
+            tuple(json.loads(answer)["cards"]) == picture.arguments[0]
+            and row["input_ids"].count(chosen.base.config.image_token_id) == 4
+        )
     assert len({picture.arguments[0] for picture in data.pictures}) > 100
 
 
 def test_sets_show_their_suits():
     sets = TASKS["general-points-vision"].sets
-    for name, colours in {"id": cards.BLACK, "id_seen": cards.BLACK, "ood": cards.BLACK, "visual": cards.RED}.items():
+    for name, colours in {
+        "id": cards.BLACK,
+        "id_seen": cards.BLACK,
+        "ood": cards.BLACK,
+        "visual": cards.RED,
+    }.items():
         for case in sets[name].cases(np.random.default_rng(0), 20):
             _, info = sets[name].pose(case)
             assert set(info["deal"].suits) <= set(colours) and info["picture"].arguments[0] == tuple(case)
-    hands = [{sets[name].label(case) for case in sets[name].cases(np.random.default_rng(1), None)} for name in ("id", "visual")]
+    hands = [
+        {sets[name].label(case) for case in sets[name].cases(np.random.default_rng(1), None)}
+        for name in ("id", "visual")
+    ]
     assert hands[0] == hands[1] and len(hands[0]) == 281  # the same hands in other suits
 
 
@@ -200,8 +275,12 @@ def test_ppo_learns_from_pictures(policy, name):
     learner = ppo.PPO(chosen, environments, ppo.PPOConfig(episodes=4, minibatches=1, max_tokens=4), seed=1)
     before = {n: p.detach().clone() for n, p in chosen.model.named_parameters() if p.requires_grad}
     metrics = [learner.iterate() for _ in range(2)]
-    assert abs(metrics[0]["approx_kl"]) < 1e-4 and metrics[0]["clipped"] == 0  # ratio one: the sampler saw the trainer's pictures
-    changed = {n for n, p in chosen.model.named_parameters() if p.requires_grad and not torch.equal(p, before[n])}
+    assert (
+        abs(metrics[0]["approx_kl"]) < 1e-4 and metrics[0]["clipped"] == 0
+    )  # ratio one: the sampler saw the trainer's pictures
+    changed = {
+        n for n, p in chosen.model.named_parameters() if p.requires_grad and not torch.equal(p, before[n])
+    }
     assert any("vision" in n for n in changed) and any("language_model" in n for n in changed)
 
 
@@ -210,7 +289,11 @@ def test_census_with_pictures(policy, name):
     chosen = policy(name)
     config = CensusConfig(task="general-points-vision", limit=3, max_tokens=4, kl_hands=3)
     summary, hands = census(chosen, config)
-    assert set(summary["set"]) == {"id", "id_seen", "ood", "visual"} and {"recognized", "first_try", "kl"} <= set(summary) and {"recognized"} <= set(hands)
+    assert (
+        set(summary["set"]) == {"id", "id_seen", "ood", "visual"}
+        and {"recognized", "first_try", "kl"} <= set(summary)
+        and {"recognized"} <= set(hands)
+    )
     again, _ = census(chosen, config)
     assert summary.equals(again)  # suits and style belong to the hand
     dialogues = rolled(chosen)
@@ -221,11 +304,18 @@ def test_a_census_shows_pictures_of_the_size_it_was_told(policy, monkeypatch):
     sizes = set()
     draw = cards.draw
     monkeypatch.setattr(cards, "draw", lambda *a: sizes.add(a[2].width) or draw(*a))
-    census(policy("llava"), CensusConfig(task="general-points-vision", sets=("id",), limit=2, max_tokens=2, kl_hands=2, pixels=80))
+    census(
+        policy("llava"),
+        CensusConfig(
+            task="general-points-vision", sets=("id",), limit=2, max_tokens=2, kl_hands=2, pixels=80
+        ),
+    )
     assert sizes == {80}
 
 
 def test_a_text_model_says_that_it_cannot_see(checkpoints):
     chosen = models.load(checkpoints["pocket"])
-    with pytest.raises(ValueError, match="reads text only: a task with pictures needs an image-text-to-text checkpoint"):
+    with pytest.raises(
+        ValueError, match="reads text only: a task with pictures needs an image-text-to-text checkpoint"
+    ):
         roll(chosen, OPENINGS, None, 4, 1.0, None, PICTURES)

@@ -1,4 +1,5 @@
 """Plots: every kind of figure draws and is written, the same bytes each time; bad input is named."""
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -19,7 +20,11 @@ MESSAGES = [
     {"role": "assistant", "content": '{"formula": "(7-5)*10+4=24"}'},
 ]
 VERDICTS = [Verdict(-1, "the formula makes 26"), Verdict(5, "", True)]
-BARS = {"SFT": Interval(0.03, 0.02, 0.05), "Init": Interval(0.11, 0.1, 0.12), "RL": Interval(0.15, 0.12, 0.18)}
+BARS = {
+    "SFT": Interval(0.03, 0.02, 0.05),
+    "Init": Interval(0.11, 0.1, 0.12),
+    "RL": Interval(0.15, 0.12, 0.18),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +40,9 @@ def table(seeds=3):
     rows = [("Init", seed, 0, 1e12, 0.115) for seed in range(seeds)]
     for arm, slope in (("SFT", -0.08), ("RL", 0.05)):
         for seed, c in np.ndindex(seeds, 9):
-            rows.append((arm, seed, c, 1e12 * (1 + c * (8 + seed)), 0.115 + slope * c / 8 + rng.normal(0, 0.01)))
+            rows.append(
+                (arm, seed, c, 1e12 * (1 + c * (8 + seed)), 0.115 + slope * c / 8 + rng.normal(0, 0.01))
+            )
     return pd.DataFrame(rows, columns=["arm", "seed", "checkpoint", "flops", "success"])
 
 
@@ -81,7 +88,9 @@ def test_a_figure_is_written_with_the_same_bytes_each_time(draw, tmp_path):
         plots.footer(fig, "smoke", [0, 1, 2], ["run-" + "0" * 12] * 12, 7543)
         svg, png = plots.save(fig, "fig05-test", tmp_path / folder)
         found += [svg.read_bytes(), png.read_bytes()]
-        assert sorted(path.name for path in svg.parent.iterdir()) == ["fig05-test.png", "fig05-test.svg"], "no drafts"
+        assert sorted(path.name for path in svg.parent.iterdir()) == ["fig05-test.png", "fig05-test.svg"], (
+            "no drafts"
+        )
     assert first == second
     assert b"<text" in first[0] and b"<dc:date>" not in first[0], "text stays text, and no date"
     image = Image.open(png).convert("RGB")
@@ -102,7 +111,9 @@ def test_what_a_notebook_shows_is_the_saved_picture(tmp_path, monkeypatch):
     monkeypatch.setattr("IPython.display.display", shown.append)
     fig = draw_bars()
     plots.show(fig, "ext-shown", tmp_path)
-    assert [picture.data for picture in shown] == [(tmp_path / "ext-shown.png").read_bytes()] and not plt.fignum_exists(fig.number)
+    assert [picture.data for picture in shown] == [
+        (tmp_path / "ext-shown.png").read_bytes()
+    ] and not plt.fignum_exists(fig.number)
 
 
 def test_saving_leaves_the_figure_as_it_was(tmp_path):
@@ -126,7 +137,10 @@ def test_a_failed_save_leaves_the_old_figure(tmp_path, monkeypatch):
 def test_panels(columns):
     _, axes = plots.panels([f"task {n}" for n in range(columns)])
     assert axes.shape == (2, columns)
-    assert axes[1, 0].get_ylabel() == "Out of distribution" and axes[0, -1].get_title("left") == f"task {columns - 1}"
+    assert (
+        axes[1, 0].get_ylabel() == "Out of distribution"
+        and axes[0, -1].get_title("left") == f"task {columns - 1}"
+    )
 
 
 def test_curves_show_the_mean_of_the_seeds_and_init():
@@ -152,7 +166,7 @@ def test_bars_print_values_and_the_papers():
     fig, ax = plt.subplots()
     plots.bars(ax, BARS | {"RL, 1 answer": Interval(-0.02, -0.03, 0)}, {"Init": 0.115})
     assert {text.get_text() for text in ax.texts} == {"3.0 %", "11.0 %", "15.0 %", "−2.0 %"}
-    diamond, = (line for line in ax.get_lines() if line.get_marker() == "D")
+    (diamond,) = (line for line in ax.get_lines() if line.get_marker() == "D")
     assert diamond.get_ydata() == [0.115] and diamond.get_markerfacecolor() == "none"
 
 
@@ -185,9 +199,13 @@ def test_a_map_shows_every_turning_point_and_landmark_with_north_up():
     ax = draw_map().axes[0]
     texts = [text.get_text() for text in ax.texts]
     points = [route.start, *(leg.end for leg in route.legs)]
-    assert [str(n) for n in range(1, len(points) + 1)] == [t for t in texts if t.isdigit()] and {leg.landmark for leg in route.legs if leg.landmark} <= set(texts)
+    assert [str(n) for n in range(1, len(points) + 1)] == [t for t in texts if t.isdigit()] and {
+        leg.landmark for leg in route.legs if leg.landmark
+    } <= set(texts)
     path = next(line for line in ax.lines if line.get_linewidth() == 2.2).get_xydata()
-    assert [(b > a) for a, b in zip(path[:-1, 1], path[1:, 1])] == [b[0] > a[0] for a, b in zip(points, points[1:])]
+    assert [(b > a) for a, b in zip(path[:-1, 1], path[1:, 1])] == [
+        b[0] > a[0] for a, b in zip(points, points[1:])
+    ]
     assert np.hypot(*(path[1] - path[0])) == pytest.approx(routes.metres(points[0], points[1]), rel=0.01)
 
 
@@ -195,40 +213,60 @@ def test_footer_wraps():
     fig = draw_bars()
     plots.footer(fig, "cpu", [4], ["a" * 12] * 30, 59.6)
     text = fig.texts[-1].get_text()
-    assert text.startswith("profile cpu · 1 seed (4) · 1 min 0 s in all · 30 runs: ") and text.count("\n") >= 2
+    assert (
+        text.startswith("profile cpu · 1 seed (4) · 1 min 0 s in all · 30 runs: ") and text.count("\n") >= 2
+    )
 
 
-@pytest.mark.parametrize("call", [
-    lambda ax: plots.curves(ax, table().iloc[:0], "flops", "success"),
-    lambda ax: plots.curves(ax, table(), "flops", "luck"),
-    lambda ax: plots.curves(ax, pd.concat([table(), table()]), "flops", "success"),
-    lambda ax: plots.bars(ax, {}),
-    lambda ax: plots.bars(ax, BARS, {"PPO": 0.1}),
-    lambda ax: plots.panels([]),
-    lambda ax: plots.panels(["a"] * 5),
-    lambda ax: plots.colours("abcde"),
-    lambda ax: plots.dialogue(ax, []),
-    lambda ax: plots.dialogue(ax, MESSAGES, VERDICTS[:1]),
-    lambda ax: plots.dialogue(ax, [{"role": "tool", "content": ""}]),
-    lambda ax: plots.hand(ax, []),
-    lambda ax: plots.hand(ax, ["A"], ["S", "H"]),
-    lambda ax: plots.hand(ax, ["A"], ["X"]),
-])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ax: plots.curves(ax, table().iloc[:0], "flops", "success"),
+        lambda ax: plots.curves(ax, table(), "flops", "luck"),
+        lambda ax: plots.curves(ax, pd.concat([table(), table()]), "flops", "success"),
+        lambda ax: plots.bars(ax, {}),
+        lambda ax: plots.bars(ax, BARS, {"PPO": 0.1}),
+        lambda ax: plots.panels([]),
+        lambda ax: plots.panels(["a"] * 5),
+        lambda ax: plots.colours("abcde"),
+        lambda ax: plots.dialogue(ax, []),
+        lambda ax: plots.dialogue(ax, MESSAGES, VERDICTS[:1]),
+        lambda ax: plots.dialogue(ax, [{"role": "tool", "content": ""}]),
+        lambda ax: plots.hand(ax, []),
+        lambda ax: plots.hand(ax, ["A"], ["S", "H"]),
+        lambda ax: plots.hand(ax, ["A"], ["X"]),
+    ],
+)
 def test_bad_input(call):
     with pytest.raises(ValueError):
         call(plt.subplots()[1])
 
 
 def test_pairs_join_two_sets_of_each_checkpoint():
-    rows = [{"arm": arm, "seed": seed, "checkpoint": step, "set": set_, "x": 0.1 * step + 0.01 * seed, "y": 0.5 + 0.1 * (set_ == "id"), "flops": step * 1e12}
-            for arm in ("RL", "SFT") for seed in (0, 1) for step in (1, 2, 3) for set_ in ("id", "ood")]
+    rows = [
+        {
+            "arm": arm,
+            "seed": seed,
+            "checkpoint": step,
+            "set": set_,
+            "x": 0.1 * step + 0.01 * seed,
+            "y": 0.5 + 0.1 * (set_ == "id"),
+            "flops": step * 1e12,
+        }
+        for arm in ("RL", "SFT")
+        for seed in (0, 1)
+        for step in (1, 2, 3)
+        for set_ in ("id", "ood")
+    ]
     _, ax = plt.subplots()
     plots.pairs(ax, pd.DataFrame(rows), "x", "y")
     lines = [line for line in ax.lines if len(line.get_xdata()) == 2]
     points = [line for line in ax.lines if len(line.get_xdata()) == 1]
     assert len(lines) == 6 and len(points) == 12
     filled = [p for p in points if p.get_markerfacecolor() != plots.PAPER]
-    assert {round(float(p.get_ydata()[0]), 6) for p in filled} == {0.6} and len(filled) == 6  # the first set of the table
+    assert {round(float(p.get_ydata()[0]), 6) for p in filled} == {0.6} and len(
+        filled
+    ) == 6  # the first set of the table
     strengths = [p.get_alpha() for p in filled][:3]
     assert strengths == sorted(strengths) and strengths[-1] == 1  # the colour grows with compute
     assert sorted(ax.get_legend_handles_labels()[1]) == ["RL, id", "RL, ood", "SFT, id", "SFT, ood"]
@@ -238,5 +276,17 @@ def test_pairs_join_two_sets_of_each_checkpoint():
 
 def test_a_dialogue_shows_where_its_picture_stands():
     _, ax = plt.subplots()
-    plots.dialogue(ax, [{"role": "user", "content": [{"type": "text", "text": "see "}, {"type": "image"}, {"type": "text", "text": " and say"}]}])
+    plots.dialogue(
+        ax,
+        [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "see "},
+                    {"type": "image"},
+                    {"type": "text", "text": " and say"},
+                ],
+            }
+        ],
+    )
     assert "see (picture) and say" in [text.get_text() for text in ax.texts]

@@ -12,7 +12,15 @@ from posttrain.rollouts import Chat, roll
 from posttrain.trainers.ppo import collate
 
 CLASSES = ("pocket", "grouped", "mllama")
-OPENINGS = [prompts.dialogue(text) for text in ("x", "a much longer question: 1, 2, 3?", prompts.task(SimpleNamespace(ranks=("A", "2", "10", "K"), target=24), "10"), "7 7")]
+OPENINGS = [
+    prompts.dialogue(text)
+    for text in (
+        "x",
+        "a much longer question: 1, 2, 3?",
+        prompts.task(SimpleNamespace(ranks=("A", "2", "10", "K"), target=24), "10"),
+        "7 7",
+    )
+]
 
 
 def judge_until(turns):
@@ -21,21 +29,32 @@ def judge_until(turns):
 
     def judge(row, text):
         seen[row] += 1
-        return float(seen[row]), prompts.feedback("x" * (row + seen[row])), seen[row] == turns[row], SimpleNamespace(correct=row == 0)
+        return (
+            float(seen[row]),
+            prompts.feedback("x" * (row + seen[row])),
+            seen[row] == turns[row],
+            SimpleNamespace(correct=row == 0),
+        )
 
     return judge
 
 
 def rolled(policy, turns=(1, 3, 2, 3), temperature=1.0, max_tokens=6, seed=0, openings=OPENINGS):
     with policy.merged():
-        return roll(policy, openings, judge_until(turns), max_tokens, temperature, torch.Generator().manual_seed(seed))
+        return roll(
+            policy, openings, judge_until(turns), max_tokens, temperature, torch.Generator().manual_seed(seed)
+        )
 
 
 def trainer_logprobs(policy, episodes, temperature=1.0):
     batch = collate([[e] for e in episodes], policy.tokenizer.pad_token_id)
     with torch.no_grad():
         logits, hidden = policy.score(batch.ids, batch.sampled)
-    return batch, (logits / temperature).log_softmax(-1).gather(1, batch.ids[batch.sampled][:, None]).squeeze(1), hidden
+    return (
+        batch,
+        (logits / temperature).log_softmax(-1).gather(1, batch.ids[batch.sampled][:, None]).squeeze(1),
+        hidden,
+    )
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -43,11 +62,21 @@ def test_sampled_logprobs_and_values_are_the_trainers(policy, name):
     chosen = policy(name, value=True, brief=True)
     episodes = rolled(chosen, temperature=0.7)
     batch, logprobs, hidden = trainer_logprobs(chosen, episodes, 0.7)
-    ended = [sum(e.ids[i] == chosen.tokenizer.eos_token_id for i, s in enumerate(e.sampled) if s) for e in episodes]
-    assert [len(e.texts) for e in episodes] == [1, 3, 2, 3] and 0 < sum(ended) < 9 and len({sum(e.sampled) for e in episodes}) > 2
+    ended = [
+        sum(e.ids[i] == chosen.tokenizer.eos_token_id for i, s in enumerate(e.sampled) if s) for e in episodes
+    ]
+    assert (
+        [len(e.texts) for e in episodes] == [1, 3, 2, 3]
+        and 0 < sum(ended) < 9
+        and len({sum(e.sampled) for e in episodes}) > 2
+    )
     torch.testing.assert_close(batch.old[batch.sampled], logprobs, rtol=0, atol=2e-5)
-    first = batch.sampled & ~batch.sampled.roll(1, 1)  # of each answer: its logits are read from the last prompt token's state
-    torch.testing.assert_close(batch.values[batch.answered], chosen.value_head(hidden[first[batch.sampled]]), rtol=0, atol=2e-5)
+    first = batch.sampled & ~batch.sampled.roll(
+        1, 1
+    )  # of each answer: its logits are read from the last prompt token's state
+    torch.testing.assert_close(
+        batch.values[batch.answered], chosen.value_head(hidden[first[batch.sampled]]), rtol=0, atol=2e-5
+    )
     # Not vacuous: the probabilities are those of the adapted model, and differ from the starting model's.
     with chosen.start():
         assert (trainer_logprobs(chosen, episodes, 0.7)[1] - logprobs).abs().max() > 1e-2
@@ -56,7 +85,9 @@ def test_sampled_logprobs_and_values_are_the_trainers(policy, name):
 def test_fast_and_transformers_path_sample_the_same_dialogues(policy):
     fast, slow = (rolled(policy(value=True, fast=fast, brief=True)) for fast in (True, False))
     assert [e.ids for e in fast] == [e.ids for e in slow]
-    torch.testing.assert_close([x for e in fast for x in e.values], [x for e in slow for x in e.values], rtol=0, atol=2e-5)
+    torch.testing.assert_close(
+        [x for e in fast for x in e.values], [x for e in slow for x in e.values], rtol=0, atol=2e-5
+    )
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -65,8 +96,14 @@ def test_greedy_equals_transformers_generate(policy, name):
     episodes = rolled(chosen, turns=[1] * 4, temperature=0.0, max_tokens=8)
     for messages, episode in zip(OPENINGS, episodes):
         ids = torch.tensor([Chat(chosen.tokenizer).opening(messages)])
-        expected = chosen.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8,
-                                         eos_token_id=chosen.tokenizer.eos_token_id, pad_token_id=chosen.tokenizer.pad_token_id)
+        expected = chosen.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=8,
+            eos_token_id=chosen.tokenizer.eos_token_id,
+            pad_token_id=chosen.tokenizer.pad_token_id,
+        )
         assert episode.ids == expected[0].tolist()
     assert len({tuple(e.ids[-4:]) for e in episodes}) > 1
 
@@ -105,7 +142,10 @@ def test_temperature_is_that_of_the_distribution(policy):
     drawn = torch.tensor([e.ids[-1] for e in episodes]).bincount(minlength=len(expected)) / len(episodes)
     likely = expected.topk(5).indices
     assert expected[likely[0]] > 0.02
-    assert ((drawn - expected).abs()[likely] < 4 * (expected[likely] * (1 - expected[likely]) / len(episodes)).sqrt()).all()
+    assert (
+        (drawn - expected).abs()[likely]
+        < 4 * (expected[likely] * (1 - expected[likely]) / len(episodes)).sqrt()
+    ).all()
 
 
 def test_cut_answers_get_an_end_token_that_is_not_learned(policy):
@@ -116,17 +156,25 @@ def test_cut_answers_get_an_end_token_that_is_not_learned(policy):
     assert cut and len(cut) < 3  # and some ended by themselves
     for episode in cut:
         first = episode.ask[0] + 1
-        assert episode.sampled[first:first + 3] == [True, True, False] and episode.ids[first + 2] == end
+        assert episode.sampled[first : first + 3] == [True, True, False] and episode.ids[first + 2] == end
     for episode in episodes:
-        assert sum(episode.sampled) <= 2 * len(episode.texts) and len(episode.ids) == len(episode.sampled) == len(episode.logprobs)
+        assert sum(episode.sampled) <= 2 * len(episode.texts) and len(episode.ids) == len(
+            episode.sampled
+        ) == len(episode.logprobs)
         assert all(lp == 0 for lp, s in zip(episode.logprobs, episode.sampled) if not s)
-        assert not any(episode.sampled[a] for a in episode.ask) and all(episode.sampled[a + 1] for a in episode.ask)
+        assert not any(episode.sampled[a] for a in episode.ask) and all(
+            episode.sampled[a + 1] for a in episode.ask
+        )
 
 
-LLAMA3 = ("{{ '<|user|>system' + '\n\n' + 'Date' + '<|end|>' }}{% for m in messages %}{{ '<|user|>' + m['role'] + '\n\n' + m['content'] | trim "
-          "+ '<|end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|user|>assistant\n\n' }}{% endif %}")
-CHATML = ("{% for m in messages %}<|user|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
-          "{% if add_generation_prompt %}<|user|>assistant\n{% endif %}")
+LLAMA3 = (
+    "{{ '<|user|>system' + '\n\n' + 'Date' + '<|end|>' }}{% for m in messages %}{{ '<|user|>' + m['role'] + '\n\n' + m['content'] | trim "
+    "+ '<|end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|user|>assistant\n\n' }}{% endif %}"
+)
+CHATML = (
+    "{% for m in messages %}<|user|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|user|>assistant\n{% endif %}"
+)
 
 
 @pytest.mark.parametrize("template", [None, LLAMA3, CHATML])
@@ -135,13 +183,19 @@ def test_the_cut_chat_template_makes_the_dialogue_rendered_at_once(tokenizer, te
     tokenizer.chat_template = template or kept
     try:
         chat, encode = Chat(tokenizer), lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
-        attempts = [('{"formula": "1+1"}', "the answer is wrong"), ("answer", ""), ("no answer at all", "it leaves out 4")]
+        attempts = [
+            ('{"formula": "1+1"}', "the answer is wrong"),
+            ("answer", ""),
+            ("no answer at all", "it leaves out 4"),
+        ]
         for n in range(len(attempts) + 1):
             messages = prompts.dialogue("a task", attempts[:n])
             ids = chat.opening(messages[:1])
             for (text, _), says in zip(attempts[:n], (m["content"] for m in messages[2::2])):
                 ids = ids + encode(text) + [chat.end] + chat.feedback(says)
-            assert ids == encode(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+            assert ids == encode(
+                tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            )
     finally:
         tokenizer.chat_template = kept
 
@@ -164,8 +218,13 @@ def test_the_dialogue_is_the_environments(policy, name):
     for row, episode in enumerate(episodes):
         messages = [m for r, m in read if r == row][-1]
         parts = [m["content"] for m in messages if m["role"] == "user"]
-        cuts = [chosen.tokenizer.decode(episode.ids[start + 1:ask + 1]) for start, ask in zip([-1, *episode.ask], episode.ask)]
-        assert len(parts) == len(episode.texts) == row + 1 and all(part in cut for part, cut in zip(parts, cuts))
+        cuts = [
+            chosen.tokenizer.decode(episode.ids[start + 1 : ask + 1])
+            for start, ask in zip([-1, *episode.ask], episode.ask)
+        ]
+        assert len(parts) == len(episode.texts) == row + 1 and all(
+            part in cut for part, cut in zip(parts, cuts)
+        )
         assert [m["content"] for m in messages if m["role"] == "assistant"] == episode.texts
 
 
@@ -176,18 +235,29 @@ def test_a_guess_saves_steps_and_changes_nothing(policy, monkeypatch, name, temp
     chosen, steps = policy(name, value=True, brief=True), []
     plain = rolled(chosen, temperature=temperature)
     first = [next(k for k in range(len(e.ids)) if not (e.sampled + [False])[e.ask[0] + 1 + k]) for e in plain]
-    said = [e.ids[e.ask[0] + 1:e.ask[0] + 1 + n] for e, n in zip(plain, first)]
+    said = [e.ids[e.ask[0] + 1 : e.ask[0] + 1 + n] for e, n in zip(plain, first)]
     assert max(first) > 3
     said[1] = [*said[1][:1], (said[1][1] + 1) % 50, *said[1][2:]] if first[1] > 1 else []
     said[3] = said[3][:2]
     width = max(map(len, said))
     answer = rollouts._answer
-    monkeypatch.setattr(rollouts, "_guess", lambda *_: torch.tensor([row + [-1] * (width - len(row)) for row in said]))
+    monkeypatch.setattr(
+        rollouts, "_guess", lambda *_: torch.tensor([row + [-1] * (width - len(row)) for row in said])
+    )
     monkeypatch.setattr(rollouts, "_answer", lambda *a: steps.append(int((a[-1] >= 0).sum())) or answer(*a))
     guessed = rolled(chosen, temperature=temperature)
-    assert steps[0] > 5 and [e.ids for e in guessed] == [e.ids for e in plain] and [e.rewards for e in guessed] == [e.rewards for e in plain]
+    assert (
+        steps[0] > 5
+        and [e.ids for e in guessed] == [e.ids for e in plain]
+        and [e.rewards for e in guessed] == [e.rewards for e in plain]
+    )
     for kind in ("logprobs", "values"):
-        torch.testing.assert_close([x for e in guessed for x in getattr(e, kind)], [x for e in plain for x in getattr(e, kind)], rtol=0, atol=2e-5)
+        torch.testing.assert_close(
+            [x for e in guessed for x in getattr(e, kind)],
+            [x for e in plain for x in getattr(e, kind)],
+            rtol=0,
+            atol=2e-5,
+        )
 
 
 def test_what_is_remembered_of_a_route_changes_nothing(policy, monkeypatch):
@@ -195,18 +265,42 @@ def test_what_is_remembered_of_a_route_changes_nothing(policy, monkeypatch):
     chosen, read = policy(value=True), []
 
     def play():
-        environments = [NavigationEnv(actions=("absolute", "relative")[i % 2], skip_failed=i > 1) for i in range(5)]
+        environments = [
+            NavigationEnv(actions=("absolute", "relative")[i % 2], skip_failed=i > 1) for i in range(5)
+        ]
         infos = [environment.reset(seed=i)[1] for i, environment in enumerate(environments)]
         with chosen.merged():
-            return rollouts.play(chosen, environments, infos, 6, [0.0, 1.0, 1.0, 0.0, 1.0], torch.Generator().manual_seed(1))
+            return rollouts.play(
+                chosen, environments, infos, 6, [0.0, 1.0, 1.0, 0.0, 1.0], torch.Generator().manual_seed(1)
+            )
 
     recall = rollouts._Memory.recall
-    monkeypatch.setattr(rollouts._Memory, "recall", lambda self, openings, image: read.append((recall(self, openings, image)[0], list(map(len, openings)))) or recall(self, openings, image))
+    monkeypatch.setattr(
+        rollouts._Memory,
+        "recall",
+        lambda self, openings, image: (
+            read.append((recall(self, openings, image)[0], list(map(len, openings))))
+            or recall(self, openings, image)
+        ),
+    )
     remembered = play()
     monkeypatch.setattr(rollouts._Memory, "hold", lambda *_: None)
     calls = len(read)
     afresh = play()
-    assert calls > 5 and len(read) == calls and all(k > 0.5 * n for known, whole in read for k, n in zip(known, whole))
-    assert [[d.ids for d in game] for game in remembered] == [[d.ids for d in game] for game in afresh] and max(map(len, remembered)) > 8
+    assert (
+        calls > 5
+        and len(read) == calls
+        and all(k > 0.5 * n for known, whole in read for k, n in zip(known, whole))
+    )
+    assert [[d.ids for d in game] for game in remembered] == [
+        [d.ids for d in game] for game in afresh
+    ] and max(map(len, remembered)) > 8
     for kind in ("logprobs", "values"):
-        torch.testing.assert_close(*([x for game in games for d in game for x in getattr(d, kind)] for games in (remembered, afresh)), rtol=0, atol=2e-5)
+        torch.testing.assert_close(
+            *(
+                [x for game in games for d in game for x in getattr(d, kind)]
+                for games in (remembered, afresh)
+            ),
+            rtol=0,
+            atol=2e-5,
+        )

@@ -13,11 +13,15 @@ A, B, C = (40.0, -74.0), (40.001, -74.0), (40.001, -73.999)
 ROUTE = Route(A, (Leg(0, B, "Blue Bakery", "right"), Leg(90, C, "Elm Hotel", "left behind")), 270, "Here")
 # The shape of the routes that the V-IRL repository ships, filled with our own words.
 RELEASED = {
-    "start_place": {"name": "x", "geocode": [40.5, -73.9], "relocated_geocode": list(A), "region": "Here"}, "dest_place": {"name": "Elm Hotel", "geocode": list(C)},
-    "route_results": {"geocode_list": [list(B), list(C)], "polyline": ["a", "b"], "landmark_list": [None]}, "init_heading": 0, "instruction": "prose",
+    "start_place": {"name": "x", "geocode": [40.5, -73.9], "relocated_geocode": list(A), "region": "Here"},
+    "dest_place": {"name": "Elm Hotel", "geocode": list(C)},
+    "route_results": {"geocode_list": [list(B), list(C)], "polyline": ["a", "b"], "landmark_list": [None]},
+    "init_heading": 0,
+    "instruction": "prose",
     "milestone_info": '\n{\n"intersection_idx": "1",\n"landmarks": "No landmark nearby",\n"distance": "111 meters",\n"human_heading": "0",\n'
-                      '"to_next_intersection_heading": "1 (north)",\n}\n\n{\n"intersection_idx": "2",\n"landmarks": "The destination Elm Hotel is on your left",\n'
-                      '"distance": "85 meters",\n"human_heading": "1",\n"to_next_intersection_heading": "90 (east)",\n}\n'}
+    '"to_next_intersection_heading": "1 (north)",\n}\n\n{\n"intersection_idx": "2",\n"landmarks": "The destination Elm Hotel is on your left",\n'
+    '"distance": "85 meters",\n"human_heading": "1",\n"to_next_intersection_heading": "90 (east)",\n}\n',
+}
 
 
 def write(folder, data, name="route_infos.json"):
@@ -45,13 +49,23 @@ def test_headings_survive_and_what_the_schema_cannot_hold_is_refused(tmp_path):
         routes.dump([ROUTE._replace(heading=heading)], path)
         assert routes.read(path)[0].heading == expected
     assert routes.read(write(tmp_path, changed(init_heading=359.7)))[0].heading == 0
-    middle = ROUTE._replace(legs=(ROUTE.legs[0]._replace(landmark="The destination Cafe"), ROUTE.legs[1]._replace(landmark='Joe "B" Bar')))
+    middle = ROUTE._replace(
+        legs=(
+            ROUTE.legs[0]._replace(landmark="The destination Cafe"),
+            ROUTE.legs[1]._replace(landmark='Joe "B" Bar'),
+        )
+    )
     routes.dump([middle], path)
     assert routes.read(path) == [middle]
     for name in ("a}b", "a\nb"):
         with pytest.raises(RouteError, match="cannot hold the landmark"):
             routes.record(ROUTE._replace(legs=(ROUTE.legs[0]._replace(landmark=name),)))
-    assert routes.read(write(tmp_path, changed(start_place={"relocated_geocode": None, "geocode": list(A)})))[0].start == A
+    assert (
+        routes.read(write(tmp_path, changed(start_place={"relocated_geocode": None, "geocode": list(A)})))[
+            0
+        ].start
+        == A
+    )
 
 
 def changed(**fields):
@@ -86,26 +100,65 @@ MALFORMED = {
     "start without place": (changed(start_place={"name": "x"}), "start_place.relocated_geocode: expected"),
     "milestones are a list": (changed(milestone_info=[]), "milestone_info: expected str"),
     "points are a text": (changed(route_results__geocode_list="x"), "geocode_list: expected list"),
-    "a point of three": (changed(route_results__geocode_list=[[1, 2, 3], list(C)]), r"geocode_list\[0\]: expected \[latitude"),
-    "a point is true": (changed(route_results__geocode_list=[[True, 2], list(C)]), r"geocode_list\[0\]: expected \[latitude"),
+    "a point of three": (
+        changed(route_results__geocode_list=[[1, 2, 3], list(C)]),
+        r"geocode_list\[0\]: expected \[latitude",
+    ),
+    "a point is true": (
+        changed(route_results__geocode_list=[[True, 2], list(C)]),
+        r"geocode_list\[0\]: expected \[latitude",
+    ),
     "nowhere on earth": (changed(route_results__geocode_list=[[140, 2], list(C)]), "no place on earth"),
-    "not a number": (json.dumps(changed(init_heading=0)).replace('"init_heading": 0', '"init_heading": NaN'), "init_heading: expected degrees"),
+    "not a number": (
+        json.dumps(changed(init_heading=0)).replace('"init_heading": 0', '"init_heading": NaN'),
+        "init_heading: expected degrees",
+    ),
     "heading out of range": (changed(init_heading=400), "init_heading: expected degrees"),
-    "heading beyond numbers": (json.dumps(changed(init_heading=0)).replace('"init_heading": 0', '"init_heading": 1' + "0" * 400), "init_heading: expected degrees"),
-    "place beyond numbers": (json.dumps(changed()).replace('"geocode_list": [[40.001', '"geocode_list": [[1' + "0" * 400), "expected \\[latitude"),
+    "heading beyond numbers": (
+        json.dumps(changed(init_heading=0)).replace('"init_heading": 0', '"init_heading": 1' + "0" * 400),
+        "init_heading: expected degrees",
+    ),
+    "place beyond numbers": (
+        json.dumps(changed()).replace('"geocode_list": [[40.001', '"geocode_list": [[1' + "0" * 400),
+        "expected \\[latitude",
+    ),
     "deep milestones": (changed(milestone_info='{"a": ' + "[" * 100_000 + "}"), "leg 1: no list of"),
-    "a middle leg's destination": (legs("No landmark nearby", "The destination is near"), "leg 1, landmarks: expected"),
-    "unknown heading": (legs("(north)", "(upwards)"), "leg 1, to_next_intersection_heading: unknown heading 'upwards'"),
-    "heading without degrees": (legs("1 (north)", "north"), 'leg 1, to_next_intersection_heading: expected a text like "259'),
-    "degrees against the word": (legs("90 (east)", "270 (east)"), "leg 2, to_next_intersection_heading: 270 degrees is not east"),
-    "leg without heading": (legs('"to_next_intersection_heading": "90 (east)",\n', ""), "leg 2: to_next_intersection_heading is missing"),
+    "a middle leg's destination": (
+        legs("No landmark nearby", "The destination is near"),
+        "leg 1, landmarks: expected",
+    ),
+    "unknown heading": (
+        legs("(north)", "(upwards)"),
+        "leg 1, to_next_intersection_heading: unknown heading 'upwards'",
+    ),
+    "heading without degrees": (
+        legs("1 (north)", "north"),
+        'leg 1, to_next_intersection_heading: expected a text like "259',
+    ),
+    "degrees against the word": (
+        legs("90 (east)", "270 (east)"),
+        "leg 2, to_next_intersection_heading: 270 degrees is not east",
+    ),
+    "leg without heading": (
+        legs('"to_next_intersection_heading": "90 (east)",\n', ""),
+        "leg 2: to_next_intersection_heading is missing",
+    ),
     "unknown bearing": (legs("on your left", "on your nose"), "leg 2, landmarks: expected"),
     "braces": (legs("}\n\n{", "\n\n{"), "braces do not match"),
     "broken pair": (legs('"intersection_idx": "2"', '"intersection_idx" "2"'), "leg 2: no list of"),
     "no legs": (changed(milestone_info="nothing"), "holds no leg"),
-    "legs and points differ": (changed(route_results__geocode_list=[list(C)]), "2 legs, but route_results.geocode_list has 1 points"),
-    "empty leg": (changed(route_results__geocode_list=[list(B), list(B)]), r"geocode_list\[1\]: leg 2 is empty"),
-    "cycle": (changed(route_results__geocode_list=[list(B), list(A)]), r"geocode_list\[1\]: the route comes back to point 0"),
+    "legs and points differ": (
+        changed(route_results__geocode_list=[list(C)]),
+        "2 legs, but route_results.geocode_list has 1 points",
+    ),
+    "empty leg": (
+        changed(route_results__geocode_list=[list(B), list(B)]),
+        r"geocode_list\[1\]: leg 2 is empty",
+    ),
+    "cycle": (
+        changed(route_results__geocode_list=[list(B), list(A)]),
+        r"geocode_list\[1\]: the route comes back to point 0",
+    ),
 }
 
 
@@ -130,8 +183,12 @@ def test_missing_folders_and_huge_files(tmp_path, monkeypatch):
         os.truncate(file.fileno(), routes.MAX_BYTES + 1)  # sparse: takes no space
     with pytest.raises(RouteError, match="split it"):
         routes.read(path)
-    many = changed(route_results__geocode_list=[[40 + i / 1000, -74] for i in range(1, 70)],
-                   milestone_info=RELEASED["milestone_info"].partition("}\n")[0] * 1 + "}\n" + (RELEASED["milestone_info"].partition("}\n")[0] + "}\n") * 68)
+    many = changed(
+        route_results__geocode_list=[[40 + i / 1000, -74] for i in range(1, 70)],
+        milestone_info=RELEASED["milestone_info"].partition("}\n")[0] * 1
+        + "}\n"
+        + (RELEASED["milestone_info"].partition("}\n")[0] + "}\n") * 68,
+    )
     with pytest.raises(RouteError, match="69 legs; routes of up to"):
         routes.read(write(tmp_path, many))
 
@@ -183,13 +240,41 @@ def test_the_map_of_panoramas(tmp_path):
         routes.read_panoramas(tmp_path / "none.pkl")
 
 
-@pytest.mark.parametrize("heading, towards, word", [(0, 0, "front"), (350, 10, "front"), (0, 90, "right"), (90, 0, "left"), (10, 190, "behind"), (0, 45, "right front"),
-                                                    (0, 135, "right behind"), (0, 225, "left behind"), (0, 315, "left front"), (0, 338, "front"), (0, 337, "left front")])
+@pytest.mark.parametrize(
+    "heading, towards, word",
+    [
+        (0, 0, "front"),
+        (350, 10, "front"),
+        (0, 90, "right"),
+        (90, 0, "left"),
+        (10, 190, "behind"),
+        (0, 45, "right front"),
+        (0, 135, "right behind"),
+        (0, 225, "left behind"),
+        (0, 315, "left front"),
+        (0, 338, "front"),
+        (0, 337, "left front"),
+    ],
+)
 def test_bearings(heading, towards, word):
     assert routes.bearing(heading, towards) == word
 
 
 def test_directions_and_distances():
-    assert routes.direction(A, B) == 0 and round(routes.direction(B, C)) == 90 and round(routes.direction(C, A)) == 217
-    assert routes.metres(A, B) == pytest.approx(111.2, abs=0.1) and routes.metres(B, C) == pytest.approx(85.2, abs=0.1)
-    assert [routes.compass(h) for h in (0, 359, 22, 23, 90, 337, 338)] == ["north", "north", "north", "northeast", "east", "northwest", "north"]
+    assert (
+        routes.direction(A, B) == 0
+        and round(routes.direction(B, C)) == 90
+        and round(routes.direction(C, A)) == 217
+    )
+    assert routes.metres(A, B) == pytest.approx(111.2, abs=0.1) and routes.metres(B, C) == pytest.approx(
+        85.2, abs=0.1
+    )
+    assert [routes.compass(h) for h in (0, 359, 22, 23, 90, 337, 338)] == [
+        "north",
+        "north",
+        "north",
+        "northeast",
+        "east",
+        "northwest",
+        "north",
+    ]

@@ -9,13 +9,22 @@ import pytest
 
 from posttrain import runs
 
-STUDY = {"checkpoints": 2, "sft": {"batch_size": 8}, "ppo": {"episodes": 8}, "arms": {
-    "init": {"algorithm": "init", "steps": 3}, "sft": {"algorithm": "sft", "start": "init", "budget": 5},
-    "ppo": {"algorithm": "ppo", "start": "init", "budget": 5, "ppo": {"epochs": 2}}}}
+STUDY = {
+    "checkpoints": 2,
+    "sft": {"batch_size": 8},
+    "ppo": {"episodes": 8},
+    "arms": {
+        "init": {"algorithm": "init", "steps": 3},
+        "sft": {"algorithm": "sft", "start": "init", "budget": 5},
+        "ppo": {"algorithm": "ppo", "start": "init", "budget": 5, "ppo": {"epochs": 2}},
+    },
+}
 
 
 def profile(root, **changes):
-    return runs.Profile("tiny", {"model": "/nowhere", "seeds": [0, 1], "studies": {"one": {**STUDY, **changes}}}, root)
+    return runs.Profile(
+        "tiny", {"model": "/nowhere", "seeds": [0, 1], "studies": {"one": {**STUDY, **changes}}}, root
+    )
 
 
 def identities(made):
@@ -39,21 +48,37 @@ def tables(folder, steps=(0, 1)):
 
 def test_what_a_profile_says_is_a_list_of_runs(tmp_path):
     made = profile(tmp_path).runs()
-    assert [run.name for run in made] == [f"one/{arm}/{seed}" for seed in (0, 1) for arm in ("init", "sft", "ppo")]
+    assert [run.name for run in made] == [
+        f"one/{arm}/{seed}" for seed in (0, 1) for arm in ("init", "sft", "ppo")
+    ]
     ppo = profile(tmp_path).run("one/ppo/1")
-    assert ppo.settings["ppo"] == {"episodes": 8, "epochs": 2} and ppo.settings["checkpoints"] == 2 and "arms" not in ppo.settings
+    assert (
+        ppo.settings["ppo"] == {"episodes": 8, "epochs": 2}
+        and ppo.settings["checkpoints"] == 2
+        and "arms" not in ppo.settings
+    )
     assert ppo.parent == profile(tmp_path).run("one/init/1") and ppo.parent.parent is None
     assert len({run.id for run in made}) == len({run.identity for run in made}) == 6
     assert identities(profile(tmp_path)) == identities(profile(tmp_path / "elsewhere"))
 
 
-@pytest.mark.parametrize("changes, changed", [
-    ({"checkpoints": 3}, {"init", "sft", "ppo"}),
-    ({"ppo": {"episodes": 16}}, {"init", "sft", "ppo"}),  # a study's settings are every arm's: cautious, never wrong
-    ({"arms": {**STUDY["arms"], "sft": {"algorithm": "sft", "start": "init", "budget": 6}}}, {"sft"}),
-    ({"arms": {**STUDY["arms"], "ppo": {**STUDY["arms"]["ppo"], "ppo": {"epochs": 3}}}}, {"ppo"}),
-    ({"arms": {**STUDY["arms"], "init": {"algorithm": "init", "steps": 4}}}, {"init", "sft", "ppo"}),  # the children's start
-    ({"arms": {**STUDY["arms"], "sft": {"algorithm": "sft", "budget": 5}}}, {"sft"})])
+@pytest.mark.parametrize(
+    "changes, changed",
+    [
+        ({"checkpoints": 3}, {"init", "sft", "ppo"}),
+        (
+            {"ppo": {"episodes": 16}},
+            {"init", "sft", "ppo"},
+        ),  # a study's settings are every arm's: cautious, never wrong
+        ({"arms": {**STUDY["arms"], "sft": {"algorithm": "sft", "start": "init", "budget": 6}}}, {"sft"}),
+        ({"arms": {**STUDY["arms"], "ppo": {**STUDY["arms"]["ppo"], "ppo": {"epochs": 3}}}}, {"ppo"}),
+        (
+            {"arms": {**STUDY["arms"], "init": {"algorithm": "init", "steps": 4}}},
+            {"init", "sft", "ppo"},
+        ),  # the children's start
+        ({"arms": {**STUDY["arms"], "sft": {"algorithm": "sft", "budget": 5}}}, {"sft"}),
+    ],
+)
 def test_settings_change_the_identity_of_the_arms_they_concern(tmp_path, changes, changed):
     before, after = identities(profile(tmp_path)), identities(profile(tmp_path, **changes))
     assert {name.split("/")[1] for name in before if before[name] != after[name]} == changed
@@ -94,17 +119,36 @@ def by_arm(made):
     return {run.arm: run.identity for run in made.runs() if run.seed == 0}
 
 
-@pytest.mark.parametrize("module, old, new, changed", [
-    ("trainers/ppo.py", "gamma: float = 0.9 ", "gamma: float = 0.8 ", {"ppo"}),
-    ("trainers/sft.py", "adam_beta2: float = 0.98", "adam_beta2: float = 0.99", {"init", "sft", "ppo"}),  # ppo's Init is made by it
-    ("formulas.py", "def solve(", "def another():\n    pass\n\n\ndef solve(", {"init", "sft", "ppo"}),  # reached through others
-    ("verifiers/general_points.py", "ILLEGAL = 5.0", "ILLEGAL = 6.0", {"init", "sft", "ppo"}),
-    ("trainers/ppo.py", '"""PPO for', '"""Our PPO for', set()),
-    ("trainers/ppo.py", "class PPOConfig:", "class PPOConfig:  # all of it", set()),
-    ("rollouts.py", '    """One dialogue as the trainer sees it.', '    """A dialogue.', set()),
-    ("models.py", "from __future__ import annotations\n", "from __future__ import annotations\n\n\n# a remark\n", set()),
-    ("plots.py", "import ", "import os\nimport ", set()),  # decides no number of a run
-    ("runs.py", "def digest(", "def other():\n    pass\n\n\ndef digest(", set())])
+@pytest.mark.parametrize(
+    "module, old, new, changed",
+    [
+        ("trainers/ppo.py", "gamma: float = 0.9 ", "gamma: float = 0.8 ", {"ppo"}),
+        (
+            "trainers/sft.py",
+            "adam_beta2: float = 0.98",
+            "adam_beta2: float = 0.99",
+            {"init", "sft", "ppo"},
+        ),  # ppo's Init is made by it
+        (
+            "formulas.py",
+            "def solve(",
+            "def another():\n    pass\n\n\ndef solve(",
+            {"init", "sft", "ppo"},
+        ),  # reached through others
+        ("verifiers/general_points.py", "ILLEGAL = 5.0", "ILLEGAL = 6.0", {"init", "sft", "ppo"}),
+        ("trainers/ppo.py", '"""PPO for', '"""Our PPO for', set()),
+        ("trainers/ppo.py", "class PPOConfig:", "class PPOConfig:  # all of it", set()),
+        ("rollouts.py", '    """One dialogue as the trainer sees it.', '    """A dialogue.', set()),
+        (
+            "models.py",
+            "from __future__ import annotations\n",
+            "from __future__ import annotations\n\n\n# a remark\n",
+            set(),
+        ),
+        ("plots.py", "import ", "import os\nimport ", set()),  # decides no number of a run
+        ("runs.py", "def digest(", "def other():\n    pass\n\n\ndef digest(", set()),
+    ],
+)
 def test_code_changes_the_identity_and_prose_does_not(tmp_path, library, module, old, new, changed):
     before = by_arm(profile(tmp_path))
     library(module, old, new)
@@ -116,8 +160,11 @@ def test_foundations_are_told_apart_by_settings_and_code(library):
     name = lambda **settings: runs.foundation_identity(json.dumps(settings, sort_keys=True))
     first = name(seed=0)
     assert first == name(seed=0) and len({first, name(seed=1), name(seed=0, steps=10)}) == 3
-    for module, old, new, same in (("foundation/pretraining.py", '"""Pretraining', '"""The pretraining', True), ("rollouts.py", "def roll(", "def roll2(", True),
-                                   ("foundation/pretraining.py", "steps: int = 4500", "steps: int = 4600", False)):
+    for module, old, new, same in (
+        ("foundation/pretraining.py", '"""Pretraining', '"""The pretraining', True),
+        ("rollouts.py", "def roll(", "def roll2(", True),
+        ("foundation/pretraining.py", "steps: int = 4500", "steps: int = 4600", False),
+    ):
         library(module, old, new)
         assert (name(seed=0) == first) == same
 
@@ -125,11 +172,22 @@ def test_foundations_are_told_apart_by_settings_and_code(library):
 # --- errors ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arms, complaint", [
-    ({"sft": {"algorithm": "sft", "budgett": 5}}, "budgett"), ({"sft": {"budget": 5}}, "unknown algorithm"), ({"sft": None}, "unknown algorithm"),
-    ({"sft": {"algorithm": "dpo"}}, "init, sft, ppo"), ({"sft": {"algorithm": "sft", "task": "chess"}}, "general-points, general-points-vision, navigation"), ({"sft": {"algorithm": "sft", "start": "init"}}, "no init arm"),
-    ({"sft": {"algorithm": "sft", "task": "general-points-vision", "environment": {"pixels": 80}}}, "judged on the default; set pixels in environment and in census"),
-    ({"a": {"algorithm": "sft"}, "b": {"algorithm": "ppo", "start": "a"}}, "no init arm")])
+@pytest.mark.parametrize(
+    "arms, complaint",
+    [
+        ({"sft": {"algorithm": "sft", "budgett": 5}}, "budgett"),
+        ({"sft": {"budget": 5}}, "unknown algorithm"),
+        ({"sft": None}, "unknown algorithm"),
+        ({"sft": {"algorithm": "dpo"}}, "init, sft, ppo"),
+        ({"sft": {"algorithm": "sft", "task": "chess"}}, "general-points, general-points-vision, navigation"),
+        ({"sft": {"algorithm": "sft", "start": "init"}}, "no init arm"),
+        (
+            {"sft": {"algorithm": "sft", "task": "general-points-vision", "environment": {"pixels": 80}}},
+            "judged on the default; set pixels in environment and in census",
+        ),
+        ({"a": {"algorithm": "sft"}, "b": {"algorithm": "ppo", "start": "a"}}, "no init arm"),
+    ],
+)
 def test_a_profile_that_says_something_unknown_is_an_error(tmp_path, arms, complaint):
     with pytest.raises(ValueError, match=complaint):
         profile(tmp_path, arms=arms).runs()
@@ -150,7 +208,10 @@ def test_only_the_published_profile_writes_beside_the_sources(tmp_path, monkeypa
     monkeypatch.setattr(runs, "PROFILES", tmp_path)
     for name in ("cpu", "smoke"):
         (tmp_path / f"{name}.yaml").write_text("seeds: [0]\nstudies: {}\n")
-    assert runs.profile("cpu").results == runs.ROOT / "data" / "results" and runs.profile("cpu").root == runs.ROOT
+    assert (
+        runs.profile("cpu").results == runs.ROOT / "data" / "results"
+        and runs.profile("cpu").root == runs.ROOT
+    )
     roots = {runs.profile("cpu", fresh=True).root, runs.profile("smoke").root}
     assert len(roots) == 2 and all(root.is_relative_to(runs.ROOT / "build") for root in roots)
 
@@ -188,15 +249,28 @@ def test_published_tables_read_back(tmp_path):
     folder = runs.publish(run, made.results, tables(tmp_path / "t"), {"seconds": 1.5}, adapter)
     record, *read = runs.read(run, made.results)
     assert folder == made.results / run.id and (folder / "adapter" / "adapter_config.json").is_file()
-    assert record["id"] == run.id and record["parent"] == run.parent.id and record["seconds"] == 1.5 and record["settings"] == run.settings
-    assert "/nowhere" not in (folder / "run.json").read_text().replace(f'"{run.model_identity}"', "")  # no path of this machine
+    assert (
+        record["id"] == run.id
+        and record["parent"] == run.parent.id
+        and record["seconds"] == 1.5
+        and record["settings"] == run.settings
+    )
+    assert "/nowhere" not in (folder / "run.json").read_text().replace(
+        f'"{run.model_identity}"', ""
+    )  # no path of this machine
     for name, table in zip(("checkpoints", "training", "hands"), read):
         # A training table counts its own iterations; the step of the checkpoint that its rows were stored with says nothing.
-        assert table.values.tolist() == ([[name, 0.0], [name, 0.25]] if name == "training" else [[name, 0.0, 0], [name, 0.25, 1]])
+        assert table.values.tolist() == (
+            [[name, 0.0], [name, 0.25]] if name == "training" else [[name, 0.0, 0], [name, 0.25, 1]]
+        )
     # Publishing again replaces the folder, stale files included.
     (folder / "stale").touch()
     runs.publish(run, made.results, tables(tmp_path / "t2", steps=(5,)), {})
-    assert runs.read(run, made.results)[1].step.tolist() == [5] and not (folder / "stale").exists() and not (folder / "adapter").exists()
+    assert (
+        runs.read(run, made.results)[1].step.tolist() == [5]
+        and not (folder / "stale").exists()
+        and not (folder / "adapter").exists()
+    )
 
 
 def test_half_written_results_do_not_count(tmp_path, monkeypatch):
@@ -222,17 +296,27 @@ def test_verify_reports_missing_and_stale(tmp_path):
     assert runs.verify(made) == []
     records, checkpoints, training, hands = runs.collect(made, "one")
     assert len(records) == 6 and list(checkpoints.columns) == ["kind", "value", "step", "arm", "seed", "run"]
-    assert checkpoints.groupby(["arm", "seed"]).size().to_dict() == {(arm, seed): 2 for arm in ("init", "sft", "ppo") for seed in (0, 1)}
+    assert checkpoints.groupby(["arm", "seed"]).size().to_dict() == {
+        (arm, seed): 2 for arm in ("init", "sft", "ppo") for seed in (0, 1)
+    }
     shutil.rmtree(made.results / made.run("one/ppo/1").id)
-    changed = profile(tmp_path, arms={**STUDY["arms"], "sft": {"algorithm": "sft", "start": "init", "budget": 6}})
+    changed = profile(
+        tmp_path, arms={**STUDY["arms"], "sft": {"algorithm": "sft", "start": "init", "budget": 6}}
+    )
     problems = runs.verify(changed)
     assert sorted(p.split(":")[0].split(" ")[0] for p in problems) == ["missing"] * 3 + ["stale"] * 2
-    assert f"missing: {made.run('one/ppo/1').id}" in problems and f"stale (made by other code or settings): {made.run('one/sft/0').id}" in problems
+    assert (
+        f"missing: {made.run('one/ppo/1').id}" in problems
+        and f"stale (made by other code or settings): {made.run('one/sft/0').id}" in problems
+    )
 
 
 def test_verify_reports_a_stale_foundation(tmp_path):
     made = runs.Profile("tiny", {"seeds": [], "studies": {}}, tmp_path)
-    for seed, identity in ((0, runs.foundation_identity(json.dumps({"seed": 0}, sort_keys=True))), (1, "0123456789")):
+    for seed, identity in (
+        (0, runs.foundation_identity(json.dumps({"seed": 0}, sort_keys=True))),
+        (1, "0123456789"),
+    ):
         card = made.models / f"pocket-text-{seed}" / "card.json"
         card.parent.mkdir(parents=True)
         card.write_text(json.dumps({"config": {"seed": seed}, "identity": identity}))
@@ -242,5 +326,15 @@ def test_verify_reports_a_stale_foundation(tmp_path):
         settings = {"corpus": "cards", "language": "pocket-text", "seed": seed, "text": text}
         card = made.models / f"pocket-cards-{seed}" / "card.json"
         card.parent.mkdir(parents=True)
-        card.write_text(json.dumps({"config": settings, "identity": runs.foundation_identity(json.dumps(settings, sort_keys=True))}))
-    assert runs.verify(made) == ["stale foundation: pocket-cards-2 was trained before another pocket-text-2", "stale foundation: pocket-text-1"]
+        card.write_text(
+            json.dumps(
+                {
+                    "config": settings,
+                    "identity": runs.foundation_identity(json.dumps(settings, sort_keys=True)),
+                }
+            )
+        )
+    assert runs.verify(made) == [
+        "stale foundation: pocket-cards-2 was trained before another pocket-text-2",
+        "stale foundation: pocket-text-1",
+    ]

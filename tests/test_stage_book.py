@@ -13,17 +13,39 @@ import stage_book  # noqa: E402
 @pytest.fixture
 def staged(tmp_path):
     root, site = tmp_path / "repo", tmp_path / "repo" / "build" / "site"
-    for name, content in {"book/intro.md": "# Hello", "book/_build/old.md": "", "figures/fig05.svg": "<svg/>"}.items():
+    for name, content in {
+        "book/intro.md": "# Hello",
+        "book/_build/old.md": "",
+        "figures/fig05.svg": "<svg/>",
+    }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content)
     (root / "figures" / "values").mkdir()
     (root / "figures" / "values" / "second.json").write_text('{"run_ids": ["abc123"]}')
     (site / "notebooks").mkdir(parents=True)
-    injected = {"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "source": "", "outputs": []}
+    injected = {
+        "cell_type": "code",
+        "metadata": {"tags": ["injected-parameters"]},
+        "source": "",
+        "outputs": [],
+    }
     papermill = {"duration": 12.345, "exception": None, "parameters": {"profile": "smoke"}}
     for name, metadata in {"first": {}, "second": {"papermill": papermill}}.items():
-        drawn = {"cell_type": "code", "metadata": {}, "source": "", "outputs": [{"output_type": "display_data", "metadata": {}, "data": {"image/png": "aGk="}}]}
-        cells = [injected, {"cell_type": "markdown", "metadata": {}, "source": ["# Chapter\n", "\n", "## Figure 5: compute\n", "\n", "Points."]}, drawn]
+        drawn = {
+            "cell_type": "code",
+            "metadata": {},
+            "source": "",
+            "outputs": [{"output_type": "display_data", "metadata": {}, "data": {"image/png": "aGk="}}],
+        }
+        cells = [
+            injected,
+            {
+                "cell_type": "markdown",
+                "metadata": {},
+                "source": ["# Chapter\n", "\n", "## Figure 5: compute\n", "\n", "Points."],
+            },
+            drawn,
+        ]
         notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
         (site / "notebooks" / f"{name}.ipynb").write_text(json.dumps(notebook))
     stage_book.stage(root, site, root / "figures")

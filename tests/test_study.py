@@ -12,16 +12,33 @@ import pytest
 
 from posttrain import runs, study
 
-CLOCKS = ["evaluation_seconds", "rollout_seconds", "seconds"]  # the only columns that may differ between two machines' moods
+CLOCKS = [
+    "evaluation_seconds",
+    "rollout_seconds",
+    "seconds",
+]  # the only columns that may differ between two machines' moods
 SETTINGS = {
     "seeds": [0],
-    "studies": {"tiny": {
-        "checkpoints": 3, "lora": {"rank": 4, "alpha": 8}, "environment": {"verify_steps": 2},
-        "census": {"limit": 6, "kl_hands": 6, "verify_steps": 2, "max_tokens": 6, "batch": 32}, "sft": {"batch_size": 4, "learning_rate": 0.02},
-        "arms": {
-            "init": {"algorithm": "init", "steps": 8, "checkpoints": 1},
-            "sft": {"algorithm": "sft", "start": "init", "budget": 0.35},
-            "ppo": {"algorithm": "ppo", "start": "init", "budget": 0.35, "ppo": {"episodes": 4, "max_tokens": 6}}}}}}
+    "studies": {
+        "tiny": {
+            "checkpoints": 3,
+            "lora": {"rank": 4, "alpha": 8},
+            "environment": {"verify_steps": 2},
+            "census": {"limit": 6, "kl_hands": 6, "verify_steps": 2, "max_tokens": 6, "batch": 32},
+            "sft": {"batch_size": 4, "learning_rate": 0.02},
+            "arms": {
+                "init": {"algorithm": "init", "steps": 8, "checkpoints": 1},
+                "sft": {"algorithm": "sft", "start": "init", "budget": 0.35},
+                "ppo": {
+                    "algorithm": "ppo",
+                    "start": "init",
+                    "budget": 0.35,
+                    "ppo": {"episodes": 4, "max_tokens": 6},
+                },
+            },
+        }
+    },
+}
 
 
 def profile(root, model):
@@ -39,16 +56,29 @@ def whole(tmp_path_factory, checkpoints):
 
 def test_the_tables_of_a_study(whole):
     records, checkpoints, training, hands = runs.collect(whole, "tiny")
-    assert [r["arm"] for r in records] == ["init", "sft", "ppo"] and all(r["seconds"] > 0 and r["parameters"] > 1000 for r in records)
+    assert [r["arm"] for r in records] == ["init", "sft", "ppo"] and all(
+        r["seconds"] > 0 and r["parameters"] > 1000 for r in records
+    )
     assert not list(whole.state.iterdir()) and runs.verify(whole) == []
     for arm in ("sft", "ppo"):
-        table, budget = checkpoints[checkpoints.arm == arm], SETTINGS["studies"]["tiny"]["arms"][arm]["budget"]
+        table, budget = (
+            checkpoints[checkpoints.arm == arm],
+            SETTINGS["studies"]["tiny"]["arms"][arm]["budget"],
+        )
         spent = table.groupby("step").gflops.first()
-        assert spent.index[0] == 0 and spent.iloc[0] == 0 and spent.is_monotonic_increasing and len(spent) == 4
+        assert (
+            spent.index[0] == 0 and spent.iloc[0] == 0 and spent.is_monotonic_increasing and len(spent) == 4
+        )
         # An arm stops with the first step that spends the budget; checkpoints are about equally far apart.
         assert budget <= spent.iloc[-1] < 1.4 * budget and (spent.diff().dropna() > 0.15 * budget).all()
         assert set(table.groupby("step").size()) == {10}  # five sets, two decodings
-        sizes = hands[hands.arm == arm].groupby(["step", "set", "decoding"]).size().groupby("step").agg(["min", "max"])
+        sizes = (
+            hands[hands.arm == arm]
+            .groupby(["step", "set", "decoding"])
+            .size()
+            .groupby("step")
+            .agg(["min", "max"])
+        )
         assert sizes.values.tolist() == [[6, 6]] * 4
         assert training[training.arm == arm].iteration.tolist() == list(range(1, spent.index[-1] + 1))
     assert training[training.arm != "ppo"].loss.notna().all()  # of every step, the first one too
@@ -58,8 +88,23 @@ def test_both_arms_start_where_init_ended(whole):
     tables = {arm: runs.read(whole.run(f"tiny/{arm}/0"), whole.results) for arm in ("init", "sft", "ppo")}
     last = tables["init"][1].step.max()
     assert last == 8
-    measured = ["set", "decoding", "n", "first_try", "within", "rule_following", "valid", "strict", "fake", "per_step", "tokens"]
-    start = {arm: tables[arm][1].query(f"step == {last if arm == 'init' else 0}")[measured].reset_index(drop=True) for arm in tables}
+    measured = [
+        "set",
+        "decoding",
+        "n",
+        "first_try",
+        "within",
+        "rule_following",
+        "valid",
+        "strict",
+        "fake",
+        "per_step",
+        "tokens",
+    ]
+    start = {
+        arm: tables[arm][1].query(f"step == {last if arm == 'init' else 0}")[measured].reset_index(drop=True)
+        for arm in tables
+    }
     pd.testing.assert_frame_equal(start["sft"], start["ppo"])
     pd.testing.assert_frame_equal(start["sft"], start["init"])
     for arm in ("init", "sft", "ppo"):  # and each of them moved away from its start
@@ -69,7 +114,9 @@ def test_both_arms_start_where_init_ended(whole):
 
 
 def test_finished_runs_are_left_alone(whole, monkeypatch):
-    monkeypatch.setattr(study, "starting_policy", lambda *a, **k: pytest.fail("a finished run was started again"))
+    monkeypatch.setattr(
+        study, "starting_policy", lambda *a, **k: pytest.fail("a finished run was started again")
+    )
     for run in whole.runs():
         assert study.carry_out(run, whole) == whole.results / run.id
 
@@ -91,8 +138,22 @@ def test_two_processes_carry_out_one_run(whole, tmp_path, checkpoints):
     script.write_text(RANK)
     settings = {"model": checkpoints["pocket"], **SETTINGS}
     # torchrun is what `accelerate launch` calls where there are several GPUs; on CPUs it wants MPI instead.
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script), json.dumps([settings, str(tmp_path)])],
-                          capture_output=True, text=True, timeout=280, env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"})
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            "2",
+            str(script),
+            json.dumps([settings, str(tmp_path)]),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     made = profile(tmp_path, checkpoints["pocket"])
     _, checkpoints_, training, _ = runs.collect(made, "tiny")
@@ -102,7 +163,9 @@ def test_two_processes_carry_out_one_run(whole, tmp_path, checkpoints):
     tokens = lambda table: table[table.arm == "init"].tokens.tolist()
     assert tokens(training)[:4] == tokens(alone)[1::2]
     losses = lambda table: table[table.arm == "init"].loss.tolist()
-    assert losses(training)[0] == pytest.approx(losses(alone)[0], rel=1e-4)  # the main process's share of the first batch
+    assert losses(training)[0] == pytest.approx(
+        losses(alone)[0], rel=1e-4
+    )  # the main process's share of the first batch
     for arm in ("sft", "ppo"):
         assert checkpoints_[checkpoints_.arm == arm].gflops.max() >= 0.35
 
@@ -161,8 +224,13 @@ def killed(whole, tmp_path_factory, checkpoints):
         init = whole.run("tiny/init/0").id
         shutil.copytree(whole.results / init, roots[case] / "data" / "results" / init)
     jobs = [[arm, str(roots[case]), how] for case, (arm, how) in KILLS.items()]
-    done = subprocess.run([sys.executable, "-c", KILLER, json.dumps([{"model": checkpoints["pocket"], **SETTINGS}, jobs])], capture_output=True,
-                          text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, json.dumps([{"model": checkpoints["pocket"], **SETTINGS}, jobs])],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == [signal.SIGKILL] * len(KILLS)
     return roots
@@ -184,5 +252,7 @@ def test_a_killed_arm_goes_on_and_ends_with_the_same_tables(whole, killed, case,
     assert len(evaluated) < len(expected[1].step.unique())  # it went on, it did not begin again
     got = runs.read(run, broken.results)
     for table, wanted in zip(got[1:], expected[1:]):
-        pd.testing.assert_frame_equal(table.drop(columns=CLOCKS, errors="ignore"), wanted.drop(columns=CLOCKS, errors="ignore"))
+        pd.testing.assert_frame_equal(
+            table.drop(columns=CLOCKS, errors="ignore"), wanted.drop(columns=CLOCKS, errors="ignore")
+        )
     assert got[0]["identity"] == expected[0]["identity"] and not list(broken.state.iterdir())

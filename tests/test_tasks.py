@@ -46,14 +46,25 @@ class Scripted:
 def judged(monkeypatch, policy, **settings):
     player = Scripted(policy)
     monkeypatch.setattr("posttrain.evaluation.play", player.play)
-    summary, hands = census(player, CensusConfig(task="navigation", **{"limit": 12, "decodings": ("greedy",), **settings}))
+    summary, hands = census(
+        player, CensusConfig(task="navigation", **{"limit": 12, "decodings": ("greedy",), **settings})
+    )
     return summary.set_index("set"), hands
 
 
 def test_an_oracle_arrives_on_every_route_of_every_set(monkeypatch):
     summary, hands = judged(monkeypatch, baselines.oracle)
     assert set(summary.index) == set(tasks.TASKS["navigation"].sets)
-    for measure in ("first_try", "within", "first_route", "first_turns", "rule_following", "valid", "strict", "per_step"):
+    for measure in (
+        "first_try",
+        "within",
+        "first_route",
+        "first_turns",
+        "rule_following",
+        "valid",
+        "strict",
+        "per_step",
+    ):
         assert (summary[measure] == 1).all(), measure
     assert (summary.fake == 0).all() and (summary.n == 12).all() and (hands.points == hands.right).all()
 
@@ -64,11 +75,15 @@ def test_the_blind_baseline_is_told_apart_from_one_that_sees(monkeypatch):
     assert (summary.within == 1).all() and (summary.first_route == 0).all()
     forward = 1 - (hands.turns + 1) / hands.points  # all but the turns and the stop
     assert hands.first_try.to_numpy() == pytest.approx((forward + 1 / hands.points).to_numpy())
-    assert hands.answers.tolist() == (2 * hands.points - hands["first"]).tolist() and (summary.per_step < 1).all()
+    assert (
+        hands.answers.tolist() == (2 * hands.points - hands["first"]).tolist()
+        and (summary.per_step < 1).all()
+    )
 
 
 def test_a_player_of_the_old_actions_is_fake_and_its_paper_score_ends_at_the_first_turn(monkeypatch):
     """The paper's SFT: right in the action space of the training, whatever the prompt says."""
+
     def old(messages, info):
         place = info["place"]
         return baselines.reply("", "", place.action if place.actions == "absolute" else place.other)
@@ -76,35 +91,57 @@ def test_a_player_of_the_old_actions_is_fake_and_its_paper_score_ends_at_the_fir
     summary, hands = judged(monkeypatch, old, sets=("id", "ood"))
     assert summary.loc["id", "first_try"] == 1 and summary.loc["id", "fake"] == 0
     ood, routes = summary.loc["ood"], hands[hands.set == "ood"]
-    assert ood.fake == ood.valid == 1 and ood.rule_following == ood.first_turns == ood.per_step == ood.within == 0
+    assert (
+        ood.fake == ood.valid == 1
+        and ood.rule_following == ood.first_turns == ood.per_step == ood.within == 0
+    )
     assert (routes.answers == 2).all() and (routes.right == 0).all()
-    assert ood.first_try == pytest.approx((1 - routes.turns / routes.points).mean())  # later points are measured all the same
+    assert ood.first_try == pytest.approx(
+        (1 - routes.turns / routes.points).mean()
+    )  # later points are measured all the same
 
 
 def test_sets_are_fixed_and_their_parts_have_nothing_in_common():
     sets = tasks.TASKS["navigation"].sets
     cases = {name: where.cases(np.random.default_rng(3), None) for name, where in sets.items()}
-    assert cases["id"] == sets["ood"].cases(np.random.default_rng(3), None) and not set(cases["id"]) & set(cases["id_seen"])
+    assert cases["id"] == sets["ood"].cases(np.random.default_rng(3), None) and not set(cases["id"]) & set(
+        cases["id_seen"]
+    )
     assert cases["cities"][:5] == sets["cities"].cases(np.random.default_rng(3), 5)
     assert len(cases["id"]) == 250 and len(cases["benchmark"]) == 18 and len(cases["cities"]) == 9 * 50
     assert all(city != cities.TRAINING_CITY for city, _, _ in cases["cities"])
     environment, info = sets["ood"].pose(cases["ood"][0], verify_steps=2)
     again = sets["ood"].pose(cases["ood"][0], verify_steps=2)[1]
-    assert info["messages"] == again["messages"] and environment.actions == "relative" and environment.skip_failed
+    assert (
+        info["messages"] == again["messages"]
+        and environment.actions == "relative"
+        and environment.skip_failed
+    )
 
 
 def test_a_game_goes_on_with_a_new_dialogue_where_the_environment_moves(policy, monkeypatch):
     routes = NavigationEnv(split="held_out").routes[:2]
-    environments = [NavigationEnv(routes=routes, skip_failed=True, actions=actions) for actions in ("absolute", "relative")]
+    environments = [
+        NavigationEnv(routes=routes, skip_failed=True, actions=actions)
+        for actions in ("absolute", "relative")
+    ]
     infos = [environment.reset(seed=i, options={"route": i})[1] for i, environment in enumerate(environments)]
     seen, roll = [], rollouts.roll
-    monkeypatch.setattr(rollouts, "roll", lambda policy, openings, *rest: seen.append(openings) or roll(policy, openings, *rest))
+    monkeypatch.setattr(
+        rollouts,
+        "roll",
+        lambda policy, openings, *rest: seen.append(openings) or roll(policy, openings, *rest),
+    )
     games = play(policy(brief=True), environments, infos, 4, 0.0)
     points = [len(environment._places) for environment in environments]
-    assert [len(game) for game in games] == points and [len(openings) for openings in seen] == [2] * min(points) + [1] * (max(points) - min(points))
+    assert [len(game) for game in games] == points and [len(openings) for openings in seen] == [2] * min(
+        points
+    ) + [1] * (max(points) - min(points))
     for environment, game in zip(environments, games):
         assert [d.task for d in game] == environment._places and all(len(d.texts) == 2 for d in game)
-    assert all(opening[0]["content"].count("O_") == i + 1 for i, openings in enumerate(seen) for opening in openings)
+    assert all(
+        opening[0]["content"].count("O_") == i + 1 for i, openings in enumerate(seen) for opening in openings
+    )
     assert games[0][0].task.action not in (FORWARD, STOP)
 
 
@@ -120,4 +157,5 @@ def test_the_chapter_counts_the_sets_of_the_study():
     written = json.loads((runs.ROOT / "figures" / "values" / "general-points.json").read_text())
     sets = tasks.TASKS["general-points"].sets
     assert {name.removeprefix("hands_"): n for name, n in written.items() if name.startswith("hands_")} == {
-        name: len(hands(s.rule, split=s.split, faces=s.faces)) for name, s in sets.items()}
+        name: len(hands(s.rule, split=s.split, faces=s.faces)) for name, s in sets.items()
+    }

@@ -35,19 +35,25 @@ def test_split_refuses_incomplete_names(text):
         values.split(text)
 
 
-@pytest.mark.parametrize(("key", "value"), [("hands", 1362), ("rl.ood", 0.1234), ("rl.best.seed", 2), ("rl.flat", 7)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("hands", 1362), ("rl.ood", 0.1234), ("rl.best.seed", 2), ("rl.flat", 7)]
+)
 def test_look_up_flat_and_nested(folder, key, value):
     assert values.look_up(folder, "rule-generalization", key) == value
 
 
 @pytest.mark.parametrize("key", ["nothing", "rl.nothing", "hands.more"])
 def test_missing_key_names_key_and_notebook(folder, key):
-    with pytest.raises(values.ValueMissing, match=rf"{key}.*notebooks/rule-generalization\.ipynb should write it"):
+    with pytest.raises(
+        values.ValueMissing, match=rf"{key}.*notebooks/rule-generalization\.ipynb should write it"
+    ):
         values.look_up(folder, "rule-generalization", key)
 
 
 def test_missing_file_names_key_and_notebook(folder):
-    with pytest.raises(values.ValueMissing, match=r"gallery\.json.*'hands'.*notebooks/gallery\.ipynb should write it"):
+    with pytest.raises(
+        values.ValueMissing, match=r"gallery\.json.*'hands'.*notebooks/gallery\.ipynb should write it"
+    ):
         values.look_up(folder, "gallery", "hands")
 
 
@@ -65,7 +71,9 @@ def test_show(value, spec, text):
     assert values.show(value, spec) == text
 
 
-@pytest.mark.parametrize(("value", "spec"), [(None, ""), (True, ""), ([1], ""), ({}, ""), ("text", ".1%"), (1, "?")])
+@pytest.mark.parametrize(
+    ("value", "spec"), [(None, ""), (True, ""), ([1], ""), ({}, ""), ("text", ".1%"), (1, "?")]
+)
 def test_show_refuses(value, spec):
     with pytest.raises(values.ValueMissing):
         values.show(value, spec)

@@ -28,7 +28,9 @@ def normalise(name: str) -> str:
 def direct_dependencies(pyproject: Path = ROOT / "pyproject.toml") -> list[str]:
     """Requirement strings of the project and of the extras that the lock covers."""
     project = tomllib.loads(pyproject.read_text())["project"]
-    return project["dependencies"] + [line for extra in EXTRAS for line in project["optional-dependencies"][extra]]
+    return project["dependencies"] + [
+        line for extra in EXTRAS for line in project["optional-dependencies"][extra]
+    ]
 
 
 def pins(frozen: str) -> list[str]:

@@ -48,7 +48,9 @@ def dress(path: Path) -> dict:
             tags.append("remove-cell")
         if cell["cell_type"] == "markdown":
             heading = (re.findall(r"^#+ (.+)", "".join(cell["source"]), re.MULTILINE) or [heading])[-1]
-        elif any(kind.startswith("image/") for output in cell.get("outputs", ()) for kind in output.get("data", ())):
+        elif any(
+            kind.startswith("image/") for output in cell.get("outputs", ()) for kind in output.get("data", ())
+        ):
             cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": heading}
     write(path, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
     return notebook

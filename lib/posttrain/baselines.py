@@ -6,6 +6,7 @@ means").
 
     play(copy_the_word, NavigationEnv(actions="relative"), range(100))
 """
+
 from __future__ import annotations
 
 import re
@@ -15,10 +16,22 @@ import numpy as np
 import pandas as pd
 
 from posttrain import cities
-from posttrain.environments.navigation import CROSSING, NOTHING, SPACES, TASK, TURN, WALK, NavigationEnv, answer, reply
+from posttrain.environments.navigation import (
+    CROSSING,
+    NOTHING,
+    SPACES,
+    TASK,
+    TURN,
+    WALK,
+    NavigationEnv,
+    answer,
+    reply,
+)
 from posttrain.verifiers.navigation import ACTIONS, FORWARD, STOP, turn
 
-Policy = Callable[[list[dict[str, str]], dict], str]  # (the dialogue at a point, the environment's info) -> answer
+Policy = Callable[
+    [list[dict[str, str]], dict], str
+]  # (the dialogue at a point, the environment's info) -> answer
 
 _TURN = re.compile(re.escape(TURN[0]) + "(.+?)" + re.escape(TURN[1]) + "(.+?)" + re.escape(TURN[2]) + "\n")
 
@@ -28,7 +41,9 @@ def _read(messages: list[dict[str, str]]) -> tuple[str, str, int, str, int]:
     task = _text(messages[0])
     listed = task.removeprefix(TASK[0]).partition(TASK[1])[0]
     turns = _TURN.findall(listed + "\n")
-    history = task.partition(TASK[2])[2].partition(TASK[3])[0].strip("\n").split("\n")[:-1]  # without the open A_n
+    history = (
+        task.partition(TASK[2])[2].partition(TASK[3])[0].strip("\n").split("\n")[:-1]
+    )  # without the open A_n
     done = sum(line.startswith("A_") and "turn_direction" in line for line in history)
     ends = turn(turns[done][SPACES["relative"] not in task]) if done < len(turns) else STOP
     return ends, history[-1].partition(": ")[2], done, listed.strip("\n").split("\n")[-1], len(messages) // 2
@@ -106,6 +121,13 @@ def scores(labels: Iterable[str], actions: str, policies: dict[str, Policy]) -> 
     routes = [cities.routes(city, split)[int(index)] for city, split, index in where]
     found = {}
     for name, policy in policies.items():
-        whole, ending = (play(policy, NavigationEnv(actions=actions, routes=routes, skip_failed=skip), range(len(routes))) for skip in (True, False))
-        found[name] = {"first try": (whole["first"] / whole["points"]).mean(), "per step": ending["right"].sum() / ending["answers"].sum(), "route": ending["success"].mean()}
+        whole, ending = (
+            play(policy, NavigationEnv(actions=actions, routes=routes, skip_failed=skip), range(len(routes)))
+            for skip in (True, False)
+        )
+        found[name] = {
+            "first try": (whole["first"] / whole["points"]).mean(),
+            "per step": ending["right"].sum() / ending["answers"].sum(),
+            "route": ending["success"].mean(),
+        }
     return found

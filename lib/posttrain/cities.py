@@ -7,6 +7,7 @@ landmark stands at a corner of most crossings. Left out on purpose: one-way stre
 
     routes("Alderby", "train")[0]
 """
+
 from __future__ import annotations
 
 import math
@@ -17,14 +18,69 @@ import numpy as np
 from posttrain.routes import Leg, Point, Route, bearing, compass, direction, phrase
 
 TRAINING_CITY = "Alderby"
-OTHER_CITIES = ("Brennick", "Calvero", "Dunmarsh", "Eskerville", "Farholt", "Greyport", "Hallowmere", "Istrava", "Juniper Bay")
+OTHER_CITIES = (
+    "Brennick",
+    "Calvero",
+    "Dunmarsh",
+    "Eskerville",
+    "Farholt",
+    "Greyport",
+    "Hallowmere",
+    "Istrava",
+    "Juniper Bay",
+)
 # How many routes each split has; the splits of a city have no route in common.
-SPLITS = {TRAINING_CITY: {"train": 1000, "held_out": 250}, **{city: {"benchmark": 2, "wide": 48} for city in OTHER_CITIES}}
+SPLITS = {
+    TRAINING_CITY: {"train": 1000, "held_out": 250},
+    **{city: {"benchmark": 2, "wide": 48} for city in OTHER_CITIES},
+}
 
-FIRST = ("Amber", "Blue", "Copper", "Daisy", "Elm", "Falcon", "Golden", "Harbor", "Ivory", "Jade", "Kestrel", "Lantern", "Maple", "North Star", "Olive",
-         "Pearl", "Quill", "River", "Silver", "Thistle", "Umber", "Velvet", "Willow", "Yellow")
-SECOND = ("Bakery", "Bank", "Barber", "Bookshop", "Cafe", "Chapel", "Cinema", "Clinic", "Deli", "Florist", "Gallery", "Garage", "Hotel", "Library", "Market",
-          "Museum", "Pharmacy", "School")
+FIRST = (
+    "Amber",
+    "Blue",
+    "Copper",
+    "Daisy",
+    "Elm",
+    "Falcon",
+    "Golden",
+    "Harbor",
+    "Ivory",
+    "Jade",
+    "Kestrel",
+    "Lantern",
+    "Maple",
+    "North Star",
+    "Olive",
+    "Pearl",
+    "Quill",
+    "River",
+    "Silver",
+    "Thistle",
+    "Umber",
+    "Velvet",
+    "Willow",
+    "Yellow",
+)
+SECOND = (
+    "Bakery",
+    "Bank",
+    "Barber",
+    "Bookshop",
+    "Cafe",
+    "Chapel",
+    "Cinema",
+    "Clinic",
+    "Deli",
+    "Florist",
+    "Gallery",
+    "Garage",
+    "Hotel",
+    "Library",
+    "Market",
+    "Museum",
+    "Pharmacy",
+    "School",
+)
 
 SIDE = 12  # crossings on each side of a city
 BLOCK = 100.0  # metres
@@ -48,7 +104,10 @@ class City:
         for i in range(SIDE):
             for j in range(SIDE):
                 north, east = rows[i] * BLOCK * stretch, columns[j] * BLOCK / stretch
-                self.points[i, j] = self._place(north * math.cos(turn) - east * math.sin(turn), north * math.sin(turn) + east * math.cos(turn))
+                self.points[i, j] = self._place(
+                    north * math.cos(turn) - east * math.sin(turn),
+                    north * math.sin(turn) + east * math.cos(turn),
+                )
         self.streets: dict[tuple[int, int], set[int]] = {node: set() for node in self.points}
         for i, j in self.points:
             for way in range(4):  # each street once: the other four directions lead back
@@ -62,12 +121,17 @@ class City:
         for node, (lat, lng) in self.points.items():
             if rng.random() < 0.7:
                 angle = rng.uniform(0, 2 * math.pi)
-                place = lat + 15 * math.cos(angle) / DEGREE, lng + 15 * math.sin(angle) / (DEGREE * math.cos(math.radians(lat)))
+                place = (
+                    lat + 15 * math.cos(angle) / DEGREE,
+                    lng + 15 * math.sin(angle) / (DEGREE * math.cos(math.radians(lat))),
+                )
                 self.landmarks[node] = next(names), place
 
     def _place(self, north: float, east: float) -> Point:
         lat, lng = self.origin
-        return round(float(lat + north / DEGREE), 7), round(float(lng + east / (DEGREE * math.cos(math.radians(lat)))), 7)
+        return round(float(lat + north / DEGREE), 7), round(
+            float(lng + east / (DEGREE * math.cos(math.radians(lat)))), 7
+        )
 
     def route(self, rng: np.random.Generator, legs: int | None = None) -> Route:
         """A random route of 2 to 5 (or `legs`) legs that meets no crossing twice and ends at a landmark. ValueError where none is found."""
@@ -77,7 +141,9 @@ class City:
             found = self._walk(rng, int(rng.integers(2, 6)) if legs is None else legs)
             if found:
                 return found
-        raise ValueError(f"{self.name} has no route of {legs} legs that was found in 10,000 tries: ask for fewer")
+        raise ValueError(
+            f"{self.name} has no route of {legs} legs that was found in 10,000 tries: ask for fewer"
+        )
 
     def _walk(self, rng: np.random.Generator, count: int) -> Route | None:
         node, way = divmod(int(rng.integers(SIDE * SIDE)), SIDE), None
@@ -131,5 +197,5 @@ def routes(name: str = TRAINING_CITY, split: str = "train") -> tuple[Route, ...]
     if split not in SPLITS[name]:
         raise ValueError(f"unknown split {split!r} of {name}: choose one of {', '.join(SPLITS[name])}")
     sizes = list(SPLITS[name].items())
-    before = sum(size for other, size in sizes[:[other for other, _ in sizes].index(split)])
-    return _drawn(name)[before:before + SPLITS[name][split]]
+    before = sum(size for other, size in sizes[: [other for other, _ in sizes].index(split)])
+    return _drawn(name)[before : before + SPLITS[name][split]]

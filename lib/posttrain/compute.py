@@ -9,6 +9,7 @@ Left out on purpose: the attention term, a share of about (length x width x laye
 the longest dialogues of a pocket model; and what LoRA saves: a frozen matrix needs no weight gradient, so a LoRA
 token costs nearer 4N than 6N. 6N is kept for every arm, because the figures compare arms and it is the paper's unit.
 """
+
 from __future__ import annotations
 
 import math
@@ -18,9 +19,19 @@ import numpy as np
 import torch
 
 TRAIN, FORWARD = 6, 2  # FLOPs for each parameter and token
-LAMBDA = {"general-points": 6.0, "general-points-vision": 6.0, "navigation": 5.1, "navigation-vision": 5.1}  # processed while sampling, for each trained token, as published
+LAMBDA = {
+    "general-points": 6.0,
+    "general-points-vision": 6.0,
+    "navigation": 5.1,
+    "navigation-vision": 5.1,
+}  # processed while sampling, for each trained token, as published
 
-AUXILIARY = ("lora_", "modules_to_save", "value_head", "v_head")  # names of what post-training adds to the model
+AUXILIARY = (
+    "lora_",
+    "modules_to_save",
+    "value_head",
+    "v_head",
+)  # names of what post-training adds to the model
 
 Count = float | np.ndarray
 
@@ -74,7 +85,7 @@ def model_parameters(model: torch.nn.Module) -> int:
 
 
 def peak_flops(
-    dtype: torch.dtype = torch.float32, threads: int | None = None, size: int = 1024, repeats: int = 5,
+    dtype: torch.dtype = torch.float32, threads: int | None = None, size: int = 1024, repeats: int = 5
 ) -> float:
     """FLOP/s of this machine's matrix product: the best of `repeats` products of two size x size matrices.
 

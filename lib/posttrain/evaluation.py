@@ -2,6 +2,7 @@
 
 A census plays the sets of a task (`posttrain.tasks`) with each way of decoding and keeps every case's outcome.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -31,19 +32,29 @@ class CensusConfig:
     kl_hands: int = 256  # dialogues per set for the KL to the starting model
     feedback: str = "informative"
     protocol: str = "clean"
-    pixels: int | None = None  # side of a picture; the environment's default if left out, and it should be what the policy was trained on
+    pixels: int | None = (
+        None  # side of a picture; the environment's default if left out, and it should be what the policy was trained on
+    )
 
     def __post_init__(self):
         known: Task = task(self.task)
-        for name, given in (("verify_steps", known.verify_steps), ("revised", known.revised), ("sets", tuple(known.sets))):
+        for name, given in (
+            ("verify_steps", known.verify_steps),
+            ("revised", known.revised),
+            ("sets", tuple(known.sets)),
+        ):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, given)
         unknown = [*{*self.sets, *self.revised} - set(known.sets), *{*self.decodings} - {"greedy", "sampled"}]
         if unknown:
-            raise ValueError(f"unknown {', '.join(map(repr, unknown))}: sets are {', '.join(known.sets)}; decodings greedy, sampled")
+            raise ValueError(
+                f"unknown {', '.join(map(repr, unknown))}: sets are {', '.join(known.sets)}; decodings greedy, sampled"
+            )
 
 
-def census(policy: Policy, config: CensusConfig = CensusConfig(), seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def census(
+    policy: Policy, config: CensusConfig = CensusConfig(), seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Evaluate `policy` on every set: (summary, one row per set and decoding; hands, one row per case).
 
     Deterministic in `seed` on one machine. Summary columns: n (cases), the task's (`Hands.summary`, `Routes.summary`), kl (nats per
@@ -58,10 +69,16 @@ def census(policy: Policy, config: CensusConfig = CensusConfig(), seed: int = 0)
         dialogues = [dialogue for game in played for dialogue in game]
         table = pd.DataFrame([sets[name].outcome(game) for game in played])
         table.insert(0, "hand", labels[name])
-        summary = {"set": name, "decoding": decoding, "n": len(table), "kl": float("nan"), **sets[name].summary(table),
-                   "tokens": sum(len(d.ids) for d in dialogues)}
+        summary = {
+            "set": name,
+            "decoding": decoding,
+            "n": len(table),
+            "kl": float("nan"),
+            **sets[name].summary(table),
+            "tokens": sum(len(d.ids) for d in dialogues),
+        }
         if decoding == "sampled" and hasattr(policy.model, "disable_adapter"):
-            summary["kl"] = divergence(policy, dialogues[:config.kl_hands])
+            summary["kl"] = divergence(policy, dialogues[: config.kl_hands])
         summaries.append(summary)
         outcomes.append(table.assign(set=name, decoding=decoding))
     return pd.DataFrame(summaries), pd.concat(outcomes, ignore_index=True)
@@ -79,15 +96,25 @@ def _play(policy: Policy, config: CensusConfig, places: list[tuple[str, str]], s
         steps = config.verify_steps if name in config.revised else 1
         for case in cases[name]:
             shown = {"pixels": config.pixels} if config.pixels else {}
-            rows.append((name, decoding, *sets[name].pose(case, verify_steps=steps, feedback=config.feedback, protocol=config.protocol, **shown)))
+            rows.append(
+                (
+                    name,
+                    decoding,
+                    *sets[name].pose(
+                        case, verify_steps=steps, feedback=config.feedback, protocol=config.protocol, **shown
+                    ),
+                )
+            )
 
     noise = torch.Generator(device=policy.device).manual_seed(seed)
     games: dict[tuple[str, str], list[list[Dialogue]]] = {place: [] for place in places}
     with policy.merged():
         for start in range(0, len(rows), config.batch):
-            names, decodings, environments, infos = zip(*rows[start:start + config.batch])
+            names, decodings, environments, infos = zip(*rows[start : start + config.batch])
             heat = [float(decoding == "sampled") for decoding in decodings]
-            for name, decoding, game in zip(names, decodings, play(policy, environments, infos, config.max_tokens, heat, noise)):
+            for name, decoding, game in zip(
+                names, decodings, play(policy, environments, infos, config.max_tokens, heat, noise)
+            ):
                 games[name, decoding].append(game)
     return games, {name: [sets[name].label(case) for case in cases[name]] for name in config.sets}
 
@@ -99,15 +126,20 @@ def divergence(policy: Policy, dialogues: list[Dialogue], tokens: int = 8192) ->
     for dialogue in dialogues:
         end = dialogue.ask[1] if len(dialogue.ask) > 1 else len(dialogue.ids)
         answer = [i for i in range(dialogue.ask[0] + 1, end) if dialogue.sampled[i]]
-        answered.append((dialogue.ids[:answer[-1] + 1], answer[0]))
+        answered.append((dialogue.ids[: answer[-1] + 1], answer[0]))
     for part in parts([len(ids) for ids, _ in answered], tokens):
         rows = [answered[i] for i in part]
-        inputs = {name: value.to(policy.device) for name, value in stacked([dialogues[i] for i in part]).items()}
+        inputs = {
+            name: value.to(policy.device) for name, value in stacked([dialogues[i] for i in part]).items()
+        }
         width = max(len(ids) for ids, _ in rows)
-        ids, learned = torch.full((len(rows), width), policy.tokenizer.pad_token_id), torch.zeros(len(rows), width, dtype=torch.bool)
+        ids, learned = (
+            torch.full((len(rows), width), policy.tokenizer.pad_token_id),
+            torch.zeros(len(rows), width, dtype=torch.bool),
+        )
         for r, (row, begin) in enumerate(rows):
-            ids[r, :len(row)] = torch.tensor(row)
-            learned[r, begin:len(row)] = True
+            ids[r, : len(row)] = torch.tensor(row)
+            learned[r, begin : len(row)] = True
         ids, learned = ids.to(policy.device), learned.to(policy.device)
         current = policy.score(ids, learned, **inputs)[0].log_softmax(-1)
         with policy.start():

@@ -4,6 +4,7 @@ Paper: section 4.1 and appendix A (the formula a GeneralPoints answer must conta
 through the recursive-descent parser below and is never executed. Left out on purpose: unary signs, implied products,
 powers, decimals, "=" - a player of the card game needs none of them, and each is a known way to cheat a lax verifier.
 """
+
 from __future__ import annotations
 
 import re
@@ -67,7 +68,9 @@ def parse(text: str) -> Tree:
     def wrong(token: str, position: int) -> FormulaError:
         reason = NUMBER if token.isdigit() else OPERATOR if token in _PRECEDENCE else BRACKET
         # A formula that simply stops ("3+") lacks an operand: the operator before the end is what is out of place.
-        return FormulaError(reason if token else (OPERATOR if tokens[index - 1][0] in _PRECEDENCE else BRACKET), position)
+        return FormulaError(
+            reason if token else (OPERATOR if tokens[index - 1][0] in _PRECEDENCE else BRACKET), position
+        )
 
     def operand(depth: int) -> Tree:
         nonlocal index
@@ -138,14 +141,20 @@ def evaluate(text: str) -> Fraction:
 
 # --- solving: tables of every value that a sub-multiset of the hand can make --------------------------------------
 
-Entry = "tuple[str, int]"  # a formula with as few brackets as possible, and its precedence (3 for a bare number)
+Entry = (
+    "tuple[str, int]"  # a formula with as few brackets as possible, and its precedence (3 for a bare number)
+)
 
 
 def _join(operator: str, left: Entry, right: Entry) -> Entry:
     precedence = _PRECEDENCE[operator]
     a = f"({left[0]})" if left[1] < precedence else left[0]
     # a-(b-c) and a/(b*c) need their brackets; a+(b-c) and a*(b/c) mean the same without.
-    b = f"({right[0]})" if right[1] < precedence or (right[1] == precedence and operator in "-/") else right[0]
+    b = (
+        f"({right[0]})"
+        if right[1] < precedence or (right[1] == precedence and operator in "-/")
+        else right[0]
+    )
     return f"{a}{operator}{b}", precedence
 
 
@@ -169,8 +178,14 @@ def _values(hand: tuple[int, ...]) -> dict[Fraction, set[Entry]]:
     for left, right in _splits(hand):
         for x, xs in _values(left).items():
             for y, ys in _values(right).items():
-                results = [(x + y, "+", xs, ys), (x + y, "+", ys, xs), (x - y, "-", xs, ys), (y - x, "-", ys, xs),
-                           (x * y, "*", xs, ys), (x * y, "*", ys, xs)]
+                results = [
+                    (x + y, "+", xs, ys),
+                    (x + y, "+", ys, xs),
+                    (x - y, "-", xs, ys),
+                    (y - x, "-", ys, xs),
+                    (x * y, "*", xs, ys),
+                    (x * y, "*", ys, xs),
+                ]
                 results += [(x / y, "/", xs, ys)] if y else []
                 results += [(y / x, "/", ys, xs)] if x else []
                 for result, operator, firsts, seconds in results:
@@ -190,13 +205,22 @@ def _solve(hand: tuple[int, ...], target: Fraction) -> tuple[str, ...]:
         table = _values(right)
         for x, xs in _values(left).items():
             # Only the partner that reaches the target is looked up, so four numbers cost little more than three.
-            wanted = [("+", target - x, True), ("+", target - x, False), ("-", x - target, True), ("-", target + x, False)]
+            wanted = [
+                ("+", target - x, True),
+                ("+", target - x, False),
+                ("-", x - target, True),
+                ("-", target + x, False),
+            ]
             if x:
                 wanted += [("*", target / x, True), ("*", target / x, False), ("/", target * x, False)]
                 wanted += [("/", x / target, True)] if target else []
             elif not target:
-                wanted += [(op, y, first) for y in table for op, first in (("*", True), ("*", False), ("/", True))
-                           if y or op == "*"]
+                wanted += [
+                    (op, y, first)
+                    for y in table
+                    for op, first in (("*", True), ("*", False), ("/", True))
+                    if y or op == "*"
+                ]
             for operator, y, first in wanted:
                 if operator == "/" and not (y if first else x):
                     continue
@@ -230,7 +254,12 @@ def canonical(text: str) -> str:
         if isinstance(tree, int):
             return sympy.Symbol(f"n{tree}")
         left, right = walk(tree[1]), walk(tree[2])
-        return {"+": lambda: left + right, "-": lambda: left - right, "*": lambda: left * right, "/": lambda: left / right}[tree[0]]()
+        return {
+            "+": lambda: left + right,
+            "-": lambda: left - right,
+            "*": lambda: left * right,
+            "/": lambda: left / right,
+        }[tree[0]]()
 
     expression = walk(parse(text))
     return "undefined" if expression.has(sympy.zoo, sympy.nan) else str(sympy.cancel(expression))
@@ -257,5 +286,7 @@ def _latex(tree: Tree) -> Entry:
         return rf"\frac{{{left}}}{{{right}}}", 3
     precedence = _PRECEDENCE[operator]
     left = rf"\left({left}\right)" if inner < precedence else left
-    right = rf"\left({right}\right)" if outer <= precedence else right  # a tree leans left unless brackets made it lean right
+    right = (
+        rf"\left({right}\right)" if outer <= precedence else right
+    )  # a tree leans left unless brackets made it lean right
     return rf"{left} \cdot {right}" if operator == "*" else f"{left} {operator} {right}", precedence

@@ -5,6 +5,7 @@ computes the same function (a test compares them): fused projections, one rotati
 about a quarter of transformers' time and a training step about half. Anything but a plain Llama goes through transformers.
 Left out on purpose: grouped-query attention, biases, rope scaling, dropout.
 """
+
 from __future__ import annotations
 
 from typing import Sequence
@@ -18,7 +19,13 @@ from transformers.models.llama import LlamaModel
 
 def decoder(model: nn.Module) -> LlamaModel | None:
     """The Llama within a text or LLaVA-like model; None within any other."""
-    found = model.model if type(model) is LlamaForCausalLM else model.model.language_model if type(model) is LlavaForConditionalGeneration else None
+    found = (
+        model.model
+        if type(model) is LlamaForCausalLM
+        else model.model.language_model
+        if type(model) is LlavaForConditionalGeneration
+        else None
+    )
     return found if type(found) is LlamaModel else None
 
 
@@ -37,8 +44,14 @@ def supports(model: nn.Module) -> bool:
     if decoder(model) is None:
         return False
     c = decoder(model).config
-    return (c.num_key_value_heads == c.num_attention_heads and not c.attention_bias and not c.mlp_bias and c.hidden_act == "silu"
-            and decoder(model).rotary_emb.rope_type == "default" and c.hidden_size <= 512)
+    return (
+        c.num_key_value_heads == c.num_attention_heads
+        and not c.attention_bias
+        and not c.mlp_bias
+        and c.hidden_act == "silu"
+        and decoder(model).rotary_emb.rope_type == "default"
+        and c.hidden_size <= 512
+    )
 
 
 Pair = list[torch.Tensor]
@@ -79,7 +92,7 @@ class _Gated(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor):
-        both, = ctx.saved_tensors
+        (both,) = ctx.saved_tensors
         (gate, up), out = both.chunk(2, -1), torch.empty_like(both)
         d_gate, d_up = out.chunk(2, -1)
         torch.mul(F.silu(gate), gradient, out=d_up)
@@ -109,7 +122,9 @@ class _Attention(torch.autograd.Function):
         q, k, v = _turned(packed.permute(2, 0, 3, 1, 4).contiguous(), cos, sin)
         keys, values = k, v
         if before_k is not None:
-            keys, values = (torch.cat((b.expand(len(q), -1, -1, -1), own), 2) for b, own in ((before_k, k), (before_v, v)))
+            keys, values = (
+                torch.cat((b.expand(len(q), -1, -1, -1), own), 2) for b, own in ((before_k, k), (before_v, v))
+            )
         weights = (q @ keys.transpose(2, 3)).add_(mask).softmax(-1)
         ctx.save_for_backward(q, keys, values, weights, cos, sin)
         ctx.set_materialize_grads(False)
@@ -127,16 +142,22 @@ class _Attention(torch.autograd.Function):
         else:
             gradient = gradient.view(batch, time, heads, width).transpose(1, 2)
             d_values = weights.transpose(2, 3) @ gradient
-            d_scores = torch._softmax_backward_data(gradient @ values.transpose(2, 3), weights, -1, weights.dtype)
+            d_scores = torch._softmax_backward_data(
+                gradient @ values.transpose(2, 3), weights, -1, weights.dtype
+            )
             torch.matmul(d_scores, keys, out=turned[0])
             d_keys = d_scores.transpose(2, 3) @ q
-            turned[1], turned[2] = d_keys[:, :, ctx.before:], d_values[:, :, ctx.before:]
+            turned[1], turned[2] = d_keys[:, :, ctx.before :], d_values[:, :, ctx.before :]
         if d_k is not None:
             turned[1] += d_k
         if d_v is not None:
             turned[2] += d_v
         packed = _turned(turned, cos, -sin).permute(1, 3, 0, 2, 4)  # turned back
-        shared = (None, None) if not ctx.before or gradient is None else (d[:, :, :ctx.before].sum(0, keepdim=True) for d in (d_keys, d_values))
+        shared = (
+            (None, None)
+            if not ctx.before or gradient is None
+            else (d[:, :, : ctx.before].sum(0, keepdim=True) for d in (d_keys, d_values))
+        )
         return packed, None, None, None, *shared
 
 
@@ -151,22 +172,48 @@ class Llama:
         self.narrows = self.shares = True
         self.dtype = torch.bfloat16 if bf16 else torch.float32
         fold = lambda scale, *parts: (torch.cat(parts) * scale).to(self.dtype)
-        self.embedding, self.norm, self.eps = inner.embed_tokens.weight, inner.norm.weight, inner.config.rms_norm_eps
+        self.embedding, self.norm, self.eps = (
+            inner.embed_tokens.weight,
+            inner.norm.weight,
+            inner.config.rms_norm_eps,
+        )
         self.head = model.get_output_embeddings().weight.to(self.dtype)
-        self.image = getattr(model.config, "image_token_id", -1)  # tokens whose place a picture's features take
+        self.image = getattr(
+            model.config, "image_token_id", -1
+        )  # tokens whose place a picture's features take
         self.heads, self.width = inner.config.num_attention_heads, inner.config.head_dim
         self.frequencies = inner.rotary_emb.inv_freq.float()
         self.layers = [
-            (fold(layer.input_layernorm.weight, weight(layer.self_attn.q_proj) * self.width**-0.5, weight(layer.self_attn.k_proj), weight(layer.self_attn.v_proj)),
-             weight(layer.self_attn.o_proj).to(self.dtype),
-             fold(layer.post_attention_layernorm.weight, weight(layer.mlp.gate_proj), weight(layer.mlp.up_proj)), weight(layer.mlp.down_proj).to(self.dtype))
-            for layer in inner.layers]
+            (
+                fold(
+                    layer.input_layernorm.weight,
+                    weight(layer.self_attn.q_proj) * self.width**-0.5,
+                    weight(layer.self_attn.k_proj),
+                    weight(layer.self_attn.v_proj),
+                ),
+                weight(layer.self_attn.o_proj).to(self.dtype),
+                fold(
+                    layer.post_attention_layernorm.weight,
+                    weight(layer.mlp.gate_proj),
+                    weight(layer.mlp.up_proj),
+                ),
+                weight(layer.mlp.down_proj).to(self.dtype),
+            )
+            for layer in inner.layers
+        ]
         self.cache: list[Pair] = []  # of each layer keys and values, [rows, heads, room, width]
-        self.wider, self.whose = [], None  # caches of more rows, and the places in the batch of the rows in each
+        self.wider, self.whose = (
+            [],
+            None,
+        )  # caches of more rows, and the places in the batch of the rows in each
         self.features: torch.Tensor | None = None
 
     def _normed(self, x: torch.Tensor) -> torch.Tensor:
-        return _Normed.apply(x, self.eps, self.dtype) if torch.is_grad_enabled() else _normed(x, self.eps, self.dtype)[0]
+        return (
+            _Normed.apply(x, self.eps, self.dtype)
+            if torch.is_grad_enabled()
+            else _normed(x, self.eps, self.dtype)[0]
+        )
 
     def _rotation(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         angles = positions[:, None, :, None].float() * self.frequencies  # [batch, 1, time, width / 2]
@@ -192,9 +239,15 @@ class Llama:
         """How many tokens all of `rows` begin with, pictures and the last token of a row left out."""
         first, last = min(rows), max(rows)
         most = min(map(len, rows)) - 1
-        return next((i for i in range(most) if first[i] != last[i] or first[i] == self.image), max(most, 0)) if len(rows) > 1 else 0
+        return (
+            next((i for i in range(most) if first[i] != last[i] or first[i] == self.image), max(most, 0))
+            if len(rows) > 1
+            else 0
+        )
 
-    def hidden(self, ids: torch.Tensor, features: torch.Tensor | None = None, chosen: torch.Tensor | None = None) -> torch.Tensor:
+    def hidden(
+        self, ids: torch.Tensor, features: torch.Tensor | None = None, chosen: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Last hidden states, FloatTensor[batch, time, hidden], of sequences padded on the right; or FloatTensor[chosen.sum(), hidden]
         where chosen: BoolTensor[batch, time]. Differentiable.
 
@@ -203,22 +256,31 @@ class Llama:
         """
         (batch, time), before = ids.shape, 0
         if chosen is not None and batch > 1:
-            before = int(((ids == ids[0]).all(0) & ~chosen.any(0) & (ids[0] != self.image)).long().cumprod(0).sum())
+            before = int(
+                ((ids == ids[0]).all(0) & ~chosen.any(0) & (ids[0] != self.image)).long().cumprod(0).sum()
+            )
         kept: list[tuple] = [(None, None)] * len(self.layers)
         mask = torch.full((time, time), float("-inf"), dtype=self.dtype, device=ids.device).triu(1)
         cos, sin = self._rotation(torch.arange(time, device=ids.device)[None])
 
         def attend(start: int, end: int):
             def mix(i: int, packed: torch.Tensor) -> torch.Tensor:
-                mixed, *states = _Attention.apply(packed, cos[:, :, start:end], sin[:, :, start:end], mask[start:end, :end], *kept[i])
+                mixed, *states = _Attention.apply(
+                    packed, cos[:, :, start:end], sin[:, :, start:end], mask[start:end, :end], *kept[i]
+                )
                 if end == before:
                     kept[i] = states
                 return mixed
+
             return mix
 
         if before:
             self._layers(self._embedded(ids[:1, :before]), attend(0, before))
-        return self._layers(self._embedded(ids[:, before:], features), attend(before, time), None if chosen is None else chosen[:, before:])
+        return self._layers(
+            self._embedded(ids[:, before:], features),
+            attend(before, time),
+            None if chosen is None else chosen[:, before:],
+        )
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """float32 logits of hidden states [..., hidden]. The image token is never said."""
@@ -231,7 +293,9 @@ class Llama:
         self.features = features
 
     @torch.no_grad()
-    def extend(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, last: int = 1) -> torch.Tensor:
+    def extend(
+        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, last: int = 1
+    ) -> torch.Tensor:
         """Hidden states [batch, last, hidden] of the `last` of the new tokens `ids` [batch, new]; `mask` [batch, all] marks real tokens."""
         new, used = ids.shape[1], mask.shape[1] - ids.shape[1]
         # Products with a whole, contiguous cache are twice as fast as with a slice of it: the unused end is masked instead.
@@ -244,11 +308,13 @@ class Llama:
                 self.cache.append([k[:, :, :0], v[:, :, :0]])
             for j, states in enumerate((k, v)):
                 kept = self.cache[i][j]
-                if kept.shape[2] != room or len(kept) != len(states):  # one row stands for all where `common` tokens are read
+                if kept.shape[2] != room or len(kept) != len(
+                    states
+                ):  # one row stands for all where `common` tokens are read
                     self.cache[i][j] = states.new_empty(*states.shape[:2], room, states.shape[3])
                     self.cache[i][j][:, :, :used] = kept[:, :, :used]
                     self.cache[i][j][:, :, used:] = 0
-                self.cache[i][j][:, :, used:used + new] = states
+                self.cache[i][j][:, :, used : used + new] = states
             keys, values = self.cache[i]
             return ((q @ keys.transpose(2, 3)).add_(blocked).softmax(-1) @ values).transpose(1, 2).flatten(2)
 
@@ -256,7 +322,10 @@ class Llama:
         if new > 1:
             masked = masked | torch.ones(new, room, dtype=torch.bool, device=ids.device).triu(1 + used)
         # Finite, because a row's padding may see nothing at all, and the softmax of nothing is not a number.
-        blocked, rotation = torch.zeros(masked.shape, dtype=self.dtype, device=ids.device).masked_fill(masked, -1e9), self._rotation(positions)
+        blocked, rotation = (
+            torch.zeros(masked.shape, dtype=self.dtype, device=ids.device).masked_fill(masked, -1e9),
+            self._rotation(positions),
+        )
         features, self.features = self.features, None
         return self._layers(self._embedded(ids, features), attend, (slice(None), slice(-last, None)))
 
@@ -276,31 +345,43 @@ class Llama:
 
     def select(self, rows: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Keep only `rows` of the batch, their real tokens (mask [batch, all]) side by side; returns their mask."""
-        level, place = torch.zeros(len(mask), dtype=torch.long, device=mask.device), torch.arange(len(mask), device=mask.device)
+        level, place = (
+            torch.zeros(len(mask), dtype=torch.long, device=mask.device),
+            torch.arange(len(mask), device=mask.device),
+        )
         caches = [*self.wider, (self.cache, self.whose)]
         for i, (_, whose) in enumerate(caches):
             if whose is not None:  # what a row has read is whole in the narrowest cache that it is in
                 level[whose], place[whose] = i, torch.arange(len(whose), device=mask.device)
         mask = mask[rows]
         real = mask.sum(1)
-        columns = mask.argsort(dim=1, descending=True, stable=True)[:, :int(real.max())]
+        columns = mask.argsort(dim=1, descending=True, stable=True)[:, : int(real.max())]
         parts = [(cache, (level[rows] == i).nonzero().squeeze(1)) for i, (cache, _) in enumerate(caches)]
-        self.cache = _gathered([(cache, here, place[rows[here]]) for cache, here in parts if len(here)], columns)
+        self.cache = _gathered(
+            [(cache, here, place[rows[here]]) for cache, here in parts if len(here)], columns
+        )
         self.wider, self.whose = [], None
         return (torch.arange(columns.shape[1], device=mask.device) < real[:, None]).to(mask.dtype)
 
 
-def _gathered(parts: list[tuple[Sequence[Pair], slice | torch.Tensor, torch.Tensor]], columns: torch.Tensor) -> list[Pair]:
+def _gathered(
+    parts: list[tuple[Sequence[Pair], slice | torch.Tensor, torch.Tensor]], columns: torch.Tensor
+) -> list[Pair]:
     """A cache of the `columns` [batch, n] of several: each gives the rows `here` of the new one from its own rows `there`."""
+
     def picked(layer: int, kind: int) -> torch.Tensor:
         some = parts[0][0][layer][kind]
         made = some.new_empty(len(columns), some.shape[1], columns.shape[1] + ROOM, some.shape[3])
-        made[:, :, columns.shape[1]:] = 0
+        made[:, :, columns.shape[1] :] = 0
         for cache, here, there in parts:
             kept = cache[layer][kind]
             _, heads, room, width = kept.shape
-            where = (there[:, None, None] * heads + torch.arange(heads, device=there.device)[:, None]) * room + columns[here].clamp(max=room - 1)[:, None, :]
-            made[here, :, :columns.shape[1]] = kept.reshape(-1, width).index_select(0, where.flatten()).view(len(there), heads, -1, width)
+            where = (
+                there[:, None, None] * heads + torch.arange(heads, device=there.device)[:, None]
+            ) * room + columns[here].clamp(max=room - 1)[:, None, :]
+            made[here, :, : columns.shape[1]] = (
+                kept.reshape(-1, width).index_select(0, where.flatten()).view(len(there), heads, -1, width)
+            )
         return made
 
     return [[picked(layer, 0), picked(layer, 1)] for layer in range(len(parts[0][0]))]

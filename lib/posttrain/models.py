@@ -7,6 +7,7 @@ Trap: at pocket size the low-rank products cost more kernels than the layers the
 `posttrain.llama` on the folded weights W + s*B*A, formed once a step and differentiated through: the same function and
 gradient at less than half the time. Everything else takes peft's and transformers' own path.
 """
+
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
@@ -20,7 +21,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import logging
 
@@ -49,7 +56,9 @@ class ValueHead(nn.Module):
 
     def __init__(self, hidden: int, width: int = 128):
         super().__init__()
-        self.layers = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, width), nn.GELU(), nn.Linear(width, 1))
+        self.layers = nn.Sequential(
+            nn.LayerNorm(hidden), nn.Linear(hidden, width), nn.GELU(), nn.Linear(width, 1)
+        )
         nn.init.zeros_(self.layers[-1].weight)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -96,27 +105,41 @@ class Policy:
             return folded.logits(hidden), hidden
         with self.autocast():
             # No attention mask: rows are padded on the right, where causal attention never looks back from.
-            hidden = self.base.model(input_ids=ids, use_cache=False, **self.visible(ids, inputs)).last_hidden_state[:, :-1][learned[:, 1:]]
+            hidden = self.base.model(
+                input_ids=ids, use_cache=False, **self.visible(ids, inputs)
+            ).last_hidden_state[:, :-1][learned[:, 1:]]
             return self.logits(hidden), hidden
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """float32 logits of hidden states [..., hidden] on the transformers path. The image token is never said."""
-        return llama.silenced(self.base.get_output_embeddings()(hidden).float(), getattr(self.base.config, "image_token_id", None))
+        return llama.silenced(
+            self.base.get_output_embeddings()(hidden).float(),
+            getattr(self.base.config, "image_token_id", None),
+        )
 
     def features(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
         """The language model's view of the pictures in `inputs`, FloatTensor[batch, image tokens, hidden]; None without pictures.
 
         In float32: the tower is small, and the sampler, which merges the adapter, must see what the trainer sees.
         """
-        return torch.stack(tuple(self.base.model.get_image_features(**inputs).pooler_output)) if inputs else None
+        return (
+            torch.stack(tuple(self.base.model.get_image_features(**inputs).pooler_output)) if inputs else None
+        )
 
-    def visible(self, ids: torch.Tensor, inputs: dict[str, torch.Tensor], seen: bool = False) -> dict[str, torch.Tensor]:
+    def visible(
+        self, ids: torch.Tensor, inputs: dict[str, torch.Tensor], seen: bool = False
+    ) -> dict[str, torch.Tensor]:
         """`inputs` with the mask that a model with cross-attention (Mllama) needs: a token sees the picture from its marker on;
         `seen`: the marker stands before `ids`."""
         if "aspect_ratio_mask" not in inputs:
             return inputs
-        behind = torch.ones_like(ids) if seen else (ids == self.base.config.image_token_id).cumsum(1).clamp(max=1)
-        return {**inputs, "cross_attention_mask": behind[:, :, None, None] * inputs["aspect_ratio_mask"][:, None]}
+        behind = (
+            torch.ones_like(ids) if seen else (ids == self.base.config.image_token_id).cumsum(1).clamp(max=1)
+        )
+        return {
+            **inputs,
+            "cross_attention_mask": behind[:, :, None, None] * inputs["aspect_ratio_mask"][:, None],
+        }
 
     @property
     def is_fast(self) -> bool:
@@ -124,10 +147,15 @@ class Policy:
 
     def folded(self) -> llama.Llama:
         """The model with the adapter, where one is active, folded into its weights; gradients reach the adapter."""
+
         def weight(layer: nn.Module) -> torch.Tensor:
             if not isinstance(layer, LoraLayer):
                 return layer.weight
-            return layer.base_layer.weight if layer.disable_adapters or layer.merged else layer.base_layer.weight + _delta(layer)
+            return (
+                layer.base_layer.weight
+                if layer.disable_adapters or layer.merged
+                else layer.base_layer.weight + _delta(layer)
+            )
 
         return llama.Llama(self.base, weight, self.bf16)
 
@@ -146,12 +174,17 @@ class Policy:
             yield self
         finally:
             self.kept = None
-        torch.autograd.backward([w for w, leaf in zip(whole, leaves) if leaf.grad is not None], [leaf.grad for leaf in leaves if leaf.grad is not None])
+        torch.autograd.backward(
+            [w for w, leaf in zip(whole, leaves) if leaf.grad is not None],
+            [leaf.grad for leaf in leaves if leaf.grad is not None],
+        )
 
     @contextmanager
     def merged(self):
         """While rolling out, the adapter stands in the weights; afterwards the very same base weights are back (no drift)."""
-        layers = [] if not isinstance(self.model, PeftModel) else [layer for _, layer in self.adapter_layers()]
+        layers = (
+            [] if not isinstance(self.model, PeftModel) else [layer for _, layer in self.adapter_layers()]
+        )
         kept = [layer.base_layer.weight.data for layer in layers]
         with torch.no_grad():
             for layer in layers:
@@ -167,7 +200,9 @@ class Policy:
     def start(self):
         """The model that the adapter started from (Init, or the base): the reference of the KL."""
         if not isinstance(self.model, PeftModel):
-            raise ValueError("the policy has no adapter, so it has no starting model; call models.add_lora first")
+            raise ValueError(
+                "the policy has no adapter, so it has no starting model; call models.add_lora first"
+            )
         wanted, kept = [p for p in self.model.parameters() if p.requires_grad], self.kept
         self.kept = None
         with self.model.disable_adapter():
@@ -187,7 +222,9 @@ def average_gradients(parameters: list[nn.Parameter]) -> None:
     """Over all processes of `accelerate launch`. Explicit, because `Policy.score` never calls a wrapped model's forward."""
     if PartialState().num_processes > 1:
         for parameter in parameters:
-            parameter.grad = reduce(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter), "mean")
+            parameter.grad = reduce(
+                parameter.grad if parameter.grad is not None else torch.zeros_like(parameter), "mean"
+            )
 
 
 def _delta(layer: LoraLayer) -> torch.Tensor:
@@ -197,22 +234,33 @@ def _delta(layer: LoraLayer) -> torch.Tensor:
         return delta.to(layer.base_layer.weight.dtype)  # the adapter is float32 also where the model is not
 
 
-def load(path: str | Path, dtype: torch.dtype | str = torch.float32, device: str = "cpu", bf16: bool = False) -> Policy:
+def load(
+    path: str | Path, dtype: torch.dtype | str = torch.float32, device: str = "cpu", bf16: bool = False
+) -> Policy:
     """Load a checkpoint folder or hub name as a policy without adapter.
 
     Raises FileNotFoundError for a local path that holds no checkpoint, ValueError for one that is not a language model.
     """
     path = str(path)
     if path.startswith((".", "/", "data/", "build/")) and not (Path(path) / "config.json").is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}: expected a folder with config.json, model.safetensors and tokenizer.json "
-                                "(make one with `posttrain pretrain`, or name a Hugging Face model)")
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: expected a folder with config.json, model.safetensors and tokenizer.json "
+            "(make one with `posttrain pretrain`, or name a Hugging Face model)"
+        )
     config = AutoConfig.from_pretrained(path)
-    kind = AutoModelForImageTextToText if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES else AutoModelForCausalLM
+    kind = (
+        AutoModelForImageTextToText
+        if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+        else AutoModelForCausalLM
+    )
     processor = None
     if kind is AutoModelForImageTextToText:
         try:
             processor = AutoProcessor.from_pretrained(path)
-        except (OSError, ValueError):  # a text-only copy of a vision checkpoint has a tokenizer and no image processor
+        except (
+            OSError,
+            ValueError,
+        ):  # a text-only copy of a vision checkpoint has a tokenizer and no image processor
             processor = None
     tokenizer = getattr(processor, "tokenizer", None) or AutoTokenizer.from_pretrained(path)
     if tokenizer.chat_template is None:
@@ -225,7 +273,11 @@ def load(path: str | Path, dtype: torch.dtype | str = torch.float32, device: str
     if language:
         logging.set_verbosity(logging.CRITICAL)  # what is missing is read next
     try:
-        model = kind.from_pretrained(path, dtype=dtype, **({"attn_implementation": "eager"} if small else {})).to(device).eval()
+        model = (
+            kind.from_pretrained(path, dtype=dtype, **({"attn_implementation": "eager"} if small else {}))
+            .to(device)
+            .eval()
+        )
     finally:
         logging.set_verbosity(loud)
     if language:
@@ -240,24 +292,46 @@ def read_language(model: nn.Module, folder: Path) -> None:
     The image token has an embedding that nobody reads, and is never to be said: it gets the padding token's, which never is.
     """
     if not (folder / "model.safetensors").is_file():
-        raise FileNotFoundError(f"no text foundation at {folder}: the vision-language model beside it reads with that one's language model "
-                                "(make it with `posttrain pretrain`)")
+        raise FileNotFoundError(
+            f"no text foundation at {folder}: the vision-language model beside it reads with that one's language model "
+            "(make it with `posttrain pretrain`)"
+        )
     weights = load_file(folder / "model.safetensors")
     embedding = weights.pop("model.embed_tokens.weight")
     with torch.no_grad():
-        model.model.language_model.load_state_dict({**{name.removeprefix("model."): w for name, w in weights.items()}, "embed_tokens.weight": torch.cat(
-            [embedding, embedding[model.config.text_config.pad_token_id].expand(model.config.text_config.vocab_size - len(embedding), -1)])})
+        model.model.language_model.load_state_dict(
+            {
+                **{name.removeprefix("model."): w for name, w in weights.items()},
+                "embed_tokens.weight": torch.cat(
+                    [
+                        embedding,
+                        embedding[model.config.text_config.pad_token_id].expand(
+                            model.config.text_config.vocab_size - len(embedding), -1
+                        ),
+                    ]
+                ),
+            }
+        )
 
 
-def add_lora(policy: Policy, settings: LoraSettings = LoraSettings(), seed: int = 0, value: bool = False) -> Policy:
+def add_lora(
+    policy: Policy, settings: LoraSettings = LoraSettings(), seed: int = 0, value: bool = False
+) -> Policy:
     """The policy with a fresh adapter (its function unchanged) and, if `value`, a fresh value head; weights from `seed`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         # An image-text-to-text class has linear layers of its own in the vision tower and the projector.
         others = [part for part in ("projector", "vision") if PARTS.index(part) > PARTS.index(settings.parts)]
-        targets = [name for name, module in policy.model.named_modules() if isinstance(module, nn.Linear)
-                   and module is not policy.model.get_output_embeddings() and not any(part in name for part in others)]
-        config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=targets, bias="none")
+        targets = [
+            name
+            for name, module in policy.model.named_modules()
+            if isinstance(module, nn.Linear)
+            and module is not policy.model.get_output_embeddings()
+            and not any(part in name for part in others)
+        ]
+        config = LoraConfig(
+            r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=targets, bias="none"
+        )
         model = get_peft_model(policy.model, config)
         hidden = policy.model.get_output_embeddings().weight.shape[1]
         head = ValueHead(hidden).to(policy.device) if value else None
@@ -267,7 +341,9 @@ def add_lora(policy: Policy, settings: LoraSettings = LoraSettings(), seed: int 
 def load_adapter(policy: Policy, folder: str | Path) -> Policy:
     """`policy` with a saved adapter merged into its weights for good: the starting model of the next stage."""
     if not (Path(folder) / "adapter_config.json").is_file():
-        raise FileNotFoundError(f"no adapter at {folder}: the run that makes it has not been carried out (`posttrain train` does)")
+        raise FileNotFoundError(
+            f"no adapter at {folder}: the run that makes it has not been carried out (`posttrain train` does)"
+        )
     model = PeftModel.from_pretrained(policy.model, str(folder)).merge_and_unload()
     model.requires_grad_(False)
     return Policy(model.eval(), policy.tokenizer, policy.processor, None, policy.bf16, policy.fast)

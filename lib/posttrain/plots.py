@@ -9,6 +9,7 @@ Left out on purpose: smoothing (the paper's curves are Savitzky-Golay filtered; 
 
     fig, axes = panels(["GP-L"]); curves(axes[1, 0], table, "flops", "success"); save(fig, "fig05-rule-gp-l")
 """
+
 from __future__ import annotations
 
 import os
@@ -42,15 +43,37 @@ COLOURS = {INIT: "#7f7f7f", "SFT": "#d55e00", "RL": "#0072b2", "PPO": "#0072b2"}
 AUXILIARY = ("#009e73", "#cc79a7", "#56b4e9", "#000000")
 NAME = re.compile(r"(fig\d\d|ext)-[a-z0-9-]+")
 STYLE = {
-    "figure.facecolor": PAPER, "savefig.facecolor": PAPER, "axes.facecolor": PAPER,
-    "figure.constrained_layout.use": True, "axes.unicode_minus": True,
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
-    "font.monospace": ["DejaVu Sans Mono", "Menlo", "Consolas", "monospace"], "font.size": 9,
-    "axes.titlesize": 10, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8,
-    "axes.edgecolor": QUIET, "axes.labelcolor": INK, "text.color": INK, "xtick.color": QUIET, "ytick.color": QUIET,
-    "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
-    "grid.color": "#e6e6e6", "grid.linewidth": 0.8, "svg.fonttype": "none", "svg.hashsalt": "posttrain",
-    "axes.linewidth": 0.8, "xtick.major.width": 0.8, "xtick.major.size": 3, "ytick.major.size": 0,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "figure.constrained_layout.use": True,
+    "axes.unicode_minus": True,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
+    "font.monospace": ["DejaVu Sans Mono", "Menlo", "Consolas", "monospace"],
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "posttrain",
+    "axes.linewidth": 0.8,
+    "xtick.major.width": 0.8,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
     "legend.frameon": False,
 }
 
@@ -65,16 +88,20 @@ def colours(arms: Iterable[str]) -> dict[str, str]:
     arms = list(dict.fromkeys(arms))
     others = [arm for arm in arms if arm not in COLOURS]
     if len(others) > len(AUXILIARY):
-        raise ValueError(f"{len(others)} auxiliary arms, but only {len(AUXILIARY)} colours: {', '.join(others)}")
+        raise ValueError(
+            f"{len(others)} auxiliary arms, but only {len(AUXILIARY)} colours: {', '.join(others)}"
+        )
     return {arm: COLOURS.get(arm) or AUXILIARY[others.index(arm)] for arm in arms}
 
 
 def panels(
-    columns: Sequence[str], rows: Sequence[str] = ("In distribution", "Out of distribution"),
+    columns: Sequence[str], rows: Sequence[str] = ("In distribution", "Out of distribution")
 ) -> tuple[Figure, np.ndarray]:
     """Figure 5's grid: a column for each task (1 to 4), a row for each distribution; axes are [rows, columns]."""
     if not 1 <= len(columns) <= 4 or not rows:
-        raise ValueError(f"a grid has 1 to 4 columns and at least one row, not {len(columns)} and {len(rows)}")
+        raise ValueError(
+            f"a grid has 1 to 4 columns and at least one row, not {len(columns)} and {len(rows)}"
+        )
     width = {1: 4.6, 2: 3.4}.get(len(columns), 2.6)  # inches
     size = (width * len(columns), 2.3 * len(rows) + 0.5)
     fig, axes = plt.subplots(len(rows), len(columns), figsize=size, sharex="col", squeeze=False)
@@ -86,8 +113,16 @@ def panels(
 
 
 def curves(
-    ax: Axes, table: pd.DataFrame, x: str, y: str, arm: str = "arm", seed: str = "seed", step: str = "checkpoint",
-    band: tuple[str, str] | None = None, percent: bool = True, flops: bool = True,
+    ax: Axes,
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    arm: str = "arm",
+    seed: str = "seed",
+    step: str = "checkpoint",
+    band: tuple[str, str] | None = None,
+    percent: bool = True,
+    flops: bool = True,
 ) -> None:
     """Mean over seeds against `x`, the range of the seeds as a band, each seed as a thin line.
 
@@ -104,14 +139,18 @@ def curves(
     for name, colour in colours(table[arm]).items():
         rows = table[table[arm] == name]
         if name == INIT:
-            ax.axhline(rows[y].mean(), color=colour, linestyle=(0, (4, 2)), linewidth=1.2, label=name, zorder=1)
+            ax.axhline(
+                rows[y].mean(), color=colour, linestyle=(0, (4, 2)), linewidth=1.2, label=name, zorder=1
+            )
             continue
         for _, run in rows.sort_values(x).groupby(seed):
             ax.plot(run[x], run[y], color=colour, linewidth=0.6, alpha=0.45, zorder=2)
         mean = rows.groupby(step).agg(x=(x, "mean"), y=(y, "mean"), low=(low, "min"), high=(high, "max"))
         mean = mean.sort_values("x")
         ax.fill_between(mean["x"], mean["low"], mean["high"], color=colour, alpha=0.15, linewidth=0, zorder=1)
-        ax.plot(mean["x"], mean["y"], color=colour, linewidth=1.8, marker="o", markersize=3, label=name, zorder=3)
+        ax.plot(
+            mean["x"], mean["y"], color=colour, linewidth=1.8, marker="o", markersize=3, label=name, zorder=3
+        )
     _axes(ax, percent)
     if percent and not table[[y, low, high]].any(axis=None):
         ax.set_ylim(0, 0.01)  # nothing but zeros: matplotlib would centre them
@@ -122,7 +161,10 @@ def curves(
 
 
 def bars(
-    ax: Axes, estimates: Mapping[str, Interval], published: Mapping[str, float] | None = None, percent: bool = True,
+    ax: Axes,
+    estimates: Mapping[str, Interval],
+    published: Mapping[str, float] | None = None,
+    percent: bool = True,
 ) -> None:
     """Figure 6's bars: for each label an estimate with interval and value; the paper's number as a hollow diamond.
 
@@ -142,12 +184,29 @@ def bars(
         ax.hlines([low, high], place - 0.06, place + 0.06, color=INK, linewidth=1.2, zorder=3)
         text = f"{100 * estimate:.1f} %" if percent else f"{estimate:.3g}"
         above = estimate >= 0
-        ax.annotate(text.replace("-", MINUS), (place, high if above else low), (0, 3 if above else -3), fontsize=8,
-                    textcoords="offset points", ha="center", va="bottom" if above else "top", color=INK,
-                    bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.4, "alpha": 0.8})
+        ax.annotate(
+            text.replace("-", MINUS),
+            (place, high if above else low),
+            (0, 3 if above else -3),
+            fontsize=8,
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if above else "top",
+            color=INK,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.4, "alpha": 0.8},
+        )
         if label in published:
-            ax.plot(place + 0.39, published[label], "D", markersize=6, markerfacecolor="none", markeredgecolor=INK,
-                    label="paper" if label == next(iter(published)) else None, zorder=4, clip_on=False)
+            ax.plot(
+                place + 0.39,
+                published[label],
+                "D",
+                markersize=6,
+                markerfacecolor="none",
+                markeredgecolor=INK,
+                label="paper" if label == next(iter(published)) else None,
+                zorder=4,
+                clip_on=False,
+            )
     ax.set_xticks(range(len(estimates)), estimates, color=INK)
     ax.set_xlim(-0.6, len(estimates) - 0.4)
     ax.tick_params(axis="x", length=0)
@@ -158,7 +217,16 @@ def bars(
         ax.spines.bottom.set_visible(False)
 
 
-def pairs(ax: Axes, table: pd.DataFrame, x: str, y: str, shade: str = "flops", arm: str = "arm", set_: str = "set", step: str = "checkpoint") -> None:
+def pairs(
+    ax: Axes,
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    shade: str = "flops",
+    arm: str = "arm",
+    set_: str = "set",
+    step: str = "checkpoint",
+) -> None:
     """Figure 8's pairs: for each arm and checkpoint two points, joined; filled for the first set of the table and hollow for the second.
 
     table: one row for each (arm, seed, checkpoint, set), exactly two sets; means over seeds are drawn, the fuller in colour the larger `shade`, the
@@ -178,12 +246,37 @@ def pairs(ax: Axes, table: pd.DataFrame, x: str, y: str, shade: str = "flops", a
             pair = pair.set_index(set_).loc[names]
             for where in names:
                 (left, bottom), (right, top) = (ends.loc[(at, where), [x, y]] for ends in (low, high))
-                ax.hlines(pair.loc[where, y], left, right, color=colour, linewidth=0.6, alpha=0.3 * strength, zorder=1)
-                ax.vlines(pair.loc[where, x], bottom, top, color=colour, linewidth=0.6, alpha=0.3 * strength, zorder=1)
+                ax.hlines(
+                    pair.loc[where, y],
+                    left,
+                    right,
+                    color=colour,
+                    linewidth=0.6,
+                    alpha=0.3 * strength,
+                    zorder=1,
+                )
+                ax.vlines(
+                    pair.loc[where, x],
+                    bottom,
+                    top,
+                    color=colour,
+                    linewidth=0.6,
+                    alpha=0.3 * strength,
+                    zorder=1,
+                )
             ax.plot(pair[x], pair[y], color=colour, linewidth=0.7, alpha=0.5 * strength, zorder=1)
             for place, (_, point) in enumerate(pair.iterrows()):
-                ax.plot(point[x], point[y], "s" if name == INIT else "o", markersize=5.5, color=colour, alpha=strength, markerfacecolor=PAPER if place else colour, zorder=2,
-                        label=f"{name}, {names[place]}" if at == means[step].max() else None)
+                ax.plot(
+                    point[x],
+                    point[y],
+                    "s" if name == INIT else "o",
+                    markersize=5.5,
+                    color=colour,
+                    alpha=strength,
+                    markerfacecolor=PAPER if place else colour,
+                    zorder=2,
+                    label=f"{name}, {names[place]}" if at == means[step].max() else None,
+                )
     _axes(ax, True)
     ax.xaxis.set_major_formatter(ax.yaxis.get_major_formatter())
 
@@ -203,8 +296,10 @@ def footer(fig: Figure, profile: str, seeds: Sequence[int], run_ids: Sequence[st
     """Where the figure comes from, small and grey under it: profile, seeds, runs and their total time."""
     hours, rest = divmod(round(seconds), 3600)
     time = f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
-    text = (f"profile {profile} · {len(seeds)} seed{'s' * (len(seeds) != 1)} ({', '.join(map(str, seeds))}) · "
-            f"{time} in all · {len(run_ids)} run{'s' * (len(run_ids) != 1)}: {', '.join(run_ids)}")
+    text = (
+        f"profile {profile} · {len(seeds)} seed{'s' * (len(seeds) != 1)} ({', '.join(map(str, seeds))}) · "
+        f"{time} in all · {len(run_ids)} run{'s' * (len(run_ids) != 1)}: {', '.join(run_ids)}"
+    )
     size = 6
     letters = int(fig.get_figwidth() * 72 / (0.58 * size))
     # Below the figure, not in it: `save` crops to what is drawn, so it never overlaps whatever the layout.
@@ -234,12 +329,24 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
             draft = folder / f".{path.name}.{os.getpid()}"
             try:
                 with mpl.rc_context({key: STYLE[key] for key in ("svg.fonttype", "svg.hashsalt")}):
-                    fast = {"pil_kwargs": {"compress_level": 1}} if path.suffix == ".png" else {}  # it is packed again below
-                    fig.savefig(draft, format=path.suffix[1:], dpi=150, bbox_inches=box, facecolor=PAPER, metadata=metadata, **fast)
+                    fast = (
+                        {"pil_kwargs": {"compress_level": 1}} if path.suffix == ".png" else {}
+                    )  # it is packed again below
+                    fig.savefig(
+                        draft,
+                        format=path.suffix[1:],
+                        dpi=150,
+                        bbox_inches=box,
+                        facecolor=PAPER,
+                        metadata=metadata,
+                        **fast,
+                    )
                 if path.suffix == ".png":  # a palette is a third of the size, and no plot needs more colours
                     with Image.open(draft) as image:
                         small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-                    small.save(draft, format="png", compress_level=8)  # 9 takes twice the time for one percent
+                    small.save(
+                        draft, format="png", compress_level=8
+                    )  # 9 takes twice the time for one percent
                 os.replace(draft, path)
             finally:
                 draft.unlink(missing_ok=True)
@@ -259,8 +366,10 @@ def show(fig: Figure, name: str, folder: str | Path = "figures") -> None:
 
 
 ROLES = {  # title, edge, fill
-    "system": ("system", "#7f7f7f", "#f4f4f4"), "task": ("task", "#7f7f7f", "#f4f4f4"),
-    "assistant": ("answer", "#0072b2", "#eaf3fa"), "user": ("verifier", "#d55e00", "#fdf0e6"),
+    "system": ("system", "#7f7f7f", "#f4f4f4"),
+    "task": ("task", "#7f7f7f", "#f4f4f4"),
+    "assistant": ("answer", "#0072b2", "#eaf3fa"),
+    "user": ("verifier", "#d55e00", "#fdf0e6"),
     "correct": ("verifier", "#009e73", "#e6f5f0"),
 }
 GAP, HEAD, LINE = 0.7, 2.1, 1.32  # between boxes and around a box's text, in lines; a line, in font sizes
@@ -268,7 +377,7 @@ INDENT, LETTER = 6, 0.602  # of answers, in letters; a letter of DejaVu Sans Mon
 
 
 def dialogue(
-    ax: Axes, messages: Sequence[Mapping[str, str]], verdicts: Sequence[Any] = (), columns: int = 100,
+    ax: Axes, messages: Sequence[Mapping[str, str]], verdicts: Sequence[Any] = (), columns: int = 100
 ) -> None:
     """A sequential revision as text boxes: the task, then answers, each with its reward, and the verifier's messages.
 
@@ -296,8 +405,17 @@ def dialogue(
         _, edge, fill = ROLES[role]
         left = INDENT if role == "assistant" else 0
         right, high = left + columns - INDENT, len(part) + HEAD
-        ax.add_patch(FancyBboxPatch((left + 0.3, top + 0.1), right - left - 0.6, high - 0.2, edgecolor=edge,
-                                    boxstyle="round,pad=0,rounding_size=0.5", facecolor=fill, linewidth=0.9))
+        ax.add_patch(
+            FancyBboxPatch(
+                (left + 0.3, top + 0.1),
+                right - left - 0.6,
+                high - 0.2,
+                edgecolor=edge,
+                boxstyle="round,pad=0,rounding_size=0.5",
+                facecolor=fill,
+                linewidth=0.9,
+            )
+        )
         ax.text(left + 2, top + 0.95, title, color=edge, fontweight="bold", **font)
         ax.text(right - 2, top + 0.95, note, color=edge, fontweight="bold", ha="right", **font)
         for row, line in enumerate(part):
@@ -325,7 +443,16 @@ def _boxes(messages: Sequence[Mapping[str, str]], verdicts: Sequence[Any]) -> li
             number += 1
             title = f"{title} {number}"
         content = message["content"]
-        boxes.append((role, title, note, content if isinstance(content, str) else "".join(part.get("text", "(picture)") for part in content)))
+        boxes.append(
+            (
+                role,
+                title,
+                note,
+                content
+                if isinstance(content, str)
+                else "".join(part.get("text", "(picture)") for part in content),
+            )
+        )
     if verdicts and messages[-1]["role"] == "assistant":
         last = verdicts[-1]
         role = "correct" if last.correct else "user"
@@ -350,8 +477,17 @@ def hand(ax: Axes, ranks: Sequence[str], suits: Sequence[str] = ()) -> None:
     for place, rank in enumerate(ranks):
         left, suit = 1.1 * place, SUITS[suits[place]] if suits else ""
         colour = "#c4342d" if suit in ("heart", "diamond") else INK
-        ax.add_patch(FancyBboxPatch((left, 0), 1, 1.4, boxstyle="round,pad=0,rounding_size=0.09", facecolor=PAPER,
-                                    edgecolor=QUIET, linewidth=1))
+        ax.add_patch(
+            FancyBboxPatch(
+                (left, 0),
+                1,
+                1.4,
+                boxstyle="round,pad=0,rounding_size=0.09",
+                facecolor=PAPER,
+                edgecolor=QUIET,
+                linewidth=1,
+            )
+        )
         font = {"fontsize": size, "fontweight": "bold", "color": colour, "ha": "center", "va": "center"}
         if not suit:
             ax.text(left + 0.5, 0.7, rank, **font | {"fontsize": 2 * size})
@@ -375,7 +511,13 @@ def street_map(ax: Axes, city: City, route: Route, margin: float = 90.0) -> None
         for way in ways:
             if way < 4:  # each street once
                 there = node[0] + STEPS[way][0], node[1] + STEPS[way][1]
-                ax.plot(*zip(xy(city.points[node]), xy(city.points[there])), color="#d9d9d9", linewidth=5, solid_capstyle="round", zorder=1)
+                ax.plot(
+                    *zip(xy(city.points[node]), xy(city.points[there])),
+                    color="#d9d9d9",
+                    linewidth=5,
+                    solid_capstyle="round",
+                    zorder=1,
+                )
     ax.plot(*path.T, color=COLOURS["RL"], linewidth=2.2, zorder=3)
     ax.plot(*path[:-1].T, "o", color=COLOURS["RL"], markersize=12, zorder=4)
     ax.plot(*path[-1], "s", color=COLOURS["SFT"], markersize=12, zorder=4)
@@ -386,19 +528,50 @@ def street_map(ax: Axes, city: City, route: Route, margin: float = 90.0) -> None
         spot = np.array(xy(place))
         if (spot > low).all() and (spot < high).all():
             ax.plot(*spot, "D", color=AUXILIARY[0] if name in named else QUIET, markersize=4, zorder=4)
-            right, up = spot - path[np.square(path - spot).sum(1).argmin()] > 0  # away from the route's nearest turning point
-            ax.annotate(name, spot, (5 if right else -5, 4 if up else -4), textcoords="offset points", ha="left" if right else "right",
-                        va="bottom" if up else "top", fontsize=6.5, color=INK if name in named else QUIET, zorder=5, annotation_clip=True,
-                        path_effects=[withStroke(linewidth=2, foreground=PAPER)])
-    ax.annotate("N", (0.96, 0.99), (0.96, 0.88), xycoords="axes fraction", ha="center", va="center", fontsize=8, color=INK, arrowprops={"arrowstyle": "->", "color": INK})
+            right, up = (
+                spot - path[np.square(path - spot).sum(1).argmin()] > 0
+            )  # away from the route's nearest turning point
+            ax.annotate(
+                name,
+                spot,
+                (5 if right else -5, 4 if up else -4),
+                textcoords="offset points",
+                ha="left" if right else "right",
+                va="bottom" if up else "top",
+                fontsize=6.5,
+                color=INK if name in named else QUIET,
+                zorder=5,
+                annotation_clip=True,
+                path_effects=[withStroke(linewidth=2, foreground=PAPER)],
+            )
+    ax.annotate(
+        "N",
+        (0.96, 0.99),
+        (0.96, 0.88),
+        xycoords="axes fraction",
+        ha="center",
+        va="center",
+        fontsize=8,
+        color=INK,
+        arrowprops={"arrowstyle": "->", "color": INK},
+    )
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])
     ax.spines.bottom.set_visible(False)
 
 
 SUITS = {
-    "S": "spade", "H": "heart", "D": "diamond", "C": "club",
-    "♠": "spade", "♥": "heart", "♦": "diamond", "♣": "club",
-    "spades": "spade", "hearts": "heart", "diamonds": "diamond", "clubs": "club",
+    "S": "spade",
+    "H": "heart",
+    "D": "diamond",
+    "C": "club",
+    "♠": "spade",
+    "♥": "heart",
+    "♦": "diamond",
+    "♣": "club",
+    "spades": "spade",
+    "hearts": "heart",
+    "diamonds": "diamond",
+    "clubs": "club",
 }
 
 
@@ -406,7 +579,9 @@ def _suit(ax: Axes, suit: str, x: float, y: float, size: float, colour: str) -> 
     """Own drawing: a font's symbols would turn into coloured emoji on some screens."""
     paint = {"facecolor": colour, "edgecolor": "none"}
     if suit == "diamond":
-        ax.add_patch(Polygon([(x, y + size), (x + 0.75 * size, y), (x, y - size), (x - 0.75 * size, y)], **paint))
+        ax.add_patch(
+            Polygon([(x, y + size), (x + 0.75 * size, y), (x, y - size), (x - 0.75 * size, y)], **paint)
+        )
         return
     if suit == "club":
         for dx, dy, radius in ((0, 0.5, 0.45), (-0.5, -0.2, 0.45), (0.5, -0.2, 0.45), (0, 0, 0.25)):
@@ -416,7 +591,9 @@ def _suit(ax: Axes, suit: str, x: float, y: float, size: float, colour: str) -> 
         half = [(0, 0.55), (0.1, 1.05), (0.95, 1.05), (0.95, 0.4), (0.95, -0.1), (0.3, -0.5), (0, -0.95)]
         points = half + [(-a, b) for a, b in half[-2::-1]]
         codes = [Outline.MOVETO] + [Outline.CURVE4] * 12
-        path = Outline([(x + a * size, y + b * up * size + (0.12 * size if up < 0 else 0)) for a, b in points], codes)
+        path = Outline(
+            [(x + a * size, y + b * up * size + (0.12 * size if up < 0 else 0)) for a, b in points], codes
+        )
         ax.add_patch(PathPatch(path, **paint))
     if suit != "heart":
         ax.add_patch(Polygon([(x, y), (x + 0.32 * size, y - size), (x - 0.32 * size, y - size)], **paint))
@@ -439,5 +616,7 @@ def _axes(ax: Axes, percent: bool) -> None:
 
 def _wrap(text: str, columns: int) -> list[str]:
     """Lines of at most `columns` letters; the text's own line breaks and blank lines stay."""
-    lines = (textwrap.wrap(line, columns, break_on_hyphens=False) or [""] for line in text.strip().split("\n"))
+    lines = (
+        textwrap.wrap(line, columns, break_on_hyphens=False) or [""] for line in text.strip().split("\n")
+    )
     return [piece for line in lines for piece in line]

@@ -4,6 +4,7 @@ Paper: Figures 3, 11 and 12 and appendix A.2 (fields and their order; the words 
 {"role", "content"} messages, so any chat template renders it. The face-card rule stands in one sentence, the only text
 that differs between in-distribution and rule-OOD prompts; the released prompt repeats it in the output block, ours refers to it.
 """
+
 from __future__ import annotations
 
 from typing import Iterable
@@ -18,8 +19,8 @@ IMAGE = {"type": "image"}  # where a message shows a picture; a chat template pu
 TASK = (
     "You are an expert card player. Using the four cards below, write one formula with the value ",
     ". Use every card exactly once, and only the symbols + - * / and brackets.",
-    "\n\n[Output]\nAnswer with one JSON object with three fields in this order: \"cards\", the list of the four cards; \"number\", "
-    "the list of their values under the rule above; \"formula\", a text that ends in the equals sign and the value.",
+    '\n\n[Output]\nAnswer with one JSON object with three fields in this order: "cards", the list of the four cards; "number", '
+    'the list of their values under the rule above; "formula", a text that ends in the equals sign and the value.',
 )
 RULE = (" J counts as ", ", Q counts as ", ", K counts as ", " and A counts as 1.")
 CARDS = ("\n\n[Input]\nCards: [", "]")
@@ -78,8 +79,30 @@ def dialogue(task: str | list[dict[str, str]], attempts: Iterable[tuple[str, str
 def phrases() -> list[str]:
     """Constant pieces of prompts, answers and verifier messages: the pocket tokenizer holds each as one token."""
     return [
-        *TASK, *RULE, *CARDS, *ANSWER, QUOTED, ", ", FAILED, AGAIN, feedback(""), "the answer is wrong", "the formula makes ", "it must not use ",
-        "it leaves out ", "it uses too often ", " and ", NO_ANSWER, NOT_TEXT, TWO_ANSWERS, TOO_LONG, "the formula does not end in =",
-        "the formula is not valid: ", *formulas.REASONS, "the formula holds illegal characters", "the formula is no solution",
-        " is the beginning of a solution", "the cards are not the ones shown",
+        *TASK,
+        *RULE,
+        *CARDS,
+        *ANSWER,
+        QUOTED,
+        ", ",
+        FAILED,
+        AGAIN,
+        feedback(""),
+        "the answer is wrong",
+        "the formula makes ",
+        "it must not use ",
+        "it leaves out ",
+        "it uses too often ",
+        " and ",
+        NO_ANSWER,
+        NOT_TEXT,
+        TWO_ANSWERS,
+        TOO_LONG,
+        "the formula does not end in =",
+        "the formula is not valid: ",
+        *formulas.REASONS,
+        "the formula holds illegal characters",
+        "the formula is no solution",
+        " is the beginning of a solution",
+        "the cards are not the ones shown",
     ]

@@ -2,6 +2,7 @@
 
 Paper: Figures 5 and 6. Both arms start at Init, so Init is the first checkpoint of either; its compute is charged to both.
 """
+
 from __future__ import annotations
 
 import ast
@@ -18,7 +19,12 @@ ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
 METRICS = {"first_try": "first_try", "within_k": "within", "per_step": "per_step", "recognized": "recognized"}
 
 # What a census does where its profile says nothing.
-LEFT_OUT = {**dict.fromkeys(("task", "verify_steps", "revised", "sets"), "the task's"), "limit": "every case", "limit_others": "as limit", "pixels": "the environment's"}
+LEFT_OUT = {
+    **dict.fromkeys(("task", "verify_steps", "revised", "sets"), "the task's"),
+    "limit": "every case",
+    "limit_others": "as limit",
+    "pixels": "the environment's",
+}
 
 
 class Study:
@@ -32,17 +38,25 @@ class Study:
         self.records, checkpoints, self.training, self.hands = runs.collect(profile, name)
         checkpoints["arm"], self.hands["arm"] = checkpoints["arm"].map(ARMS), self.hands["arm"].map(ARMS)
         self.seeds = sorted(checkpoints["seed"].unique().tolist())
-        self.run_ids, self.seconds = [record["id"] for record in self.records], sum(record["seconds"] for record in self.records)
+        self.run_ids, self.seconds = (
+            [record["id"] for record in self.records],
+            sum(record["seconds"] for record in self.records),
+        )
         start = checkpoints[(checkpoints["arm"] == "SFT") & (checkpoints["step"] == 0)]
         checkpoints = pd.concat([checkpoints[checkpoints["arm"] != "Init"], start.assign(arm="Init")])
         checkpoints["checkpoint"] = checkpoints.groupby(["arm", "seed"])["step"].rank(method="dense")
         init = {record["seed"]: record["spent_gflops"] for record in self.records if record["arm"] == "init"}
-        self.checkpoints = checkpoints.assign(flops=(checkpoints["gflops"] + checkpoints["seed"].map(init)) * 1e9)
+        self.checkpoints = checkpoints.assign(
+            flops=(checkpoints["gflops"] + checkpoints["seed"].map(init)) * 1e9
+        )
 
     @property
     def splits(self) -> dict[str, str]:
         """Splits of data/claims.yaml -> the task's sets."""
-        sight = {"general-points-vision": {"visual-ood": "visual"}, "navigation-vision": {"visual-ood": "cities"}}
+        sight = {
+            "general-points-vision": {"visual-ood": "visual"},
+            "navigation-vision": {"visual-ood": "cities"},
+        }
         return {"id": "id", "rule-ood": "ood", **sight.get(self.settings["ppo"].get("task"), {})}
 
     @property
@@ -53,37 +67,74 @@ class Study:
     def table(self) -> pd.DataFrame:
         """One row a run: what the page's first table shows. Runs kept over a change of the code (tools/carry_over.py) name the commit that made them."""
         carried = any("carried_over" in r for r in self.records)
-        return pd.DataFrame([{"run": r["id"], "seed": r["seed"], "minutes": round(r["seconds"] / 60, 1), "model": r["parameters"],
-                              **({"computed by": r.get("carried_over", [{"commit": "this code"}])[0]["commit"]} if carried else {})} for r in self.records])
+        return pd.DataFrame(
+            [
+                {
+                    "run": r["id"],
+                    "seed": r["seed"],
+                    "minutes": round(r["seconds"] / 60, 1),
+                    "model": r["parameters"],
+                    **(
+                        {"computed by": r.get("carried_over", [{"commit": "this code"}])[0]["commit"]}
+                        if carried
+                        else {}
+                    ),
+                }
+                for r in self.records
+            ]
+        )
 
     def at(self, set_: str, decoding: str) -> pd.DataFrame:
-        return self.checkpoints[(self.checkpoints["set"] == set_) & (self.checkpoints["decoding"] == decoding)]
+        return self.checkpoints[
+            (self.checkpoints["set"] == set_) & (self.checkpoints["decoding"] == decoding)
+        ]
 
     def last(self, decoding: str) -> pd.DataFrame:
         """The last checkpoint of each arm and seed, every set."""
-        return self.checkpoints[self.checkpoints["decoding"] == decoding].sort_values("step").groupby(["arm", "seed", "set"]).tail(1)
+        return (
+            self.checkpoints[self.checkpoints["decoding"] == decoding]
+            .sort_values("step")
+            .groupby(["arm", "seed", "set"])
+            .tail(1)
+        )
 
     def outcomes(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
         """Array [seeds, cases] of an arm's outcomes at its last (Init: first) checkpoint."""
         values, end = self.hands[metric].to_numpy(float, na_value=np.nan), 0 if arm == "Init" else -1
-        return np.stack([values[self._places["SFT" if arm == "Init" else arm, seed, set_, decoding][end]] for seed in self.seeds])
+        return np.stack(
+            [
+                values[self._places["SFT" if arm == "Init" else arm, seed, set_, decoding][end]]
+                for seed in self.seeds
+            ]
+        )
 
     @cached_property
     def _places(self) -> dict[tuple, list[np.ndarray]]:
         """(arm, seed, set, decoding) -> for each step the rows of `hands`, in the order of the cases."""
-        columns = [pd.factorize(self.hands[name], sort=name in ("step", "hand")) for name in ("hand", "step", "decoding", "set", "seed", "arm")]
+        columns = [
+            pd.factorize(self.hands[name], sort=name in ("step", "hand"))
+            for name in ("hand", "step", "decoding", "set", "seed", "arm")
+        ]
         order = np.lexsort([codes for codes, _ in columns])
         codes = np.stack([codes[order] for codes, _ in columns[1:]])
         found: dict[tuple, list[np.ndarray]] = {}
         for places in np.split(order, np.flatnonzero((codes[:, 1:] != codes[:, :-1]).any(0)) + 1):
-            found.setdefault(tuple(names[codes[places[0]]] for codes, names in columns[:1:-1]), []).append(places)
+            found.setdefault(tuple(names[codes[places[0]]] for codes, names in columns[:1:-1]), []).append(
+                places
+            )
         return found
 
     def estimates(self, set_: str, decoding: str, metric: str, rng) -> dict[str, statistics.Interval]:
         """SFT, Init and RL, in the paper's order, with bootstrap intervals."""
         if metric == "per_step":
-            return {arm: statistics.pooled_ratio(*self._steps(arm, set_, decoding), rng=rng) for arm in ("SFT", "Init", "RL")}
-        return {arm: statistics.bootstrap(self.outcomes(arm, set_, decoding, metric), rng=rng) for arm in ("SFT", "Init", "RL")}
+            return {
+                arm: statistics.pooled_ratio(*self._steps(arm, set_, decoding), rng=rng)
+                for arm in ("SFT", "Init", "RL")
+            }
+        return {
+            arm: statistics.bootstrap(self.outcomes(arm, set_, decoding, metric), rng=rng)
+            for arm in ("SFT", "Init", "RL")
+        }
 
     def _steps(self, arm: str, set_: str, decoding: str) -> list[np.ndarray]:
         """What the paper's accuracy per step divides: right answers and answers up to the first failed point, [seeds, routes] each."""
@@ -96,29 +147,56 @@ class Study:
             return right.sum(1) / answers.sum(1)
         return self.outcomes(arm, set_, decoding, metric).mean(1)
 
-    def difference(self, minuend: str, subtrahend: str, set_: str, decoding: str, metric: str, samples: int, rng) -> tuple[statistics.Interval, np.ndarray]:
+    def difference(
+        self, minuend: str, subtrahend: str, set_: str, decoding: str, metric: str, samples: int, rng
+    ) -> tuple[statistics.Interval, np.ndarray]:
         """minuend - subtrahend, case by case and seed by seed, and its value for each seed. per_step divides a seed's sums over its routes, as the paper does."""
         if metric == "per_step":
             a, b = (self._steps(arm, set_, decoding) for arm in (minuend, subtrahend))
             interval = statistics.pooled_ratio(*a, samples=samples, rng=rng, minus=tuple(b))
         else:
-            interval = statistics.paired_difference(*(self.outcomes(arm, set_, decoding, metric) for arm in (minuend, subtrahend)), samples=samples, rng=rng)
-        return interval, self._each(minuend, set_, decoding, metric) - self._each(subtrahend, set_, decoding, metric)
+            interval = statistics.paired_difference(
+                *(self.outcomes(arm, set_, decoding, metric) for arm in (minuend, subtrahend)),
+                samples=samples,
+                rng=rng,
+            )
+        return interval, self._each(minuend, set_, decoding, metric) - self._each(
+            subtrahend, set_, decoding, metric
+        )
 
     def verdicts(self, claims: dict, rng) -> tuple[pd.DataFrame, dict[str, str]]:
         """The study's paired claims of data/claims.yaml, decided: a table, one row a claim, and {verdict_…: word} for the prose."""
         rows, values = [], {}
-        for claim in (c for c in claims["claims"] if c["test"] == "paired-difference" and c["id"].startswith(f"{self.name}-")):
+        for claim in (
+            c
+            for c in claims["claims"]
+            if c["test"] == "paired-difference" and c["id"].startswith(f"{self.name}-")
+        ):
             row = {"claim": claim["statement"]}
-            for metric, decoding in ((claim["metric"], claim["decoding"]), *(b.split() for b in claim["beside"])):
-                difference, each = self.difference(claim["minuend"], claim["subtrahend"], self.splits[claim["split"]], decoding, METRICS[metric], claims["rule"]["samples"], rng)
+            for metric, decoding in (
+                (claim["metric"], claim["decoding"]),
+                *(b.split() for b in claim["beside"]),
+            ):
+                difference, each = self.difference(
+                    claim["minuend"],
+                    claim["subtrahend"],
+                    self.splits[claim["split"]],
+                    decoding,
+                    METRICS[metric],
+                    claims["rule"]["samples"],
+                    rng,
+                )
                 verdict = statistics.decide(difference, claim["direction"], claim["threshold"])
                 decisive = (metric, decoding) == (claim["metric"], claim["decoding"])
                 mark = "**" if decisive else ""
-                row[f"{metric.replace('_', ' ')}, {decoding}{' (decides)' if decisive else ''}"] = f"{difference:.1%} {mark}{verdict}{mark}"
+                row[f"{metric.replace('_', ' ')}, {decoding}{' (decides)' if decisive else ''}"] = (
+                    f"{difference:.1%} {mark}{verdict}{mark}"
+                )
                 if decisive:
                     values[f"verdict_{claim['id'].removeprefix(f'{self.name}-').replace('-', '_')}"] = verdict
-                    row["t over seeds"] = f"{statistics.seeds_interval(each):.1%}" if len(self.seeds) > 1 else "one seed"
+                    row["t over seeds"] = (
+                        f"{statistics.seeds_interval(each):.1%}" if len(self.seeds) > 1 else "one seed"
+                    )
             rows.append(row)
         return pd.DataFrame(rows), values
 
@@ -133,42 +211,102 @@ class Study:
                         found[key] = float(self._each(label, set_, decoding, metric).mean())
                         if arm != "init":
                             delta, _ = self.difference(label, "Init", set_, decoding, metric, samples, rng)
-                            found |= {f"{key}_delta": delta.estimate, f"{key}_delta_low": delta.low, f"{key}_delta_high": delta.high}
-        return found | {"seeds": len(self.seeds), "budget_gflops": float(self.settings["ppo"]["budget"]), "train_seconds": self.seconds, "run_ids": self.run_ids}
+                            found |= {
+                                f"{key}_delta": delta.estimate,
+                                f"{key}_delta_low": delta.low,
+                                f"{key}_delta_high": delta.high,
+                            }
+        return found | {
+            "seeds": len(self.seeds),
+            "budget_gflops": float(self.settings["ppo"]["budget"]),
+            "train_seconds": self.seconds,
+            "run_ids": self.run_ids,
+        }
 
     def wrong(self, names: dict[str, str]) -> pd.DataFrame:
         """Navigation, sets by their names: each seed's wrong first answers (greedy, at the end) where one turns and elsewhere, and its finished routes, "of" as many in all."""
         rows = []
         for set_, name in names.items():
             for arm in ("Init", "SFT", "RL"):
-                points, first, turns, turned = (self.outcomes(arm, set_, "greedy", column).sum(1).astype(int) for column in ("points", "first", "turns", "first_turns"))
+                points, first, turns, turned = (
+                    self.outcomes(arm, set_, "greedy", column).sum(1).astype(int)
+                    for column in ("points", "first", "turns", "first_turns")
+                )
                 routes = self.outcomes(arm, set_, "greedy", "within")
-                counts = {"wrong turns": (turns - turned, turns.sum()), "wrong elsewhere": (points - turns - (first - turned), (points - turns).sum()), "routes done": (routes.sum(1).astype(int), routes.size)}
-                rows.append({"set": name, "arm": arm, **{what: f"{', '.join(map(str, own))} of {of}" for what, (own, of) in counts.items()}})
+                counts = {
+                    "wrong turns": (turns - turned, turns.sum()),
+                    "wrong elsewhere": (points - turns - (first - turned), (points - turns).sum()),
+                    "routes done": (routes.sum(1).astype(int), routes.size),
+                }
+                rows.append(
+                    {
+                        "set": name,
+                        "arm": arm,
+                        **{what: f"{', '.join(map(str, own))} of {of}" for what, (own, of) in counts.items()},
+                    }
+                )
         return pd.DataFrame(rows)
 
     def hyperparameters(self, defaults: dict[str, dict]) -> pd.DataFrame:
         """Every setting of `defaults()`, overlaid by what the profile sets, for the arms that use it."""
         settings = self.settings
-        of = {"task": "general-points", "seeds": ", ".join(map(str, self.seeds)), "environment": {}, "steps": "", "budget": ""}
-        rows = [{"setting": name, **{label: (settings[arm].get(name, value) if name != "environment" else ", ".join(f"{k}: {v}" for k, v in settings[arm].get(name, value).items()))
-                                     for arm, label in ARMS.items()}} for name, value in of.items()]
+        of = {
+            "task": "general-points",
+            "seeds": ", ".join(map(str, self.seeds)),
+            "environment": {},
+            "steps": "",
+            "budget": "",
+        }
+        rows = [
+            {
+                "setting": name,
+                **{
+                    label: (
+                        settings[arm].get(name, value)
+                        if name != "environment"
+                        else ", ".join(f"{k}: {v}" for k, v in settings[arm].get(name, value).items())
+                    )
+                    for arm, label in ARMS.items()
+                },
+            }
+            for name, value in of.items()
+        ]
         for part, known in defaults.items():
             for name, value in known.items():
                 value = LEFT_OUT.get(name, value) if part == "census" else value
                 value = list(value) if isinstance(value, tuple) else value
-                used = {arm: part in ("lora", "census") or part == ("ppo" if arm == "ppo" else "sft") for arm in ARMS}
-                rows.append({"setting": f"{part}.{name}", **{label: settings[arm].get(part, {}).get(name, value) if used[arm] else "" for arm, label in ARMS.items()}})
+                used = {
+                    arm: part in ("lora", "census") or part == ("ppo" if arm == "ppo" else "sft")
+                    for arm in ARMS
+                }
+                rows.append(
+                    {
+                        "setting": f"{part}.{name}",
+                        **{
+                            label: settings[arm].get(part, {}).get(name, value) if used[arm] else ""
+                            for arm, label in ARMS.items()
+                        },
+                    }
+                )
         return pd.DataFrame(rows)
 
 
 def defaults() -> dict[str, dict]:
     """Every hyperparameter with its default, as the configurations' source says: a chapter that only reads tables need not wait for torch."""
     found = {}
-    for part, module, name in (("sft", "trainers/sft", "SFTConfig"), ("ppo", "trainers/ppo", "PPOConfig"), ("lora", "models", "LoraSettings"), ("census", "evaluation", "CensusConfig")):
+    for part, module, name in (
+        ("sft", "trainers/sft", "SFTConfig"),
+        ("ppo", "trainers/ppo", "PPOConfig"),
+        ("lora", "models", "LoraSettings"),
+        ("census", "evaluation", "CensusConfig"),
+    ):
         tree = ast.parse((runs.LIBRARY / f"{module}.py").read_text())
         config = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-        found[part] = {field.target.id: ast.literal_eval(field.value) for field in config.body if isinstance(field, ast.AnnAssign)}
+        found[part] = {
+            field.target.id: ast.literal_eval(field.value)
+            for field in config.body
+            if isinstance(field, ast.AnnAssign)
+        }
     return found
 
 

@@ -9,6 +9,7 @@ never evaluated. The released map of panoramas is a pickle: `read_panoramas` ref
 
     routes = read("route_infos.json"); dump(routes, "copy.json")
 """
+
 from __future__ import annotations
 
 import io
@@ -20,7 +21,16 @@ from pathlib import Path
 from typing import Any, Iterable, NamedTuple
 
 COMPASS = ("north", "northeast", "east", "southeast", "south", "southwest", "west", "northwest")
-BEARINGS = ("front", "right front", "right", "right behind", "behind", "left behind", "left", "left front")  # clockwise, 45 degrees each
+BEARINGS = (
+    "front",
+    "right front",
+    "right",
+    "right behind",
+    "behind",
+    "left behind",
+    "left",
+    "left front",
+)  # clockwise, 45 degrees each
 MAX_BYTES = 64_000_000
 MAX_LEGS = 64
 DESTINATION = "The destination "  # what the last leg's landmark phrase begins with
@@ -87,7 +97,9 @@ def read(path: str | Path, city: str = "") -> list[Route]:
     elif isinstance(data, list) and len(data) == 2 and isinstance(data[0], list):
         data = data[0]
     if not isinstance(data, list) or not data:
-        raise RouteError(f"{path}: expected a list of routes, [[route, …], count] or one route, not {_kind(data)}")
+        raise RouteError(
+            f"{path}: expected a list of routes, [[route, …], count] or one route, not {_kind(data)}"
+        )
     return [_route(record, f"{path}: route {index}", city) for index, record in enumerate(data)]
 
 
@@ -111,9 +123,15 @@ def _json(path: Path) -> Any:
 
 def _route(record: Any, where: str, city: str) -> Route:
     places = _field(record, where, "route_results", dict)
-    points = [_point(p, f"{where}, route_results.geocode_list[{i}]") for i, p in enumerate(_field(places, f"{where}, route_results", "geocode_list", list))]
+    points = [
+        _point(p, f"{where}, route_results.geocode_list[{i}]")
+        for i, p in enumerate(_field(places, f"{where}, route_results", "geocode_list", list))
+    ]
     start_place = _field(record, where, "start_place", dict)
-    start = _point(start_place.get("relocated_geocode") or start_place.get("geocode"), f"{where}, start_place.relocated_geocode")
+    start = _point(
+        start_place.get("relocated_geocode") or start_place.get("geocode"),
+        f"{where}, start_place.relocated_geocode",
+    )
     first = record.get("init_heading", 0)
     if not _is_number(first) or not 0 <= first <= 360:
         raise RouteError(f"{where}, init_heading: expected degrees from 0 to 360, not {_kind(first)}")
@@ -121,22 +139,36 @@ def _route(record: Any, where: str, city: str) -> Route:
     if not blocks:
         raise RouteError(f"{where}, milestone_info: holds no leg (a block in braces for each)")
     if len(blocks) != len(points):
-        raise RouteError(f"{where}, milestone_info: {len(blocks)} legs, but route_results.geocode_list has {len(points)} points")
+        raise RouteError(
+            f"{where}, milestone_info: {len(blocks)} legs, but route_results.geocode_list has {len(points)} points"
+        )
     if len(blocks) > MAX_LEGS:
         raise RouteError(f"{where}, milestone_info: {len(blocks)} legs; routes of up to {MAX_LEGS} are read")
-    legs = [_leg(block, point, i == len(points) - 1, f"{where}, milestone_info, leg {i + 1}") for i, (block, point) in enumerate(zip(blocks, points))]
+    legs = [
+        _leg(block, point, i == len(points) - 1, f"{where}, milestone_info, leg {i + 1}")
+        for i, (block, point) in enumerate(zip(blocks, points))
+    ]
     _check_path([start, *points], where)
-    return Route(start, tuple(legs), None if first == 0 else round(first) % 360, city or str(_first(start_place, "region", "")))
+    return Route(
+        start,
+        tuple(legs),
+        None if first == 0 else round(first) % 360,
+        city or str(_first(start_place, "region", "")),
+    )
 
 
 def _leg(block: dict[str, str], end: Point, last: bool, where: str) -> Leg:
     text = _field(block, where, "to_next_intersection_heading", str)
     match = re.fullmatch(r"\s*(\d{1,3})\s*\(([a-z]+)\)\s*", text)
     if not match:
-        raise RouteError(f'{where}, to_next_intersection_heading: expected a text like "259 (west)", not {text!r}')
+        raise RouteError(
+            f'{where}, to_next_intersection_heading: expected a text like "259 (west)", not {text!r}'
+        )
     degrees, word = int(match[1]), match[2]
     if word not in COMPASS:
-        raise RouteError(f"{where}, to_next_intersection_heading: unknown heading {word!r}: use {', '.join(COMPASS)}")
+        raise RouteError(
+            f"{where}, to_next_intersection_heading: unknown heading {word!r}: use {', '.join(COMPASS)}"
+        )
     if degrees > 360 or abs((degrees - 45 * COMPASS.index(word) + 180) % 360 - 180) > 45:
         raise RouteError(f"{where}, to_next_intersection_heading: {degrees} degrees is not {word}")
     phrase = _field(block, where, "landmarks", str).strip()
@@ -144,7 +176,9 @@ def _leg(block: dict[str, str], end: Point, last: bool, where: str) -> Leg:
         return Leg(degrees % 360, end)
     match = re.fullmatch(r"(.+) is on your ([a-z ]+)", phrase.removeprefix(DESTINATION) if last else phrase)
     if not match or match[2] not in BEARINGS:
-        raise RouteError(f'{where}, landmarks: expected "<name> is on your <{"|".join(BEARINGS)}>" or "No landmark nearby", not {phrase!r}')
+        raise RouteError(
+            f'{where}, landmarks: expected "<name> is on your <{"|".join(BEARINGS)}>" or "No landmark nearby", not {phrase!r}'
+        )
     return Leg(degrees % 360, end, match[1], match[2])
 
 
@@ -156,7 +190,7 @@ def _blocks(text: str, where: str) -> list[dict[str, str]]:
         try:
             blocks.append(json.loads("{" + body.strip().rstrip(",") + "}"))
         except (ValueError, RecursionError) as error:
-            raise RouteError(f"{where}, leg {number}: no list of \"key\": \"value\" pairs: {error}") from None
+            raise RouteError(f'{where}, leg {number}: no list of "key": "value" pairs: {error}') from None
     return blocks
 
 
@@ -165,7 +199,11 @@ def _check_path(points: list[Point], where: str) -> None:
         for j in range(i):
             if metres(point, points[j]) < NEAR:
                 name = f"{where}, route_results.geocode_list[{i - 1}]"
-                raise RouteError(f"{name}: leg {i} is empty: it ends where it starts" if j == i - 1 else f"{name}: the route comes back to point {j}: routes have no cycles")
+                raise RouteError(
+                    f"{name}: leg {i} is empty: it ends where it starts"
+                    if j == i - 1
+                    else f"{name}: the route comes back to point {j}: routes have no cycles"
+                )
 
 
 def _point(value: Any, where: str) -> Point:
@@ -191,14 +229,22 @@ def _first(record: dict, name: str, default: Any) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9  # false for NaN too
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
+    )  # false for NaN too
 
 
 def _kind(value: Any) -> str:
     """What `value` is, briefly; a container is not printed: it may be endless."""
     if isinstance(value, (str, bool, float)):
         return f"{type(value).__name__} {value[:40] if isinstance(value, str) else value!r}"
-    return "nothing" if value is None else f"a number, {value}" if isinstance(value, int) and abs(value) < 10**9 else type(value).__name__
+    return (
+        "nothing"
+        if value is None
+        else f"a number, {value}"
+        if isinstance(value, int) and abs(value) < 10**9
+        else type(value).__name__
+    )
 
 
 # --- writing -----------------------------------------------------------------------------------------------------
@@ -217,24 +263,60 @@ def dump(routes: Iterable[Route], path: str | Path) -> None:
 
 def record(route: Route) -> dict[str, Any]:
     """A route in the released schema."""
-    looking, blocks = 0 if route.heading is None else route.heading or 360, []  # in the schema 0 means: draw it
+    looking, blocks = (
+        0 if route.heading is None else route.heading or 360,
+        [],
+    )  # in the schema 0 means: draw it
     first = looking
     before = [route.start, *(leg.end for leg in route.legs)]
     for i, leg in enumerate(route.legs):
         if leg.landmark and not re.fullmatch(r"[^{}\n]+", leg.landmark):
-            raise RouteError(f"the schema cannot hold the landmark {leg.landmark!r}: no braces and no line breaks")
+            raise RouteError(
+                f"the schema cannot hold the landmark {leg.landmark!r}: no braces and no line breaks"
+            )
         seen = (DESTINATION if i == len(route.legs) - 1 and leg.landmark else "") + phrase(leg)
-        pairs = {"intersection_idx": i + 1, "landmarks": seen, "distance": f"{round(metres(before[i], leg.end))} meters",
-                 "human_heading": looking, "to_next_intersection_heading": f"{leg.heading} ({compass(leg.heading)})"}
-        blocks.append("{\n" + "".join(f'"{key}": {json.dumps(str(value))},\n' for key, value in pairs.items()) + "}\n")
+        pairs = {
+            "intersection_idx": i + 1,
+            "landmarks": seen,
+            "distance": f"{round(metres(before[i], leg.end))} meters",
+            "human_heading": looking,
+            "to_next_intersection_heading": f"{leg.heading} ({compass(leg.heading)})",
+        }
+        blocks.append(
+            "{\n" + "".join(f'"{key}": {json.dumps(str(value))},\n' for key, value in pairs.items()) + "}\n"
+        )
         looking = leg.heading
-    landmarks = [{"name": leg.landmark, "geocode": list(leg.end), "spatial_relation": leg.bearing, "expression": phrase(leg)} if leg.landmark else None
-                 for leg in route.legs]
-    return {"start_place": {"name": "start", "geocode": list(route.start), "relocated_geocode": list(route.start), "region": route.city},
-            "dest_place": {"name": route.legs[-1].landmark or "destination", "geocode": list(route.legs[-1].end), "region": route.city},
-            "route_results": {"geocode_list": [list(leg.end) for leg in route.legs], "landmark_list": landmarks[:-1],
-                              "distance": round(sum(metres(a, b) for a, b in zip(before, before[1:])))},
-            "init_heading": first, "milestone_info": "\n".join(blocks)}
+    landmarks = [
+        {
+            "name": leg.landmark,
+            "geocode": list(leg.end),
+            "spatial_relation": leg.bearing,
+            "expression": phrase(leg),
+        }
+        if leg.landmark
+        else None
+        for leg in route.legs
+    ]
+    return {
+        "start_place": {
+            "name": "start",
+            "geocode": list(route.start),
+            "relocated_geocode": list(route.start),
+            "region": route.city,
+        },
+        "dest_place": {
+            "name": route.legs[-1].landmark or "destination",
+            "geocode": list(route.legs[-1].end),
+            "region": route.city,
+        },
+        "route_results": {
+            "geocode_list": [list(leg.end) for leg in route.legs],
+            "landmark_list": landmarks[:-1],
+            "distance": round(sum(metres(a, b) for a, b in zip(before, before[1:]))),
+        },
+        "init_heading": first,
+        "milestone_info": "\n".join(blocks),
+    }
 
 
 # --- the released map of panoramas -----------------------------------------------------------------------------------
@@ -262,9 +344,13 @@ def read_panoramas(path: str | Path) -> dict[Point, str]:
     except RouteError:
         raise
     except Exception as error:  # a damaged pickle may raise anything
-        raise RouteError(f"{path}: not a pickle of plain values ({error}); nothing of it was executed") from None
+        raise RouteError(
+            f"{path}: not a pickle of plain values ({error}); nothing of it was executed"
+        ) from None
     if not isinstance(data, dict) or not data:
-        raise RouteError(f"{path}: expected a map from (latitude, longitude) to panorama ids, not {_kind(data)}")
+        raise RouteError(
+            f"{path}: expected a map from (latitude, longitude) to panorama ids, not {_kind(data)}"
+        )
     for key, value in data.items():
         if not isinstance(value, str):
             raise RouteError(f"{path}: expected panorama ids (text), not {_kind(value)}")

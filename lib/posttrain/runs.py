@@ -5,6 +5,7 @@ settings, of the model it starts from and of the library code that decides its n
 A foundation's identity is the hash of its settings, of the corpus it reads and of the code that trains it. This module
 imports no torch, so Snakemake can plan in a fraction of a second.
 """
+
 from __future__ import annotations
 
 import ast
@@ -27,12 +28,34 @@ ROOT = LIBRARY.parent.parent
 PROFILES = ROOT / "notebooks" / "profiles"
 ALGORITHMS = ("init", "sft", "ppo")
 # Settings an arm may hold; anything else in a profile is an error, never silently ignored.
-ARM_SETTINGS = {"task", "algorithm", "start", "steps", "budget", "checkpoints", "environment", "sft", "ppo", "lora", "census", "bf16"}
+ARM_SETTINGS = {
+    "task",
+    "algorithm",
+    "start",
+    "steps",
+    "budget",
+    "checkpoints",
+    "environment",
+    "sft",
+    "ppo",
+    "lora",
+    "census",
+    "bf16",
+}
 # The tasks, and the modules that one's numbers do not depend on although the study imports them.
-_NAVIGATION = {"posttrain.environments.navigation", "posttrain.verifiers.navigation", "posttrain.cities", "posttrain.routes"}
+_NAVIGATION = {
+    "posttrain.environments.navigation",
+    "posttrain.verifiers.navigation",
+    "posttrain.cities",
+    "posttrain.routes",
+}
 _CARDS, _STREETS = {"posttrain.rendering.cards"}, {"posttrain.rendering.cards", "posttrain.rendering.streets"}
-OTHER_TASKS = {"general-points": _NAVIGATION | _STREETS, "general-points-vision": _NAVIGATION | _STREETS - _CARDS, "navigation": _STREETS,
-               "navigation-vision": set()}
+OTHER_TASKS = {
+    "general-points": _NAVIGATION | _STREETS,
+    "general-points-vision": _NAVIGATION | _STREETS - _CARDS,
+    "navigation": _STREETS,
+    "navigation-vision": set(),
+}
 
 
 def digest(thing: Any, length: int = 10) -> str:
@@ -47,7 +70,9 @@ def _parsed(path: Path) -> tuple[str, frozenset[str]]:
     """Hash of a module's syntax without docstrings, and the posttrain modules it imports. Every chapter of the book asks for all modules,
     so both are kept under build/, by the text they belong to."""
     text = path.read_text()
-    key = digest([text, sys.version, Path(__file__).read_text()])  # this module too: it says what counts as syntax
+    key = digest(
+        [text, sys.version, Path(__file__).read_text()]
+    )  # this module too: it says what counts as syntax
     syntax, *imported = _kept(f"syntax/{key}", lambda: _parse(text)).split()
     return syntax, frozenset(imported)
 
@@ -57,7 +82,13 @@ def _parse(text: str) -> str:
     imported = set()
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
             body.pop(0)
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("posttrain"):
             imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
@@ -75,7 +106,13 @@ def _kept(name: str, make: Callable[[], str]) -> str:
 @lru_cache(maxsize=None)
 def _path(module: str) -> Path | None:
     base = LIBRARY.joinpath(*module.split(".")[1:])
-    return base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py" if (base / "__init__.py").is_file() else None
+    return (
+        base.with_suffix(".py")
+        if base.with_suffix(".py").is_file()
+        else base / "__init__.py"
+        if (base / "__init__.py").is_file()
+        else None
+    )
 
 
 @lru_cache(maxsize=None)
@@ -97,13 +134,19 @@ def code_identity(entry: str, skip: frozenset[str] = frozenset()) -> str:
 def _shown(corpus: str) -> str:
     """Hash of documents of a corpus of pictures, pixels and all: some from far apart, so that each kind is among them. Drawing them takes
     seconds, so the hash is kept under build/ as long as no code that it depends on changes."""
+
     def draw() -> str:
         import numpy as np
 
         from posttrain.foundation import sights
 
         found = itertools.islice(sights.corpus_of(corpus).documents(np.random.default_rng(0)), 0, 3072, 24)
-        return digest([[d.before, d.behind, d.completion, hashlib.sha256(d.picture().tobytes()).hexdigest()] for d in found])
+        return digest(
+            [
+                [d.before, d.behind, d.completion, hashlib.sha256(d.picture().tobytes()).hexdigest()]
+                for d in found
+            ]
+        )
 
     return _kept(f"shown/{corpus}-{code_identity('posttrain.foundation.sights')}", draw)
 
@@ -116,7 +159,10 @@ def _said(corpus: str) -> list[list]:
     from posttrain.foundation import source
     from posttrain.foundation.corpus import documents
 
-    return [list(itertools.islice(documents(np.random.default_rng(0), mixture), 256)) for mixture in (source(corpus).READING, source(corpus).MIXTURE)]
+    return [
+        list(itertools.islice(documents(np.random.default_rng(0), mixture), 256))
+        for mixture in (source(corpus).READING, source(corpus).MIXTURE)
+    ]
 
 
 @lru_cache(maxsize=None)
@@ -131,8 +177,14 @@ def foundation_identity(settings: str) -> str:
         text = foundation_identity(json.dumps(own.pop("text"), sort_keys=True))
         return digest([own, text, _shown(own["corpus"]), _parsed(_path("posttrain.foundation.vision"))[0]])
     corpus = source(own.get("corpus", "numbers"))
-    return digest([own, _said(own.get("corpus", "numbers")), corpus.vocabulary(),
-                   *(_parsed(_path(f"posttrain.foundation.{name}"))[0] for name in ("tokenizer", "pretraining"))])
+    return digest(
+        [
+            own,
+            _said(own.get("corpus", "numbers")),
+            corpus.vocabulary(),
+            *(_parsed(_path(f"posttrain.foundation.{name}"))[0] for name in ("tokenizer", "pretraining")),
+        ]
+    )
 
 
 # --- what a profile asks for --------------------------------------------------------------------------------------
@@ -166,9 +218,21 @@ class Run:
 
     @property
     def identity(self) -> str:
-        skip = {"posttrain.runs", "posttrain.trainers.sft" if self.algorithm == "ppo" else "posttrain.trainers.ppo"} | OTHER_TASKS[self.task]
-        return digest([self.study, self.algorithm, self.seed, self.model_identity, self.settings, code_identity("posttrain.study", frozenset(skip)),
-                       self.parent.identity if self.parent else None])
+        skip = {
+            "posttrain.runs",
+            "posttrain.trainers.sft" if self.algorithm == "ppo" else "posttrain.trainers.ppo",
+        } | OTHER_TASKS[self.task]
+        return digest(
+            [
+                self.study,
+                self.algorithm,
+                self.seed,
+                self.model_identity,
+                self.settings,
+                code_identity("posttrain.study", frozenset(skip)),
+                self.parent.identity if self.parent else None,
+            ]
+        )
 
     @property
     def id(self) -> str:
@@ -195,7 +259,9 @@ class Profile:
         """The settings of one of the profile's foundations."""
         known = self.settings.get("foundations", {})
         if name not in known:
-            raise ValueError(f"profile {self.name} has no foundation {name!r}: choose one of {', '.join(known)}")
+            raise ValueError(
+                f"profile {self.name} has no foundation {name!r}: choose one of {', '.join(known)}"
+            )
         text = {"text": self.foundation(known[name]["language"], seed)} if "language" in known[name] else {}
         return {**known[name], "seed": seed, **text}
 
@@ -204,7 +270,9 @@ class Profile:
         real = self.settings.get("model")
         if real:
             return real, real
-        return str(self.models / f"{name}-{seed}"), foundation_identity(json.dumps(self.foundation(name, seed), sort_keys=True))
+        return str(self.models / f"{name}-{seed}"), foundation_identity(
+            json.dumps(self.foundation(name, seed), sort_keys=True)
+        )
 
     @property
     def models(self) -> Path:
@@ -222,17 +290,25 @@ class Profile:
                     settings = _merge(shared, own or {})
                     unknown = set(settings) - ARM_SETTINGS
                     if unknown or settings.get("algorithm") not in ALGORITHMS:
-                        raise ValueError(f"profile {self.name}, {study}/{arm}: unknown {', '.join(sorted(unknown)) or 'algorithm'}; "
-                                         f"settings are {', '.join(sorted(ARM_SETTINGS))}, algorithms {', '.join(ALGORITHMS)}")
+                        raise ValueError(
+                            f"profile {self.name}, {study}/{arm}: unknown {', '.join(sorted(unknown)) or 'algorithm'}; "
+                            f"settings are {', '.join(sorted(ARM_SETTINGS))}, algorithms {', '.join(ALGORITHMS)}"
+                        )
                     if settings.get("task", "general-points") not in OTHER_TASKS:
-                        raise ValueError(f"profile {self.name}, {study}/{arm}: unknown task {settings['task']!r}; tasks are {', '.join(OTHER_TASKS)}")
+                        raise ValueError(
+                            f"profile {self.name}, {study}/{arm}: unknown task {settings['task']!r}; tasks are {', '.join(OTHER_TASKS)}"
+                        )
                     sizes = [settings.get(part, {}).get("pixels") for part in ("environment", "census")]
                     if settings.get("task", "").endswith("-vision") and sizes[0] != sizes[1]:
-                        raise ValueError(f"profile {self.name}, {study}/{arm}: it trains on pictures of {sizes[0] or 'the default'} pixels and is judged on "
-                                         f"{sizes[1] or 'the default'}; set pixels in environment and in census alike")
+                        raise ValueError(
+                            f"profile {self.name}, {study}/{arm}: it trains on pictures of {sizes[0] or 'the default'} pixels and is judged on "
+                            f"{sizes[1] or 'the default'}; set pixels in environment and in census alike"
+                        )
                     start = settings.get("start", "base")
                     if start != "base" and start not in inits:
-                        raise ValueError(f"profile {self.name}, {study}/{arm}: it starts from {start!r}, which is no init arm listed before it")
+                        raise ValueError(
+                            f"profile {self.name}, {study}/{arm}: it starts from {start!r}, which is no init arm listed before it"
+                        )
                     run = Run(self.name, study, arm, seed, model, identity, settings, inits.get(start))
                     if run.algorithm == "init":
                         inits[arm] = run
@@ -248,18 +324,26 @@ class Profile:
 
 
 def _merge(shared: dict, own: dict) -> dict:
-    return {key: {**shared[key], **own[key]} if isinstance(shared.get(key), dict) and isinstance(own.get(key), dict) else own.get(key, shared.get(key))
-            for key in {**shared, **own}}
+    return {
+        key: {**shared[key], **own[key]}
+        if isinstance(shared.get(key), dict) and isinstance(own.get(key), dict)
+        else own.get(key, shared.get(key))
+        for key in {**shared, **own}
+    }
 
 
 def profile(name: str, fresh: bool = False) -> Profile:
     """The profile `name` of notebooks/profiles. With `fresh` everything is trained anew, under build/reproduce."""
     path = PROFILES / f"{name}.yaml"
     if not path.is_file():
-        raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(sorted(p.stem for p in PROFILES.glob('*.yaml')))}")
+        raise ValueError(
+            f"unknown profile {name!r}: choose one of {', '.join(sorted(p.stem for p in PROFILES.glob('*.yaml')))}"
+        )
     # Only the published profile writes beside the sources; others keep to build/.
     own = name != "cpu" or fresh
-    return Profile(name, yaml.safe_load(path.read_text()), ROOT / "build" / "reproduce" / name if own else ROOT)
+    return Profile(
+        name, yaml.safe_load(path.read_text()), ROOT / "build" / "reproduce" / name if own else ROOT
+    )
 
 
 # --- tables -------------------------------------------------------------------------------------------------------
@@ -294,21 +378,34 @@ class Tables:
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def publish(run: Run, results: Path, tables: Tables, provenance: dict[str, Any], adapter: Path | None = None) -> Path:
+def publish(
+    run: Run, results: Path, tables: Tables, provenance: dict[str, Any], adapter: Path | None = None
+) -> Path:
     """Put a finished run's tables, configuration and provenance under `results`, all at once; returns the folder."""
     folder, partial = Path(results) / run.id, Path(results) / f".{run.id}"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     tables.get("checkpoints").to_csv(partial / "checkpoints.csv", index=False, float_format="%.6g")
-    tables.get("training").drop(columns="step", errors="ignore").to_csv(partial / "training.csv", index=False, float_format="%.5g")
+    tables.get("training").drop(columns="step", errors="ignore").to_csv(
+        partial / "training.csv", index=False, float_format="%.5g"
+    )
     tables.get("hands").to_parquet(partial / "hands.parquet", index=False, compression="zstd")
     if adapter is not None:
         shutil.copytree(adapter, partial / "adapter", ignore=shutil.ignore_patterns("README.md"))
         config = json.loads((partial / "adapter" / "adapter_config.json").read_text())
-        config["base_model_name_or_path"] = Path(run.model).name  # peft notes where the model lay on this machine
-        (partial / "adapter" / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        config["base_model_name_or_path"] = Path(
+            run.model
+        ).name  # peft notes where the model lay on this machine
+        (partial / "adapter" / "adapter_config.json").write_text(
+            json.dumps(config, indent=1, sort_keys=True) + "\n"
+        )
     record = {k: v for k, v in asdict(run).items() if k not in ("parent", "model")}
-    record |= {"id": run.id, "identity": run.identity, "parent": run.parent.id if run.parent else None, **provenance}
+    record |= {
+        "id": run.id,
+        "identity": run.identity,
+        "parent": run.parent.id if run.parent else None,
+        **provenance,
+    }
     (partial / "run.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
@@ -319,9 +416,15 @@ def read(run: Run, results: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.Data
     """A finished run: record, checkpoints, training, hands. FileNotFoundError says how to carry it out."""
     folder = Path(results) / run.id
     if not (folder / "run.json").is_file():
-        raise FileNotFoundError(f"run {run.id} has no results; carry it out with: posttrain train --profile {run.profile} --run {run.name}")
-    return (json.loads((folder / "run.json").read_text()), pd.read_csv(folder / "checkpoints.csv"), pd.read_csv(folder / "training.csv"),
-            pd.read_parquet(folder / "hands.parquet"))
+        raise FileNotFoundError(
+            f"run {run.id} has no results; carry it out with: posttrain train --profile {run.profile} --run {run.name}"
+        )
+    return (
+        json.loads((folder / "run.json").read_text()),
+        pd.read_csv(folder / "checkpoints.csv"),
+        pd.read_csv(folder / "training.csv"),
+        pd.read_parquet(folder / "hands.parquet"),
+    )
 
 
 def collect(profile: Profile, study: str) -> tuple[list[dict], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -347,8 +450,12 @@ def verify(profile: Profile) -> list[str]:
         card = json.loads(path.read_text())
         if foundation_identity(json.dumps(card["config"], sort_keys=True)) != card["identity"]:
             problems.append(f"stale foundation: {path.parent.name}")
-        if text := card["config"].get("text"):  # a tower stands before the text foundation that it was trained with, and no other
+        if text := card["config"].get(
+            "text"
+        ):  # a tower stands before the text foundation that it was trained with, and no other
             beside = path.parent.parent / f"{card['config']['language']}-{text['seed']}" / "card.json"
             if not beside.is_file() or json.loads(beside.read_text())["config"] != text:
-                problems.append(f"stale foundation: {path.parent.name} was trained before another {beside.parent.name}")
+                problems.append(
+                    f"stale foundation: {path.parent.name} was trained before another {beside.parent.name}"
+                )
     return problems

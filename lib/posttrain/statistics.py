@@ -14,6 +14,7 @@ or learning rates.
 Left out on purpose: corrections for many comparisons (data/claims.yaml fixes few claims in advance) and BCa
 intervals.
 """
+
 from __future__ import annotations
 
 import re
@@ -67,7 +68,10 @@ def interquartile_mean(values: ArrayLike, axis: int | None = None) -> np.ndarray
 
 
 def bootstrap(
-    outcomes: ArrayLike, statistic: Statistic = np.mean, samples: int = 2000, level: float = 0.95,
+    outcomes: ArrayLike,
+    statistic: Statistic = np.mean,
+    samples: int = 2000,
+    level: float = 0.95,
     rng: np.random.Generator | int | None = None,
 ) -> Interval:
     """Percentile interval of `statistic(outcomes)`, resampling seeds, then hands.
@@ -75,47 +79,63 @@ def bootstrap(
     outcomes: [seeds, hands], or [hands] for one seed. All seeds meet the same hands, so one draw of hands serves
     all of them. With one seed only hands are resampled, and the interval says nothing about other seeds. Where
     every outcome is the same the interval has no width: use `wilson` there. `rng` is a Generator or a seed and must
-    be given. """
+    be given."""
     return _bootstrap([_table(outcomes, "outcomes")], statistic, samples, level, rng)
 
 
 def paired_difference(
-    a: ArrayLike, b: ArrayLike, statistic: Statistic = np.mean, samples: int = 2000, level: float = 0.95,
+    a: ArrayLike,
+    b: ArrayLike,
+    statistic: Statistic = np.mean,
+    samples: int = 2000,
+    level: float = 0.95,
     rng: np.random.Generator | int | None = None,
 ) -> Interval:
     """Interval of `statistic(a) - statistic(b)` for [seeds, hands] of the same seeds and hands, resampled together.
 
     Pairing cancels what both arms share (easy hands, a lucky Init), so this is narrower than the two intervals
-    suggest. An Init that all seeds start from is `np.broadcast_to(init, a.shape)`. """
+    suggest. An Init that all seeds start from is `np.broadcast_to(init, a.shape)`."""
     a, b = _table(a, "a"), _table(b, "b")
     if a.shape != b.shape:
         raise ValueError(f"pairs need the same seeds and hands: a is {list(a.shape)}, b is {list(b.shape)}")
     return _bootstrap([a, b], statistic, samples, level, rng)
 
 
-def pooled_ratio(counts: ArrayLike, of: ArrayLike, samples: int = 2000, level: float = 0.95, rng: np.random.Generator | int | None = None,
-                 minus: tuple[ArrayLike, ArrayLike] | None = None) -> Interval:
+def pooled_ratio(
+    counts: ArrayLike,
+    of: ArrayLike,
+    samples: int = 2000,
+    level: float = 0.95,
+    rng: np.random.Generator | int | None = None,
+    minus: tuple[ArrayLike, ArrayLike] | None = None,
+) -> Interval:
     """Interval of a seed's sum(counts) / sum(of), meaned over seeds; both [seeds, hands], resampled together. With `minus` (counts, of) of the
     difference to that ratio.
 
-    For accuracies whose denominators differ from case to case, such as right answers over answers. """
+    For accuracies whose denominators differ from case to case, such as right answers over answers."""
     tables = [_table(table, "counts") for table in (counts, of, *(minus or ()))]
     if len({table.shape for table in tables}) > 1:
-        raise ValueError(f"the same seeds and hands are needed, not {', '.join(str(list(table.shape)) for table in tables)}")
+        raise ValueError(
+            f"the same seeds and hands are needed, not {', '.join(str(list(table.shape)) for table in tables)}"
+        )
     if not all((table > 0).all() for table in tables[1::2]):
         raise ValueError("what is counted of must be positive")
     _check(samples, rng)
     rng, tail = np.random.default_rng(rng), (1 - _level(level)) / 2
     ratio = lambda means: means[0] / means[1] - (means[2] / means[3] if minus else 0)  # of each seed
     draws = _means(np.stack(tables), samples, rng, ratio)
-    return Interval(float(ratio(np.stack(tables).mean(2)).mean()), *map(float, np.quantile(draws, (tail, 1 - tail))))
+    return Interval(
+        float(ratio(np.stack(tables).mean(2)).mean()), *map(float, np.quantile(draws, (tail, 1 - tail)))
+    )
 
 
 def seeds_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     """Student's t interval of the mean over seeds, from one value for each seed; at least two."""
     values = _numbers(values, "values")
     if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"one value for each of at least two seeds is needed, not shape {list(values.shape)}")
+        raise ValueError(
+            f"one value for each of at least two seeds is needed, not shape {list(values.shape)}"
+        )
     half = stats.t.ppf((1 + _level(level)) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     mean = values.mean()
     return Interval(float(mean), float(mean - half), float(mean + half))
@@ -135,7 +155,7 @@ def two_proportion(p_a: float, n_a: int, p_b: float, n_b: int) -> ZTest:
     """z of the difference of two independent proportions, with the pooled variance.
 
     For results of which only rate and n are published. Unpaired, so it is blunt where both used the same hands, and
-    it knows nothing of seeds. """
+    it knows nothing of seeds."""
     if not (0 <= p_a <= 1 and 0 <= p_b <= 1 and n_a >= 1 and n_b >= 1):
         raise ValueError(f"two proportions and their n are needed, not {p_a} of {n_a} and {p_b} of {n_b}")
     pooled = (p_a * n_a + p_b * n_b) / (n_a + n_b)
@@ -145,7 +165,7 @@ def two_proportion(p_a: float, n_a: int, p_b: float, n_b: int) -> ZTest:
 
 
 def decide(interval: Interval, direction: str, threshold: float = 0.0) -> str:
-    """"holds", "fails" or "undecided": does the whole interval lie above (or below) the threshold, as a claim says?
+    """ "holds", "fails" or "undecided": does the whole interval lie above (or below) the threshold, as a claim says?
 
     The rule of data/claims.yaml. It fails only if the whole interval lies on the other side; a bound on the threshold
     leaves it undecided.
@@ -167,22 +187,38 @@ def _bootstrap(tables, statistic, samples, level, rng) -> Interval:
         first, *rest = map(statistic, parts)
         return float(first - rest[0] if rest else first)
 
-    if statistic is np.mean:  # the mean of the difference, many draws at a time: a chapter takes hundreds of intervals
-        draws = _means((tables[0] - tables[1] if len(tables) > 1 else tables[0])[None], samples, rng, lambda means: means[0])
+    if (
+        statistic is np.mean
+    ):  # the mean of the difference, many draws at a time: a chapter takes hundreds of intervals
+        draws = _means(
+            (tables[0] - tables[1] if len(tables) > 1 else tables[0])[None],
+            samples,
+            rng,
+            lambda means: means[0],
+        )
     else:
-        chosen = ((rng.integers(seeds, size=(seeds, 1)), rng.integers(hands, size=hands)) for _ in range(samples))
+        chosen = (
+            (rng.integers(seeds, size=(seeds, 1)), rng.integers(hands, size=hands)) for _ in range(samples)
+        )
         draws = [difference(table[rows, columns] for table in tables) for rows, columns in chosen]
     return Interval(difference(tables), *map(float, np.quantile(draws, (tail, 1 - tail))))
 
 
-def _means(tables: np.ndarray, samples: int, rng: np.random.Generator, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _means(
+    tables: np.ndarray, samples: int, rng: np.random.Generator, of: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
     """Mean over resampled seeds of what `of` makes of each seed's means over resampled hands ([tables, seeds, draws] -> [seeds, draws]): [samples]."""
     _, seeds, hands = tables.shape
     parts = []
     for start in range(0, samples, 500):
         count = min(500, samples - start)
-        rows, columns = rng.integers(seeds, size=(seeds, count)), rng.integers(hands, size=(count, hands), dtype=np.int32)
-        each = np.take(tables, columns, axis=2).mean(3)  # [tables, seeds, draws]: every seed meets the same hands
+        rows, columns = (
+            rng.integers(seeds, size=(seeds, count)),
+            rng.integers(hands, size=(count, hands), dtype=np.int32),
+        )
+        each = np.take(tables, columns, axis=2).mean(
+            3
+        )  # [tables, seeds, draws]: every seed meets the same hands
         parts.append(np.take_along_axis(of(each), rows, 0).mean(0))
     return np.concatenate(parts)
 

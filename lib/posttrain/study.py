@@ -4,6 +4,7 @@ Paper: section 5 (protocol), appendix C.3 (compute). Both arms start from the sa
 `budget`, counted as measured: 6N for a trained token, 2N for a token the policy read or wrote while rolling out.
 The state is saved at every checkpoint, so a killed run goes on from the last one and ends with the same tables.
 """
+
 from __future__ import annotations
 
 import os
@@ -30,7 +31,13 @@ class _Progress:
     """One line a run: step, success, tokens/s, time left; silent when standard error is no terminal."""
 
     def __init__(self, run: runs.Run, total: float):
-        self.bar = tqdm(total=round(total), desc=run.name, unit="GFLOP", disable=None if PartialState().is_main_process else True, mininterval=2.0)
+        self.bar = tqdm(
+            total=round(total),
+            desc=run.name,
+            unit="GFLOP",
+            disable=None if PartialState().is_main_process else True,
+            mininterval=2.0,
+        )
 
     def __call__(self, spent: float, **shown) -> None:
         self.bar.set_postfix({k: f"{v:.3g}" for k, v in shown.items()}, refresh=False)
@@ -42,7 +49,9 @@ class _Record:
 
     def __init__(self, run: runs.Run, folder: Path):
         self.run, self.tables, self.main = run, runs.Tables(folder / "tables"), PartialState().is_main_process
-        self.training: list[dict] = []  # rows since the last checkpoint: a resumed run goes through these steps again
+        self.training: list[
+            dict
+        ] = []  # rows since the last checkpoint: a resumed run goes through these steps again
         self.census = CensusConfig(task=run.task, **_tuples(run.settings.get("census", {})))
 
     def put(self, name: str, step: int, rows: pd.DataFrame) -> None:
@@ -85,15 +94,24 @@ def starting_policy(run: runs.Run, results: Path, value: bool = False, device: s
     """The run's model with its parent's adapter merged in, and a fresh adapter."""
     bf16 = run.settings.get("bf16", False)
     # On a CPU bfloat16 speeds the products and the weights stay float32; on a GPU the weights are what fills the memory.
-    policy = models.load(run.model, dtype=torch.bfloat16 if bf16 and device != "cpu" else torch.float32, device=device, bf16=bf16)
+    policy = models.load(
+        run.model,
+        dtype=torch.bfloat16 if bf16 and device != "cpu" else torch.float32,
+        device=device,
+        bf16=bf16,
+    )
     if run.parent is not None:
         policy = models.load_adapter(policy, Path(results) / run.parent.id / "adapter")
-    return models.add_lora(policy, models.LoraSettings(**run.settings.get("lora", {})), seed=run.seed, value=value)
+    return models.add_lora(
+        policy, models.LoraSettings(**run.settings.get("lora", {})), seed=run.seed, value=value
+    )
 
 
 def carry_out(run: runs.Run, profile: runs.Profile, threads: int = 1, device: str = "cpu") -> Path:
     """Carry out `run` (or what is left of it) and publish its tables; returns their folder. Finished runs are left alone."""
-    PartialState(cpu=device == "cpu")  # the first call decides: without `cpu` accelerate sees no other process on a CPU
+    PartialState(
+        cpu=device == "cpu"
+    )  # the first call decides: without `cpu` accelerate sees no other process on a CPU
     folder = profile.results / run.id
     if (folder / "run.json").is_file():
         return folder
@@ -119,9 +137,18 @@ def carry_out(run: runs.Run, profile: runs.Profile, threads: int = 1, device: st
         adapter = state / "adapter"
     PartialState().wait_for_everyone()
     if record.main:
-        runs.publish(run, profile.results, record.tables, {
-            "seconds": round(tick(), 1), "parameters": parameters, "spent_gflops": float(record.tables.get("checkpoints")["gflops"].max()),
-            **provenance(threads)}, adapter)
+        runs.publish(
+            run,
+            profile.results,
+            record.tables,
+            {
+                "seconds": round(tick(), 1),
+                "parameters": parameters,
+                "spent_gflops": float(record.tables.get("checkpoints")["gflops"].max()),
+                **provenance(threads),
+            },
+            adapter,
+        )
         shutil.rmtree(state)
     PartialState().wait_for_everyone()  # nobody looks for this run's adapter before it is there
     return folder
@@ -134,14 +161,27 @@ def _tuples(settings: dict) -> dict:
 def provenance(threads: int) -> dict:
     import importlib.metadata
 
-    return {"versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate", "numpy")},
-            "python": platform.python_version(), "machine": _processor(), "threads": threads}
+    return {
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("torch", "transformers", "trl", "peft", "accelerate", "numpy")
+        },
+        "python": platform.python_version(),
+        "machine": _processor(),
+        "threads": threads,
+    }
 
 
 def _processor() -> str:
     if sys.platform == "linux":
         with open("/proc/cpuinfo") as lines:
-            return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()) + f", {os.cpu_count()} cores"
+            return (
+                next(
+                    (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+                    platform.machine(),
+                )
+                + f", {os.cpu_count()} cores"
+            )
     return platform.machine()
 
 
@@ -161,14 +201,29 @@ def _sft(run, profile, state, record, tick, device) -> int:
     tokens = None if budget is None else budget * 1e9 / (6 * parameters)
     if run.settings.get("steps") == 0:
         raise ValueError(f"{run.name}: steps must be above 0")
-    data, counts = sft.take(sft.examples(environment(run), Chat(policy.tokenizer, policy.processor), rng, config.shuffle), run.settings.get("steps"), tokens, config.batch_size)
-    marks = set(np.linspace(0, len(counts), run.settings.get("checkpoints", 8) + 1).round().astype(int).tolist())
+    data, counts = sft.take(
+        sft.examples(environment(run), Chat(policy.tokenizer, policy.processor), rng, config.shuffle),
+        run.settings.get("steps"),
+        tokens,
+        config.batch_size,
+    )
+    marks = set(
+        np.linspace(0, len(counts), run.settings.get("checkpoints", 8) + 1).round().astype(int).tolist()
+    )
     progress = _Progress(run, _spent(parameters, counts[-1], 0))
 
     def evaluate(step: int) -> None:
         trained = counts[step - 1]
-        record.checkpoint(step, policy, {"trained_tokens": trained, "processed_tokens": 0, "gflops": _spent(parameters, trained, 0),
-                                         "gflops_published": compute.sft_flops(parameters, 0, trained) / 1e9})
+        record.checkpoint(
+            step,
+            policy,
+            {
+                "trained_tokens": trained,
+                "processed_tokens": 0,
+                "gflops": _spent(parameters, trained, 0),
+                "gflops_published": compute.sft_flops(parameters, 0, trained) / 1e9,
+            },
+        )
 
     def on_step(step: int, logs: dict) -> bool:
         progress(_spent(parameters, counts[step - 1], 0), step=step, loss=logs["loss"])
@@ -206,9 +261,17 @@ def _ppo(run, profile, state, record, tick, device) -> int:
 
     def evaluate() -> None:
         policy.model.eval()
-        record.checkpoint(trainer.iteration, policy, {
-            "trained_tokens": trainer.trained, "processed_tokens": trainer.processed, "gflops": spent(),
-            "gflops_published": compute.rl_flops_published(parameters, 0, trainer.trained, run.task) / 1e9})
+        record.checkpoint(
+            trainer.iteration,
+            policy,
+            {
+                "trained_tokens": trainer.trained,
+                "processed_tokens": trainer.processed,
+                "gflops": spent(),
+                "gflops_published": compute.rl_flops_published(parameters, 0, trainer.trained, run.task)
+                / 1e9,
+            },
+        )
         _save(trainer.state(), saved)
         tick()
 
@@ -218,8 +281,13 @@ def _ppo(run, profile, state, record, tick, device) -> int:
     while spent() < budget:
         metrics = trainer.iterate()
         record.training.append(metrics)
-        progress(spent(), step=trainer.iteration, first_try=metrics["first_try"], within=metrics["within"],
-                 tokens_per_s=metrics["tokens"] / metrics["seconds"])
+        progress(
+            spent(),
+            step=trainer.iteration,
+            first_try=metrics["first_try"],
+            within=metrics["within"],
+            tokens_per_s=metrics["tokens"] / metrics["seconds"],
+        )
         if int(spent() / budget * count) > reached or spent() >= budget:
             evaluate()
             reached = int(spent() / budget * count)

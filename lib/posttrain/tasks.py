@@ -4,6 +4,7 @@ Paper: section 5.1. A set is a fixed list of cases (hands, routes); an evaluatio
 The crossed design {rule seen, unseen} x {numbers, routes or city seen, unseen} is in the sets' definitions: it separates "ignores
 the instruction" from "does not know these numbers, these streets".
 """
+
 from __future__ import annotations
 
 import zlib
@@ -54,14 +55,33 @@ class Hands:
         (dialogue,) = dialogues
         first = dialogue.verdicts[0]
         seen = {"recognized": first.recognized} if self.suits else {}
-        return {**seen, "first_try": first.correct, "within": dialogue.correct, "answers": len(dialogue.texts), "rule_following": first.follows_rule,
-                "valid": first.valid, "strict": first.strict, "fake": first.fake, "reward": float(sum(dialogue.rewards))}
+        return {
+            **seen,
+            "first_try": first.correct,
+            "within": dialogue.correct,
+            "answers": len(dialogue.texts),
+            "rule_following": first.follows_rule,
+            "valid": first.valid,
+            "strict": first.strict,
+            "fake": first.fake,
+            "reward": float(sum(dialogue.rewards)),
+        }
 
     def summary(self, table: pd.DataFrame) -> dict[str, float]:
         """Means over hands; per_step: right answers / all answers."""
-        columns = ("first_try", "within", "rule_following", "valid", "strict", "fake", *(["recognized"] if self.suits else []))
-        return {**{c: float(table[c].mean()) for c in columns},
-                "per_step": table["within"].sum() / table["answers"].sum()}
+        columns = (
+            "first_try",
+            "within",
+            "rule_following",
+            "valid",
+            "strict",
+            "fake",
+            *(["recognized"] if self.suits else []),
+        )
+        return {
+            **{c: float(table[c].mean()) for c in columns},
+            "per_step": table["within"].sum() / table["answers"].sum(),
+        }
 
 
 @dataclass(frozen=True)
@@ -80,7 +100,14 @@ class Routes:
     def pose(self, case: tuple[str, str, int], **how: Any) -> tuple[gymnasium.Env, dict]:
         """An environment that has just posed `case`, and its info. A failed point is skipped, so every point is measured."""
         city, split, index = case
-        environment = NavigationEnv(actions=self.actions, city=city, split=split, skip_failed=True, **({"vision": True} if self.vision else {}), **how)
+        environment = NavigationEnv(
+            actions=self.actions,
+            city=city,
+            split=split,
+            skip_failed=True,
+            **({"vision": True} if self.vision else {}),
+            **how,
+        )
         return environment, environment.reset(seed=index, options={"route": index})[1]
 
     def label(self, case: tuple[str, str, int]) -> str:
@@ -95,24 +122,43 @@ class Routes:
         first = [d.verdicts[0] for d in dialogues]
         turns = [v for d, v in zip(dialogues, first) if d.task.action not in (FORWARD, STOP)]
         right = next((i for i, d in enumerate(dialogues) if not d.correct), len(dialogues))
-        counts = {"points": len(dialogues), "first": sum(v.correct for v in first), "turns": len(turns), "first_turns": sum(v.correct for v in turns),
-                  "strict": sum(v.strict for v in first), "valid": sum(v.valid for v in turns), "listed": sum(v.follows_rule for v in turns),
-                  "fake": sum(v.fake for v in turns), "right": right, "answers": sum(len(d.texts) for d in dialogues[:right + 1])}
+        counts = {
+            "points": len(dialogues),
+            "first": sum(v.correct for v in first),
+            "turns": len(turns),
+            "first_turns": sum(v.correct for v in turns),
+            "strict": sum(v.strict for v in first),
+            "valid": sum(v.valid for v in turns),
+            "listed": sum(v.follows_rule for v in turns),
+            "fake": sum(v.fake for v in turns),
+            "right": right,
+            "answers": sum(len(d.texts) for d in dialogues[: right + 1]),
+        }
         if self.vision:
             sights = [v for d, v in zip(dialogues, first) if d.task.landmark != NOTHING]
             counts |= {"sights": len(sights), "named": sum(v.recognized for v in sights)}
-        return {"first_try": counts["first"] / counts["points"], "within": right == len(dialogues), "first_route": counts["first"] == counts["points"],
-                "per_step": right / counts["answers"], **counts,
-                "reward": float(sum(r for d in dialogues for r in d.rewards))}
+        return {
+            "first_try": counts["first"] / counts["points"],
+            "within": right == len(dialogues),
+            "first_route": counts["first"] == counts["points"],
+            "per_step": right / counts["answers"],
+            **counts,
+            "reward": float(sum(r for d in dialogues for r in d.rewards)),
+        }
 
     def summary(self, table: pd.DataFrame) -> dict[str, float]:
         """first_try: mean over routes of the share of points right at once; within: route success; first_route: every point right at once;
         per_step: the paper's, right / answers; at turns: first_turns (right at once), rule_following (a listed action), valid, fake."""
         total = table.sum(numeric_only=True)
         seen = {"recognized": total["named"] / total["sights"]} if self.vision else {}
-        return {**seen, **{c: float(table[c].mean()) for c in ("first_try", "within", "first_route")}, "rule_following": total["listed"] / total["turns"],
-                **{c: total[c] / total["turns"] for c in ("first_turns", "valid", "fake")}, "strict": total["strict"] / total["points"],
-                "per_step": total["right"] / total["answers"]}
+        return {
+            **seen,
+            **{c: float(table[c].mean()) for c in ("first_try", "within", "first_route")},
+            "rule_following": total["listed"] / total["turns"],
+            **{c: total[c] / total["turns"] for c in ("first_turns", "valid", "fake")},
+            "strict": total["strict"] / total["points"],
+            "per_step": total["right"] / total["answers"],
+        }
 
 
 @dataclass(frozen=True)
@@ -133,28 +179,58 @@ _ROUTES = {
     "id": Routes("absolute", ((cities.TRAINING_CITY, "held_out"),)),  # the training actions, held-out routes
     "ood": Routes("relative", ((cities.TRAINING_CITY, "held_out"),)),  # the paper's rule OOD
     "id_seen": Routes("absolute", ((cities.TRAINING_CITY, "train"),)),
-    "ood_seen": Routes("relative", ((cities.TRAINING_CITY, "train"),)),  # routes of the training, the other actions
+    "ood_seen": Routes(
+        "relative", ((cities.TRAINING_CITY, "train"),)
+    ),  # routes of the training, the other actions
     "cities": Routes("absolute", _WIDE),
     "cities_ood": Routes("relative", _WIDE),
     "benchmark": Routes("absolute", _BENCHMARK),  # the paper's eighteen
 }
-_SEEN = {name: replace(_ROUTES[name], vision=True) for name in ("id", "ood", "id_seen", "cities", "benchmark")}
+_SEEN = {
+    name: replace(_ROUTES[name], vision=True) for name in ("id", "ood", "id_seen", "cities", "benchmark")
+}
 TASKS = {
-    "general-points": Task(GeneralPointsEnv, {"rule": "10", "split": "train"}, 5, {
-        "id": Hands("10", "test", False),  # the training rule, held-out numbers: "in distribution"
-        "id_seen": Hands("10", "train", False),  # the training rule, numbers of the training hands
-        "ood": Hands("11/12/13", "all", True),  # the paper's rule OOD
-        "in_range_a": Hands(IN_RANGE_RULES[0], "all", True),  # an unseen rule that needs no number above 10
-        "in_range_b": Hands(IN_RANGE_RULES[1], "all", True),
-    }, ("id", "ood")),
-    "general-points-vision": Task(GeneralPointsEnv, {"rule": "10", "split": "train", "vision": True, "suits": "black"}, 5, {
-        "id": Hands("10", "test", False, "black"),
-        "id_seen": Hands("10", "train", False, "black"),
-        "ood": Hands("11/12/13", "all", True, "black"),
-        "visual": Hands("10", "test", False, "red"),  # the paper's visual OOD
-    }, ("id", "ood", "visual")),
-    "navigation-vision": Task(NavigationEnv, {"actions": "absolute", "city": cities.TRAINING_CITY, "split": "train", "vision": True}, 2, _SEEN, tuple(_SEEN)),
-    "navigation": Task(NavigationEnv, {"actions": "absolute", "city": cities.TRAINING_CITY, "split": "train"}, 2, _ROUTES, tuple(_ROUTES)),
+    "general-points": Task(
+        GeneralPointsEnv,
+        {"rule": "10", "split": "train"},
+        5,
+        {
+            "id": Hands("10", "test", False),  # the training rule, held-out numbers: "in distribution"
+            "id_seen": Hands("10", "train", False),  # the training rule, numbers of the training hands
+            "ood": Hands("11/12/13", "all", True),  # the paper's rule OOD
+            "in_range_a": Hands(
+                IN_RANGE_RULES[0], "all", True
+            ),  # an unseen rule that needs no number above 10
+            "in_range_b": Hands(IN_RANGE_RULES[1], "all", True),
+        },
+        ("id", "ood"),
+    ),
+    "general-points-vision": Task(
+        GeneralPointsEnv,
+        {"rule": "10", "split": "train", "vision": True, "suits": "black"},
+        5,
+        {
+            "id": Hands("10", "test", False, "black"),
+            "id_seen": Hands("10", "train", False, "black"),
+            "ood": Hands("11/12/13", "all", True, "black"),
+            "visual": Hands("10", "test", False, "red"),  # the paper's visual OOD
+        },
+        ("id", "ood", "visual"),
+    ),
+    "navigation-vision": Task(
+        NavigationEnv,
+        {"actions": "absolute", "city": cities.TRAINING_CITY, "split": "train", "vision": True},
+        2,
+        _SEEN,
+        tuple(_SEEN),
+    ),
+    "navigation": Task(
+        NavigationEnv,
+        {"actions": "absolute", "city": cities.TRAINING_CITY, "split": "train"},
+        2,
+        _ROUTES,
+        tuple(_ROUTES),
+    ),
 }
 
 

@@ -9,7 +9,15 @@ import numpy as np
 from posttrain import formulas, prompts
 from posttrain.environments import GeneralPointsEnv
 
-PATTERNS = ("{}{}{}{}{}{}{}", "({}{}{}){}{}{}{}", "{}{}({}{}{}){}{}", "{}{}{}{}({}{}{})", "({}{}{}{}{}){}{}", "{}{}({}{}{}{}{})", "({}{}{}){}({}{}{})")
+PATTERNS = (
+    "{}{}{}{}{}{}{}",
+    "({}{}{}){}{}{}{}",
+    "{}{}({}{}{}){}{}",
+    "{}{}{}{}({}{}{})",
+    "({}{}{}{}{}){}{}",
+    "{}{}({}{}{}{}{})",
+    "({}{}{}){}({}{}{})",
+)
 
 
 def brute_force(numbers: tuple[int, ...], target: int = 24) -> list[str]:
@@ -51,13 +59,26 @@ def test_hands_per_second(record):
     env = GeneralPointsEnv(split="all")
     env.reset(seed=0)
     enumeration = perf_counter() - start
-    answers = {tuple(sorted(numbers)): formulas.solve(list(numbers))[0] for numbers in map(env.rule.numbers, env.hands)}
-    assert all(bool(brute_force(numbers)) is bool(formulas.solve(list(numbers))) for numbers in ((3, 3, 8, 8), (1, 1, 1, 1), (4, 5, 7, 10)))
+    answers = {
+        tuple(sorted(numbers)): formulas.solve(list(numbers))[0]
+        for numbers in map(env.rule.numbers, env.hands)
+    }
+    assert all(
+        bool(brute_force(numbers)) is bool(formulas.solve(list(numbers)))
+        for numbers in ((3, 3, 8, 8), (1, 1, 1, 1), (4, 5, 7, 10))
+    )
     ours, theirs = [], []
-    for rng in map(np.random.default_rng, np.random.SeedSequence(0).spawn(3)):  # in turns, so that both see the same load
+    for rng in map(
+        np.random.default_rng, np.random.SeedSequence(0).spawn(3)
+    ):  # in turns, so that both see the same load
         ours.append(4000 / play(env, answers, 4000))
         theirs.append(8 / play_by_brute_force(rng, 8))
     ratio = np.median(ours) / np.median(theirs)
-    record("environment", hands_per_second=np.median(ours), brute_force_hands_per_second=np.median(theirs), ratio=ratio,
-           enumeration_seconds_once=enumeration)
+    record(
+        "environment",
+        hands_per_second=np.median(ours),
+        brute_force_hands_per_second=np.median(theirs),
+        ratio=ratio,
+        enumeration_seconds_once=enumeration,
+    )
     assert ratio >= 1000

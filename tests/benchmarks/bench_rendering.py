@@ -10,8 +10,18 @@ from posttrain.rendering import cards, streets
 
 def bench_rendering(record):
     rng, styles = np.random.default_rng(0), [cards.Style.of(seed) for seed in range(8)]
-    hands = [([cards.RANKS[i] for i in rng.integers(13, size=4)], [cards.SUITS[i] for i in rng.integers(4, size=4)]) for _ in range(2000)]
-    scenes = [streets.around(cities.city(name), point) for name in cities.SPLITS for point in list(cities.city(name).points.values())[:20]]
+    hands = [
+        (
+            [cards.RANKS[i] for i in rng.integers(13, size=4)],
+            [cards.SUITS[i] for i in rng.integers(4, size=4)],
+        )
+        for _ in range(2000)
+    ]
+    scenes = [
+        streets.around(cities.city(name), point)
+        for name in cities.SPLITS
+        for point in list(cities.city(name).points.values())[:20]
+    ]
     rates = {"hands": [], "grids": []}
     for turn in range(4):  # the first turn draws every card once, for all that follow
         start = perf_counter()

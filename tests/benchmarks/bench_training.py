@@ -37,7 +37,9 @@ def init():
 def ppo_seconds(policy, steps: int) -> float:
     """Mean seconds of an iteration with one answer per episode."""
     environments = [GeneralPointsEnv(verify_steps=1) for _ in range(EPISODES)]
-    trainer = ppo.PPO(policy, environments, ppo.PPOConfig(episodes=EPISODES, minibatches=1, max_tokens=TOKENS))
+    trainer = ppo.PPO(
+        policy, environments, ppo.PPOConfig(episodes=EPISODES, minibatches=1, max_tokens=TOKENS)
+    )
     trainer.iterate()
     start = perf_counter()
     for _ in range(steps):
@@ -53,15 +55,38 @@ def grpo_seconds(policy, folder, steps: int) -> float:
 
     def reward(completions, index, **_):
         marks.append(perf_counter())
-        return [verifier.judge(completion[0]["content"], deals[i]["deal"]).reward for completion, i in zip(completions, index)]
+        return [
+            verifier.judge(completion[0]["content"], deals[i]["deal"]).reward
+            for completion, i in zip(completions, index)
+        ]
 
-    data = datasets.Dataset.from_list([{"prompt": info["messages"], "index": i} for i, info in enumerate(deals)])
+    data = datasets.Dataset.from_list(
+        [{"prompt": info["messages"], "index": i} for i, info in enumerate(deals)]
+    )
     arguments = trl.GRPOConfig(
-        output_dir=str(folder), per_device_train_batch_size=EPISODES, num_generations=8, max_completion_length=TOKENS, temperature=1.0, beta=0.0,
-        max_steps=steps + 2, learning_rate=1e-3, bf16=True, use_cpu=True, report_to="none", logging_strategy="no", save_strategy="no", disable_tqdm=True,
-        gradient_checkpointing=False, dataloader_pin_memory=False)
-    trl.GRPOTrainer(policy.model, reward, args=arguments, train_dataset=data, processing_class=policy.tokenizer).train()
-    return (marks[-1] - marks[1]) / (len(marks) - 2)  # from one step's rewards to the next one's is a whole step
+        output_dir=str(folder),
+        per_device_train_batch_size=EPISODES,
+        num_generations=8,
+        max_completion_length=TOKENS,
+        temperature=1.0,
+        beta=0.0,
+        max_steps=steps + 2,
+        learning_rate=1e-3,
+        bf16=True,
+        use_cpu=True,
+        report_to="none",
+        logging_strategy="no",
+        save_strategy="no",
+        disable_tqdm=True,
+        gradient_checkpointing=False,
+        dataloader_pin_memory=False,
+    )
+    trl.GRPOTrainer(
+        policy.model, reward, args=arguments, train_dataset=data, processing_class=policy.tokenizer
+    ).train()
+    return (marks[-1] - marks[1]) / (
+        len(marks) - 2
+    )  # from one step's rewards to the next one's is a whole step
 
 
 def bench_ppo_against_grpo(init, tmp_path, record):
@@ -70,7 +95,13 @@ def bench_ppo_against_grpo(init, tmp_path, record):
         ours.append(ppo_seconds(init(value=True), steps=4))
         theirs.append(grpo_seconds(init(), tmp_path / str(turn), steps=3))
     ratio = min(theirs) / min(ours)
-    record("ppo-against-grpo", ppo_episodes_per_second=EPISODES / min(ours), grpo_episodes_per_second=EPISODES / min(theirs), ratio=ratio, threads=THREADS)
+    record(
+        "ppo-against-grpo",
+        ppo_episodes_per_second=EPISODES / min(ours),
+        grpo_episodes_per_second=EPISODES / min(theirs),
+        ratio=ratio,
+        threads=THREADS,
+    )
     assert ratio > 2  # the aim is 3; machines are noisy
 
 
@@ -85,7 +116,9 @@ def bench_rollouts(name, record, monkeypatch):
     seconds = {"plain": [], "guessed": []}
     for turn in range(6):
         kind = list(seconds)[turn % 2]
-        environments, infos = zip(*(known.sets["ood"].pose(case, verify_steps=known.verify_steps) for case in cases))
+        environments, infos = zip(
+            *(known.sets["ood"].pose(case, verify_steps=known.verify_steps) for case in cases)
+        )
         with monkeypatch.context() as patch, policy.merged():
             if kind == "plain":
                 patch.setattr(known.environment, "guess", lambda self: "")
@@ -94,7 +127,13 @@ def bench_rollouts(name, record, monkeypatch):
             rollouts.play(policy, environments, infos, TOKENS, 1.0, torch.Generator().manual_seed(0))
             seconds[kind].append(perf_counter() - start)
     plain, guessed = (min(seconds[kind]) for kind in seconds)
-    record(f"rollouts-{name}", games_per_second=len(cases) / guessed, games_per_second_plain=len(cases) / plain, ratio=plain / guessed, threads=THREADS)
+    record(
+        f"rollouts-{name}",
+        games_per_second=len(cases) / guessed,
+        games_per_second_plain=len(cases) / plain,
+        ratio=plain / guessed,
+        threads=THREADS,
+    )
     assert plain > guessed
 
 
@@ -107,12 +146,21 @@ def bench_sft_utilisation(init, name, record, tmp_path):
     stream = sft.examples(GeneralPointsEnv(), Chat(policy.tokenizer), np.random.default_rng(0))
     config, marks = sft.SFTConfig(), []
     data, counts = sft.take(stream, 14, None, config.batch_size)
-    sft.train(policy, data, config, tmp_path, on_step=lambda step, logs: marks.append(perf_counter()) or False)
+    sft.train(
+        policy, data, config, tmp_path, on_step=lambda step, logs: marks.append(perf_counter()) or False
+    )
     rate = (counts[-1] - counts[3]) / (marks[-1] - marks[3])
     peak = compute.peak_flops(getattr(torch, name), THREADS)
     share = compute.sft_flops(parameters, 0, rate) / peak
-    record(f"sft-utilisation-{name}", tokens_per_second=rate, examples_per_second=rate * 14 * config.batch_size / counts[-1],
-           model_gflops_per_second=compute.sft_flops(parameters, 0, rate) / 1e9, peak_gflops_per_second=peak / 1e9, share=share, threads=THREADS)
+    record(
+        f"sft-utilisation-{name}",
+        tokens_per_second=rate,
+        examples_per_second=rate * 14 * config.batch_size / counts[-1],
+        model_gflops_per_second=compute.sft_flops(parameters, 0, rate) / 1e9,
+        peak_gflops_per_second=peak / 1e9,
+        share=share,
+        threads=THREADS,
+    )
     assert share > 0.05
 
 
@@ -121,9 +169,16 @@ def bench_one_seed(record, name):
     """Minutes of Init, SFT and PPO of the published runs, censuses included: one after the other, and on two cores side by side."""
     profile, slowest = runs.profile("cpu"), {}
     for seed in sorted({run.seed for run in profile.runs() if run.study == name}):
-        seconds = {arm: runs.read(profile.run(f"{name}/{arm}/{seed}"), profile.results)[0]["seconds"] for arm in ("init", "sft", "ppo")}
+        seconds = {
+            arm: runs.read(profile.run(f"{name}/{arm}/{seed}"), profile.results)[0]["seconds"]
+            for arm in ("init", "sft", "ppo")
+        }
         slowest[seed] = (sum(seconds.values()), seconds["init"] + max(seconds["sft"], seconds["ppo"]))
-    record(f"one-seed-{name}", minutes_in_turn=max(turn for turn, _ in slowest.values()) / 60, minutes_two_cores=max(beside for _, beside in slowest.values()) / 60)
+    record(
+        f"one-seed-{name}",
+        minutes_in_turn=max(turn for turn, _ in slowest.values()) / 60,
+        minutes_two_cores=max(beside for _, beside in slowest.values()) / 60,
+    )
 
 
 @pytest.mark.parametrize("name", ["pocket-text", "pocket-directions", "pocket-cards"])
@@ -141,6 +196,13 @@ def bench_foundation(record, name):
         config = vision.VisionConfig(**{**{k: v for k, v in settings.items() if k != "text"}, "steps": 60})
         vision.pretrain(config, profile.models / f"{config.language}-{config.seed}", report)
     else:
-        pretraining.pretrain(pretraining.FoundationConfig(**{**settings, "steps": 120, "reading_steps": 20}), report)
+        pretraining.pretrain(
+            pretraining.FoundationConfig(**{**settings, "steps": 120, "reading_steps": 20}), report
+        )
     seconds = (marks[-1] - marks[19]) / (len(marks) - 20)
-    record(f"foundation-{name}", seconds_per_step=seconds, minutes=seconds * settings["steps"] / 60, tokens_per_second=(tokens[-1] - tokens[19]) / (marks[-1] - marks[19]))
+    record(
+        f"foundation-{name}",
+        seconds_per_step=seconds,
+        minutes=seconds * settings["steps"] / 60,
+        tokens_per_second=(tokens[-1] - tokens[19]) / (marks[-1] - marks[19]),
+    )

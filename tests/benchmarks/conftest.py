@@ -20,7 +20,11 @@ def record():
     """`record(name, **numbers)` prints the numbers and writes them to results/<name>.json."""
 
     def write(name: str, **numbers: float) -> None:
-        content = {"cpu": cpu(), "python": platform.python_version(), **{key: float(f"{value:.3g}") for key, value in numbers.items()}}
+        content = {
+            "cpu": cpu(),
+            "python": platform.python_version(),
+            **{key: float(f"{value:.3g}") for key, value in numbers.items()},
+        }
         folder = Path(__file__).with_name("results")
         folder.mkdir(exist_ok=True)
         (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")

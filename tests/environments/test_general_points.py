@@ -19,7 +19,9 @@ RULES = ("10", "11/12/13")
 
 
 def right(deal) -> str:
-    return prompts.answer(deal.ranks, deal.numbers, formulas.solve(list(deal.numbers), deal.target)[0], deal.target)
+    return prompts.answer(
+        deal.ranks, deal.numbers, formulas.solve(list(deal.numbers), deal.target)[0], deal.target
+    )
 
 
 def wrong(deal) -> str:
@@ -42,10 +44,21 @@ def test_counts_of_hands():
 
 
 def test_the_split_is_a_fixed_fifth_of_the_number_multisets():
-    multisets = {split: {tuple(sorted(Rule.parse("10").numbers(hand))) for hand in hands("10", split=split)} for split in ("train", "test", "all")}
-    assert {split: len(found) for split, found in multisets.items()} == {"train": 453, "test": 113, "all": 566}
+    multisets = {
+        split: {tuple(sorted(Rule.parse("10").numbers(hand))) for hand in hands("10", split=split)}
+        for split in ("train", "test", "all")
+    }
+    assert {split: len(found) for split, found in multisets.items()} == {
+        "train": 453,
+        "test": 113,
+        "all": 566,
+    }
     assert not multisets["train"] & multisets["test"]
-    assert {split: len(hands("10", split=split)) for split in ("train", "test", "all")} == {"train": 955, "test": 281, "all": 1236}
+    assert {split: len(hands("10", split=split)) for split in ("train", "test", "all")} == {
+        "train": 955,
+        "test": 281,
+        "all": 1236,
+    }
     first = [(1, 1, 1, 8), (1, 1, 2, 9), (1, 1, 3, 6), (1, 1, 3, 7), (1, 1, 4, 8)]
     assert sorted(multisets["test"])[:5] == first, "another split makes results incomparable"
 
@@ -57,14 +70,20 @@ def test_hands_are_solvable_sorted_and_split_by_numbers(rule, target):
     train, test = (hands(rule, target, split) for split in ("train", "test"))
     assert sorted(train + test) == sorted(hands(rule, target)) and not set(train) & set(test)
     for hand in train + test:
-        assert list(hand) == sorted(hand, key=RANKS.index) and formulas.solve(list(parse.numbers(hand)), target)
-        assert (hand in train) is (max(parse.numbers(hand)) <= 10 and split_of(parse.numbers(hand), target) == "train")
+        assert list(hand) == sorted(hand, key=RANKS.index) and formulas.solve(
+            list(parse.numbers(hand)), target
+        )
+        assert (hand in train) is (
+            max(parse.numbers(hand)) <= 10 and split_of(parse.numbers(hand), target) == "train"
+        )
     assert set(hands(rule, target, faces=True)) == {hand for hand in train + test if set(hand) & set(FACES)}
 
 
 def test_rules_agree_on_the_split_of_equal_numbers():
     ten = {tuple(sorted(Rule.parse("10").numbers(hand))) for hand in hands("10", split="train")}
-    assert all(tuple(sorted(Rule.parse("5/7/9").numbers(hand))) in ten for hand in hands("5/7/9", split="train"))
+    assert all(
+        tuple(sorted(Rule.parse("5/7/9").numbers(hand))) in ten for hand in hands("5/7/9", split="train")
+    )
 
 
 # --- dealing -----------------------------------------------------------------------------------------------------
@@ -75,7 +94,9 @@ def _frequencies(env: GeneralPointsEnv, expected: Counter, count: int = 20_000) 
     seen = Counter(tuple(sorted(deal.ranks, key=RANKS.index)) for deal in deals(env, count, seed=5))
     assert set(seen) <= set(expected)
     scale = count / sum(expected.values())
-    return sum((seen[hand] - weight * scale) ** 2 / (weight * scale) for hand, weight in expected.items()) / (len(expected) - 1)
+    return sum((seen[hand] - weight * scale) ** 2 / (weight * scale) for hand, weight in expected.items()) / (
+        len(expected) - 1
+    )
 
 
 def _sorted(ranks) -> tuple:
@@ -87,7 +108,10 @@ def _sorted(ranks) -> tuple:
     [
         ({"split": "all"}, product(RANKS, repeat=4)),
         ({"split": "test", "rule": "11/12/13", "faces": True}, product(RANKS, repeat=4)),
-        ({"split": "all", "rule": "11/12/13", "faces": True, "protocol": "as_released"}, product(RANKS, RANKS, RANKS, FACES)),
+        (
+            {"split": "all", "rule": "11/12/13", "faces": True, "protocol": "as_released"},
+            product(RANKS, RANKS, RANKS, FACES),
+        ),
     ],
     ids=["uniform", "uniform with a face", "as released"],
 )
@@ -140,7 +164,11 @@ def test_children_of_a_seed_sequence_deal_differently():
 def test_a_given_hand_is_dealt_in_its_order():
     env = GeneralPointsEnv(rule="11/12/13")
     task, info = env.reset(options={"ranks": ["K", "3", "A", "8"]})
-    assert info["deal"].ranks == ("K", "3", "A", "8") and info["deal"].numbers == (13, 3, 1, 8) and "[K, 3, A, 8]" in task
+    assert (
+        info["deal"].ranks == ("K", "3", "A", "8")
+        and info["deal"].numbers == (13, 3, 1, 8)
+        and "[K, 3, A, 8]" in task
+    )
     assert env.step(right(info["deal"]))[1:4] == (5.0, True, False)
 
 
@@ -200,17 +228,41 @@ def test_messages_are_the_whole_dialogue(feedback):
     first, *_, after_first = env.step("first")
     after_first["messages"].clear()  # a caller may do what it likes with it
     observation, *_, info = env.step(prompts.answer(["10"], [10], "7*7*7*7"))
-    assert [message["role"] for message in info["messages"]] == ["user", "assistant", "user", "assistant", "user"]
+    assert [message["role"] for message in info["messages"]] == [
+        "user",
+        "assistant",
+        "user",
+        "assistant",
+        "user",
+    ]
     assert [message["content"] for message in info["messages"]][:3] == [task, "first", first]
-    assert info["messages"][-1]["content"] == observation == prompts.feedback(
-        {"informative": "it must not use 7, 7, 7 and it leaves out 4, 5, 10", "verdict": "the answer is wrong", "none": ""}[feedback])
+    assert (
+        info["messages"][-1]["content"]
+        == observation
+        == prompts.feedback(
+            {
+                "informative": "it must not use 7, 7, 7 and it leaves out 4, 5, 10",
+                "verdict": "the answer is wrong",
+                "none": "",
+            }[feedback]
+        )
+    )
 
 
 @pytest.mark.parametrize("protocol", ["clean", "as_released"])
 def test_any_text_is_a_legal_action(protocol):
     env = GeneralPointsEnv(protocol=protocol, verify_steps=10)
     env.reset(seed=0)
-    for text in ["", "\x00", "\ud800", "9" * 100_000, '{"formula": "' + "9" * 1900 + '"}', "[" * 1900, '"formula": "' + "1+" * 950 + '1"', "24"]:
+    for text in [
+        "",
+        "\x00",
+        "\ud800",
+        "9" * 100_000,
+        '{"formula": "' + "9" * 1900 + '"}',
+        "[" * 1900,
+        '"formula": "' + "1+" * 950 + '1"',
+        "24",
+    ]:
         observation, reward, *_ = env.step(text)
         assert observation in env.observation_space and reward < 0
     for other in (None, 3, b"24", ["24"]):
@@ -223,7 +275,19 @@ def test_no_step_before_a_reset():
         GeneralPointsEnv().step("24")
 
 
-@pytest.mark.parametrize("settings", [{}, {"rule": "11/12/13", "split": "all", "protocol": "as_released", "faces": True, "deck": "without_replacement"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {
+            "rule": "11/12/13",
+            "split": "all",
+            "protocol": "as_released",
+            "faces": True,
+            "deck": "without_replacement",
+        },
+    ],
+)
 def test_gymnasium_accepts_the_environment(settings):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -250,7 +314,10 @@ def test_gymnasium_accepts_the_environment(settings):
         ({"target": -24}, "target must be a whole number from 1 up, not -24"),
         ({"target": "24"}, "target must be a whole number"),
         ({"target": 10**9}, "no solvable hand for rule 10, target 1000000000"),
-        ({"rule": "11/12/13", "faces": True, "split": "train"}, "no solvable hand for rule 11/12/13.*above 10"),
+        (
+            {"rule": "11/12/13", "faces": True, "split": "train"},
+            "no solvable hand for rule 11/12/13.*above 10",
+        ),
         ({"hands": []}, "no solvable hand"),
         ({"hands": [["A", "A", "A", "A"]]}, "no formula makes 24 from A, A, A, A"),
         ({"hands": [["A", "2", "3"]]}, "a hand is four ranks of A, 2, .*, K"),
@@ -266,7 +333,10 @@ def test_bad_settings_are_named(settings, message):
     [
         ({"ranks": ["1", "2", "3", "4"]}, "a hand is four ranks of A, 2, .*not .'1'"),
         ({"ranks": [10, 7, 4, 5]}, "as texts"),
-        ({"ranks": ["A", "A", "A", "A"]}, r"no formula makes 24 from A, A, A, A under the rule 10.*posttrain.formulas.solve\(\[1, 1, 1, 1\], 24\)"),
+        (
+            {"ranks": ["A", "A", "A", "A"]},
+            r"no formula makes 24 from A, A, A, A under the rule 10.*posttrain.formulas.solve\(\[1, 1, 1, 1\], 24\)",
+        ),
         ({"cards": ["2", "3", "4", "5"]}, "unknown options .*cards.*ranks"),
     ],
 )

@@ -31,18 +31,29 @@ def content(messages):
 # --- cards ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("suits", "known"), [("black", cards.BLACK), ("red", cards.RED), ("mixed", cards.SUITS)])
+@pytest.mark.parametrize(
+    ("suits", "known"), [("black", cards.BLACK), ("red", cards.RED), ("mixed", cards.SUITS)]
+)
 def test_a_hand_is_shown_and_not_told(suits, known):
     env, drawn = GeneralPointsEnv(vision=True, suits=suits), set()
     for seed in range(40):
         observation, info = env.reset(seed=seed)
         deal = info["deal"]
         before, behind = content(info["messages"])
-        assert before + behind == observation["text"] == prompts.task_for(24, "10") and before.endswith(prompts.CARDS[0]) and behind.startswith("]")
-        assert before + ", ".join(deal.ranks) + behind == GeneralPointsEnv().reset(options={"ranks": deal.ranks})[1]["messages"][0]["content"]
+        assert (
+            before + behind == observation["text"] == prompts.task_for(24, "10")
+            and before.endswith(prompts.CARDS[0])
+            and behind.startswith("]")
+        )
+        assert (
+            before + ", ".join(deal.ranks) + behind
+            == GeneralPointsEnv().reset(options={"ranks": deal.ranks})[1]["messages"][0]["content"]
+        )
         func, ranks, shown, layout, style = (info["picture"].draw, *info["picture"].arguments)
         assert func is cards.draw and ranks == deal.ranks and shown == deal.suits and layout == cards.POCKET
-        assert np.array_equal(observation["image"], np.asarray(info["picture"]())) and np.array_equal(env.reset(seed=seed)[0]["image"], observation["image"])
+        assert np.array_equal(observation["image"], np.asarray(info["picture"]())) and np.array_equal(
+            env.reset(seed=seed)[0]["image"], observation["image"]
+        )
         drawn |= set(deal.suits)
         assert style in {cards.Style.of(seed) for seed in range(cards.STYLES)}
     assert drawn == set(known)
@@ -52,9 +63,19 @@ def test_who_names_the_wrong_cards_is_told_so():
     env = GeneralPointsEnv(vision=True, hands=[["8", "3", "8", "3"]])
     env.reset(options={"ranks": ["8", "3", "8", "3"]})
     right, formula = ("8", "3", "8", "3"), "8/(3-8/3)"
-    observation, reward, terminated, _, info = env.step(prompts.answer(("8", "3", "8", "5"), (8, 3, 8, 3), formula))
-    assert reward == -1.5 and not terminated and "the cards are not the ones shown" in observation["text"] and not info["verdict"].recognized
-    assert env.step(prompts.answer(right[::-1], right, formula))[1:3] == (5.0, True)  # order and suits are not asked for
+    observation, reward, terminated, _, info = env.step(
+        prompts.answer(("8", "3", "8", "5"), (8, 3, 8, 3), formula)
+    )
+    assert (
+        reward == -1.5
+        and not terminated
+        and "the cards are not the ones shown" in observation["text"]
+        and not info["verdict"].recognized
+    )
+    assert env.step(prompts.answer(right[::-1], right, formula))[1:3] == (
+        5.0,
+        True,
+    )  # order and suits are not asked for
 
 
 def test_settings_that_cannot_be_are_errors():
@@ -63,7 +84,9 @@ def test_settings_that_cannot_be_are_errors():
     with pytest.raises(ValueError, match="too small for four cards"):
         GeneralPointsEnv(vision=True, pixels=20)
     env = GeneralPointsEnv(vision=True, suits="black", deck="without_replacement", split="all")
-    assert all(len(set(zip(d.ranks, d.suits))) == 4 for d in (env.reset(seed=s)[1]["deal"] for s in range(200)))
+    assert all(
+        len(set(zip(d.ranks, d.suits))) == 4 for d in (env.reset(seed=s)[1]["deal"] for s in range(200))
+    )
     with pytest.raises(ValueError, match="a deck has no 3 black cards of one rank"):
         env.reset(options={"ranks": ["8", "8", "8", "A"]})
 
@@ -71,7 +94,9 @@ def test_settings_that_cannot_be_are_errors():
 def test_text_is_dealt_as_before():
     """The settings of pictures take no random number from a text episode."""
     text, seen = GeneralPointsEnv(), GeneralPointsEnv(vision=True)
-    assert [text.reset(seed=s)[1]["deal"] for s in range(20)] == [seen.reset(seed=s)[1]["deal"] for s in range(20)]
+    assert [text.reset(seed=s)[1]["deal"] for s in range(20)] == [
+        seen.reset(seed=s)[1]["deal"] for s in range(20)
+    ]
 
 
 # --- streets ----------------------------------------------------------------------------------------------------------
@@ -99,7 +124,9 @@ def test_what_is_seen_now_is_hidden_from_the_text_and_drawn(protocol):
             assert place == told["place"]
             hidden = navigation.observation(place)
             flag = f"; {CROSSING if place.intersection and protocol == 'as_released' else ''}"
-            assert before + hidden + behind.removeprefix(flag) == told["messages"][0]["content"]  # all else is told
+            assert (
+                before + hidden + behind.removeprefix(flag) == told["messages"][0]["content"]
+            )  # all else is told
             scene, heading, pixels, views = shown["picture"].arguments
             assert (heading, pixels, views) == (place.heading, streets.POCKET, protocol)
             if place.landmark == navigation.NOTHING:
@@ -125,16 +152,25 @@ def test_pictures_tell_places_apart_and_cities_look_different():
     forward = [i for i, info in enumerate(infos) if info["place"].action == "forward()"]
     turning = [i for i, info in enumerate(infos) if info["place"].intersection]
     assert forward and turning and np.abs(images[forward[0]] - images[turning[0]]).mean() > 5
-    other = NavigationEnv(vision=True, city="Calvero", split="benchmark").reset(seed=0)[0]["image"].astype(int)
+    other = (
+        NavigationEnv(vision=True, city="Calvero", split="benchmark").reset(seed=0)[0]["image"].astype(int)
+    )
     assert np.abs(other - images[0]).mean() > 10
 
 
 def test_only_made_cities_have_pictures():
     with pytest.raises(ValueError, match="no pictures of 'Nowhere': routes of Alderby"):
-        NavigationEnv(vision=True, routes=[Route((40.0, -74.0), (Leg(0, (40.001, -74.0), "Elm Hotel", "right"),), 0, "Nowhere")])
+        NavigationEnv(
+            vision=True,
+            routes=[Route((40.0, -74.0), (Leg(0, (40.001, -74.0), "Elm Hotel", "right"),), 0, "Nowhere")],
+        )
 
 
 def test_the_benchmark_is_eighteen_routes_in_nine_cities():
     sets = TASKS["navigation-vision"].sets
     cases = sets["benchmark"].cases(np.random.default_rng(0), None)
-    assert len(cases) == 18 and {city for city, _, _ in cases} == set(cities.OTHER_CITIES) and sets["benchmark"].vision
+    assert (
+        len(cases) == 18
+        and {city for city, _, _ in cases} == set(cities.OTHER_CITIES)
+        and sets["benchmark"].vision
+    )

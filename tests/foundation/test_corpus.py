@@ -62,7 +62,10 @@ def test_the_task_is_never_seen_as_a_whole():
 def test_every_token_of_an_answer_is_a_target_somewhere():
     tokens = tokenizer.build()
     learned = {token for document in DOCUMENTS for token in tokens(document.completion)["input_ids"]}
-    answers = [prompts.answer(["A", "10", "J", "K"], [1, 10, 11, 13], "(1+10)*11/13-2"), prompts.answer(["2", "Q", "5", "7"], [2, 12, 5, 7], "2")]
+    answers = [
+        prompts.answer(["A", "10", "J", "K"], [1, 10, 11, 13], "(1+10)*11/13-2"),
+        prompts.answer(["2", "Q", "5", "7"], [2, 12, 5, 7], "2"),
+    ]
     for text in answers:
         assert set(tokens(text)["input_ids"]) <= learned
 
@@ -75,5 +78,7 @@ def test_held_out_rules_are_never_drawn():
 
 
 def test_24_is_no_favourite():
-    targets = [target for d in some(corpus.MIXTURE, 4000) for target in re.findall(r"=([0-9]+)", d.completion)]
+    targets = [
+        target for d in some(corpus.MIXTURE, 4000) for target in re.findall(r"=([0-9]+)", d.completion)
+    ]
     assert targets.count("24") / len(targets) < 0.04

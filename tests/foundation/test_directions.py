@@ -16,7 +16,9 @@ from posttrain.verifiers.navigation import ACTIONS, FIELDS, NavigationVerifier, 
 
 TOKENS = tokenizer.build(directions.vocabulary())
 MIXTURES = (directions.READING, directions.MIXTURE)
-DOCUMENTS = [d for mixture in MIXTURES for d in itertools.islice(documents(np.random.default_rng(0), mixture), 3000)]
+DOCUMENTS = [
+    d for mixture in MIXTURES for d in itertools.islice(documents(np.random.default_rng(0), mixture), 3000)
+]
 
 
 def test_a_corpus_is_found_by_its_name():
@@ -34,7 +36,11 @@ def test_the_task_as_a_whole_is_never_in_it():
 
 def test_no_list_of_the_gates_is_in_it():
     rng = np.random.default_rng(1)
-    drawn = {frozenset(words) for made in (directions.convention(rng) for _ in range(20_000)) for words in (made.first, made.second)}
+    drawn = {
+        frozenset(words)
+        for made in (directions.convention(rng) for _ in range(20_000))
+        for words in (made.first, made.second)
+    }
     assert not drawn & set(map(frozenset, directions.CALIBRATION)) and len(drawn) > 5000
 
 
@@ -44,7 +50,10 @@ def test_the_list_decides_which_of_two_words_is_the_action():
         document = directions.chat_act(rng)
         words = re.search("one of (.*)\n", document.prompt)[1].split(", ")
         action = json.loads(document.completion)["next"]
-        assert action in ("forward()", "stop()") or action.removeprefix("turn_direction(").removesuffix(")") in words
+        assert (
+            action in ("forward()", "stop()")
+            or action.removeprefix("turn_direction(").removesuffix(")") in words
+        )
         found = re.search(r"Turn (.+) to face (.+)\.\n", document.prompt)
         if found:
             assert [action] == [turn(word) for word in found.groups() if word in words]
@@ -59,7 +68,12 @@ def test_walks_are_what_the_environment_would_show():
         assert made.points[0][1] == 0 and made.points[-1][2] == "stop()"
         for seen, index, action in made.points[1:-1]:
             assert (action == "forward()") == ("intersection" not in seen) == bool(index % 2)
-        assert [i for i, _ in itertools.groupby(index for _, index, action in made.points if action.startswith("turn"))] == list(range(0, len(made.sentences), 2))
+        assert [
+            i
+            for i, _ in itertools.groupby(
+                index for _, index, action in made.points if action.startswith("turn")
+            )
+        ] == list(range(0, len(made.sentences), 2))
 
 
 def test_turning_is_compass_arithmetic():
@@ -71,7 +85,11 @@ def test_turning_is_compass_arithmetic():
             facing = answer if answer in COMPASS else given
             change = (COMPASS.index(facing) - heading) % 8
             kinds.add(kind := "degrees" if given.isdigit() else "heading" if answer in COMPASS else "word")
-            assert round(int(given) / 45) % 8 == COMPASS.index(answer) if kind == "degrees" else words[change] in (given, answer)
+            assert (
+                round(int(given) / 45) % 8 == COMPASS.index(answer)
+                if kind == "degrees"
+                else words[change] in (given, answer)
+            )
             heading = COMPASS.index(facing)
     assert kinds == {"degrees", "heading", "word"}
 
@@ -89,7 +107,11 @@ def test_texts_of_the_task_are_few_tokens_and_come_back():
 
 def test_every_token_of_an_answer_is_a_target_somewhere():
     """LoRA on a tied, frozen embedding cannot teach a token that the base has never written."""
-    written = set(itertools.chain.from_iterable(TOKENS(d.completion, add_special_tokens=False)["input_ids"] for d in DOCUMENTS))
+    written = set(
+        itertools.chain.from_iterable(
+            TOKENS(d.completion, add_special_tokens=False)["input_ids"] for d in DOCUMENTS
+        )
+    )
     environment, needed = NavigationEnv(split="train"), set()
     for actions in ACTIONS:
         environment = NavigationEnv(actions=actions, split="train")

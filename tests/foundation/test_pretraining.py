@@ -7,7 +7,17 @@ import torch
 from posttrain import foundation
 from posttrain.foundation import gates, pretraining, tokenizer
 
-TINY = {"steps": 12, "batch_tokens": 1024, "hidden": 32, "layers": 1, "heads": 2, "mlp": 64, "reading_steps": 6, "warmup": 2, "seed": 3}
+TINY = {
+    "steps": 12,
+    "batch_tokens": 1024,
+    "hidden": 32,
+    "layers": 1,
+    "heads": 2,
+    "mlp": 64,
+    "reading_steps": 6,
+    "warmup": 2,
+    "seed": 3,
+}
 CONFIG = pretraining.FoundationConfig(**TINY)
 
 
@@ -25,8 +35,12 @@ def test_padding_does_not_matter():
     tokens = tokenizer.build()
     batch = next(pretraining.batches(CONFIG, tokens))
     model = pretraining.new_model(CONFIG, tokens)
-    wider = pretraining.Batch(torch.nn.functional.pad(batch.ids, (0, 7), value=5), torch.nn.functional.pad(batch.learned, (0, 7)))
-    assert pretraining.loss(model, wider).item() == pytest.approx(pretraining.loss(model, batch).item(), rel=1e-4)
+    wider = pretraining.Batch(
+        torch.nn.functional.pad(batch.ids, (0, 7), value=5), torch.nn.functional.pad(batch.learned, (0, 7))
+    )
+    assert pretraining.loss(model, wider).item() == pytest.approx(
+        pretraining.loss(model, batch).item(), rel=1e-4
+    )
 
 
 def test_schedule_warms_up_and_ends_at_zero():
@@ -47,16 +61,28 @@ def test_training_is_reproducible_and_learns():
 def test_make_writes_a_checkpoint_with_its_card_and_then_leaves_it_alone(tmp_path, monkeypatch, corpus):
     settings = {**TINY, "corpus": corpus}
     card = foundation.make(settings, tmp_path / "pocket", gate_hands=6)
-    assert set(card["gates"]) == set(gates.GATES[corpus]) and set(card["mixture"]["MIXTURE"]) == {maker.__name__ for maker in foundation.source(corpus).MIXTURE}
+    assert set(card["gates"]) == set(gates.GATES[corpus]) and set(card["mixture"]["MIXTURE"]) == {
+        maker.__name__ for maker in foundation.source(corpus).MIXTURE
+    }
     assert json.loads((tmp_path / "pocket" / "card.json").read_text()) == card
-    assert {"config.json", "model.safetensors", "tokenizer.json", "card.json"} <= {p.name for p in (tmp_path / "pocket").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "card.json"} <= {
+        p.name for p in (tmp_path / "pocket").iterdir()
+    }
     assert [p.name for p in tmp_path.iterdir()] == ["pocket"]
     monkeypatch.setattr(pretraining, "pretrain", lambda *a: pytest.fail("trained again"))
     assert foundation.make(settings, tmp_path / "pocket", gate_hands=6) == card
 
 
-@pytest.mark.parametrize("text, numbers, correct", [("(10-4)*(5-1)=24", [10, 4, 5, 1], True), ("(10-4)*(5-1)=25", [10, 4, 5, 1], False),
-                                                    ("6*4=24", [10, 4, 5, 1], False), ("24", [24], False), ("6*=24", [6, 4], False)])
+@pytest.mark.parametrize(
+    "text, numbers, correct",
+    [
+        ("(10-4)*(5-1)=24", [10, 4, 5, 1], True),
+        ("(10-4)*(5-1)=25", [10, 4, 5, 1], False),
+        ("6*4=24", [10, 4, 5, 1], False),
+        ("24", [24], False),
+        ("6*=24", [6, 4], False),
+    ],
+)
 def test_gates_judge_formulas(text, numbers, correct):
     assert gates._correct(text, numbers) is correct
 

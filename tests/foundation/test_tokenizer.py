@@ -25,7 +25,9 @@ def test_prompts_and_answers_are_short():
     rule = Rule.parse("11/12/13")
     for hand in hands("11/12/13")[::50]:
         deal = Deal(hand, rule.numbers(hand))
-        chat = TOKENS.apply_chat_template(prompts.dialogue(prompts.task(deal, rule)), tokenize=False, add_generation_prompt=True)
+        chat = TOKENS.apply_chat_template(
+            prompts.dialogue(prompts.task(deal, rule)), tokenize=False, add_generation_prompt=True
+        )
         assert len(TOKENS(chat)["input_ids"]) <= 25
         answers = [prompts.answer(hand, deal.numbers, f) for f in formulas.solve(list(deal.numbers))]
         assert max(len(TOKENS(a)["input_ids"]) for a in answers) <= 33

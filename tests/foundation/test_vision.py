@@ -16,8 +16,28 @@ from posttrain.rendering import cards, streets
 from posttrain.routes import BEARINGS
 from posttrain.verifiers.general_points import Rule
 
-TEXT = {"steps": 2, "batch_tokens": 512, "hidden": 32, "layers": 2, "heads": 2, "mlp": 48, "reading_steps": 1, "seed": 0}
-SETTINGS = {"corpus": "cards", "language": "pocket-text", "steps": 3, "batch": 4, "hidden": 16, "layers": 1, "heads": 2, "mlp": 16, "seed": 0, "text": TEXT}
+TEXT = {
+    "steps": 2,
+    "batch_tokens": 512,
+    "hidden": 32,
+    "layers": 2,
+    "heads": 2,
+    "mlp": 48,
+    "reading_steps": 1,
+    "seed": 0,
+}
+SETTINGS = {
+    "corpus": "cards",
+    "language": "pocket-text",
+    "steps": 3,
+    "batch": 4,
+    "hidden": 16,
+    "layers": 1,
+    "heads": 2,
+    "mlp": 16,
+    "seed": 0,
+    "text": TEXT,
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +51,19 @@ def test_documents_show_what_the_text_listed():
     seen, tasks = set(), prompts.TASK[0]
     for document in itertools.islice(sights.hands(np.random.default_rng(0)), 300):
         _, ranks, suits, layout, _ = (document.picture.draw, *document.picture.arguments)
-        assert layout == cards.POCKET and document.before.endswith(prompts.CARDS[0]) and document.behind.startswith(prompts.CARDS[1])
-        assert tasks not in document.before and prompts.TASK[2] not in document.behind  # parts of the task, never the task
+        assert (
+            layout == cards.POCKET
+            and document.before.endswith(prompts.CARDS[0])
+            and document.behind.startswith(prompts.CARDS[1])
+        )
+        assert (
+            tasks not in document.before and prompts.TASK[2] not in document.behind
+        )  # parts of the task, never the task
         if document.completion.startswith(prompts.ANSWER[0]):
             assert tuple(json.loads(document.completion)["cards"]) == ranks
-        seen.add("black" if set(suits) <= set(cards.BLACK) else "red" if set(suits) <= set(cards.RED) else "mixed")
+        seen.add(
+            "black" if set(suits) <= set(cards.BLACK) else "red" if set(suits) <= set(cards.RED) else "mixed"
+        )
     assert seen == {"black", "red", "mixed"}
 
 
@@ -49,11 +77,18 @@ def test_documents_of_streets_show_what_the_text_told():
         assert navigation.TASK[0] not in document.before  # parts of the task, never the task
         if told := answer.get("current observation"):
             landmark, _, crossing = told.partition("; ")
-            assert scene.crossing == bool(crossing) and (scene.landmark is None) == (landmark == navigation.NOTHING)
-            assert scene.crossing or abs(streets._offset(scene.streets[0] - scene.streets[1])) == pytest.approx(180)
+            assert scene.crossing == bool(crossing) and (scene.landmark is None) == (
+                landmark == navigation.NOTHING
+            )
+            assert scene.crossing or abs(
+                streets._offset(scene.streets[0] - scene.streets[1])
+            ) == pytest.approx(180)
             if scene.landmark:
                 name, _, bearing = landmark.partition(" is on your ")
-                assert scene.landmark == name and abs(streets._offset(scene.towards - heading - 45 * BEARINGS.index(bearing))) <= 22.5
+                assert (
+                    scene.landmark == name
+                    and abs(streets._offset(scene.towards - heading - 45 * BEARINGS.index(bearing))) <= 22.5
+                )
     assert kinds == {("current observation",), ("current observation", "current instruction"), ("next",)}
     short = [d.before for d in itertools.islice(sights.places(np.random.default_rng(0), reading=10), 10)]
     assert set(short) == {sights._SAY}
@@ -64,8 +99,11 @@ def test_documents_of_streets_show_what_the_text_told():
 def test_cards_can_begin_with_reading_alone():
     begun = list(itertools.islice(sights.hands(np.random.default_rng(0), reading=40), 40))
     assert all(set(json.loads(document.completion)) == {"cards", "number"} for document in begun)
-    assert any(set(json.loads(document.completion)) != {"cards", "number"} for document in itertools.islice(sights.hands(np.random.default_rng(0)), 40)
-               if document.completion.startswith("{"))
+    assert any(
+        set(json.loads(document.completion)) != {"cards", "number"}
+        for document in itertools.islice(sights.hands(np.random.default_rng(0)), 40)
+        if document.completion.startswith("{")
+    )
 
 
 def test_a_corpus_enters_its_towers_identity_by_what_it_shows(monkeypatch, tmp_path):
@@ -73,7 +111,10 @@ def test_a_corpus_enters_its_towers_identity_by_what_it_shows(monkeypatch, tmp_p
         """Identities of a tower for cards and one for streets, what is kept under build/ aside."""
         monkeypatch.setattr(runs, "ROOT", tmp_path / kept)
         runs.foundation_identity.cache_clear(), runs._shown.cache_clear()
-        return [runs.foundation_identity(json.dumps({**SETTINGS, "corpus": name}, sort_keys=True)) for name in ("cards", "streets")]
+        return [
+            runs.foundation_identity(json.dumps({**SETTINGS, "corpus": name}, sort_keys=True))
+            for name in ("cards", "streets")
+        ]
 
     before = names("a")
     monkeypatch.setattr(streets, "_COLOURS", streets._COLOURS[::-1])
@@ -88,23 +129,41 @@ def test_a_corpus_enters_its_towers_identity_by_what_it_shows(monkeypatch, tmp_p
 
 def test_only_the_tower_learns_and_is_stored_and_comes_back(made):
     folder, card = made
-    policy, again = (vision.pretrain(vision.VisionConfig(**{k: v for k, v in SETTINGS.items() if k != "text"}), folder / "pocket-text-0")[0] for _ in range(2))
+    policy, again = (
+        vision.pretrain(
+            vision.VisionConfig(**{k: v for k, v in SETTINGS.items() if k != "text"}),
+            folder / "pocket-text-0",
+        )[0]
+        for _ in range(2)
+    )
     text, loaded = models.load(folder / "pocket-text-0"), models.load(folder / "pocket-cards-0")
-    assert type(loaded.model).__name__ == "LlavaForConditionalGeneration" and loaded.is_fast and loaded.processor is not None
+    assert (
+        type(loaded.model).__name__ == "LlavaForConditionalGeneration"
+        and loaded.is_fast
+        and loaded.processor is not None
+    )
     for other in (again, loaded):
         weights = other.model.state_dict()
         assert all(torch.equal(weight, weights[name]) for name, weight in policy.model.state_dict().items())
     language = text.model.model.state_dict()
     for name, weight in loaded.model.model.language_model.state_dict().items():
-        assert torch.equal(weight[:len(language[name])], language[name]), name
+        assert torch.equal(weight[: len(language[name])], language[name]), name
     size = sum(path.stat().st_size for path in (folder / "pocket-cards-0").iterdir())
-    assert size < 2_000_000 and card["identity"] == runs.foundation_identity(json.dumps(SETTINGS, sort_keys=True))
-    assert set(card["gates"]) == set(gates.CARDS) and foundation.make(SETTINGS, folder / "pocket-cards-0", gate_hands=3) == card
+    assert size < 2_000_000 and card["identity"] == runs.foundation_identity(
+        json.dumps(SETTINGS, sort_keys=True)
+    )
+    assert (
+        set(card["gates"]) == set(gates.CARDS)
+        and foundation.make(SETTINGS, folder / "pocket-cards-0", gate_hands=3) == card
+    )
 
 
 def test_a_tower_without_its_text_foundation_is_an_error(made, tmp_path):
     folder, _ = made
-    with pytest.raises(FileNotFoundError, match="no text foundation at .*posttrain pretrain --foundation pocket-text --seed 0"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="no text foundation at .*posttrain pretrain --foundation pocket-text --seed 0",
+    ):
         vision.new_policy(vision.VisionConfig(), tmp_path / "pocket-text-0")
     alone = tmp_path / "pocket-cards-0"
     alone.mkdir()
@@ -117,7 +176,9 @@ def test_a_tower_without_its_text_foundation_is_an_error(made, tmp_path):
 
 
 def test_another_text_foundation_is_another_identity():
-    name = lambda **text: runs.foundation_identity(json.dumps({**SETTINGS, "text": {**TEXT, **text}}, sort_keys=True))
+    name = lambda **text: runs.foundation_identity(
+        json.dumps({**SETTINGS, "text": {**TEXT, **text}}, sort_keys=True)
+    )
     assert name() == name() != name(seed=1)
 
 
@@ -127,19 +188,40 @@ def test_gates_count_landmarks_and_intersections_that_are_named(monkeypatch, bli
         replies = []
         for content, picture in zip(contents, pictures):
             scene, heading, _ = picture.arguments
-            assert scene.city == gates.CALIBRATION_CITY and content[1] == prompts.IMAGE and content[2]["text"].startswith("; \n")
+            assert (
+                scene.city == gates.CALIBRATION_CITY
+                and content[1] == prompts.IMAGE
+                and content[2]["text"].startswith("; \n")
+            )
             bearing = BEARINGS[round(streets._offset(scene.towards - heading) / 45) % 8]
             told = f"{scene.landmark} is on your {bearing}" if scene.landmark else navigation.NOTHING
             crossing = navigation.CROSSING if scene.crossing else ""
             sentences = content[0]["text"].partition("\n1. ")[2].partition("\n\n")[0].split("\n")
-            replies.append("what?" if blind is None else navigation.fields({"current observation": "; " if blind else f"{told}; {crossing}", "current instruction": sentences[0]}))
+            replies.append(
+                "what?"
+                if blind is None
+                else navigation.fields(
+                    {
+                        "current observation": "; " if blind else f"{told}; {crossing}",
+                        "current instruction": sentences[0],
+                    }
+                )
+            )
         return replies
 
     monkeypatch.setattr(gates, "_said", said)
     table = gates.measure_sight(SimpleNamespace(), "streets", 40).set_index("gate")["measured"]
     assert table["recognizes landmarks"] == (blind is False) and table["cannot do the task yet"] == 0
-    assert table["sees intersections"] == 1 if blind is False else 0.6 < table["sees intersections"] < 1 if blind else table["sees intersections"] == 0
-    assert 0 < table["finds its place"] < 0.5 if blind is not None else table["finds its place"] == 0  # who always says the first sentence is right at the start
+    assert (
+        table["sees intersections"] == 1
+        if blind is False
+        else 0.6 < table["sees intersections"] < 1
+        if blind
+        else table["sees intersections"] == 0
+    )
+    assert (
+        0 < table["finds its place"] < 0.5 if blind is not None else table["finds its place"] == 0
+    )  # who always says the first sentence is right at the start
 
 
 def test_gates_count_hands_that_are_named(monkeypatch):
@@ -148,15 +230,24 @@ def test_gates_count_hands_that_are_named(monkeypatch):
 
     def said(shift):
         def answer(policy, contents, pictures, temperature=0.0):
-            names = lambda picture: [cards.RANKS[(cards.RANKS.index(r) + shift) % 13] for r in picture.arguments[0]]
+            names = lambda picture: [
+                cards.RANKS[(cards.RANKS.index(r) + shift) % 13] for r in picture.arguments[0]
+            ]
             return [corpus.read_answer(names(p), rule.numbers(names(p))) for p in pictures]
+
         return answer
 
     policy = SimpleNamespace()
     for shift, share in ((0, 1.0), (1, 0.0)):
         monkeypatch.setattr(gates, "_said", said(shift))
         table = gates.measure_sight(policy, "cards", 12).set_index("gate")
-        assert table.loc["recognizes black hands", "measured"] == table.loc["recognizes red hands", "measured"] == share
+        assert (
+            table.loc["recognizes black hands", "measured"]
+            == table.loc["recognizes red hands", "measured"]
+            == share
+        )
         assert not table.loc["is not perfect yet", "passed"] == share
         assert table.loc["cannot do the task yet", "measured"] == 0
-        assert share / 3 <= table.loc["reads an unseen rule", "measured"] <= share  # one rule of three, and the hands without faces
+        assert (
+            share / 3 <= table.loc["reads an unseen rule", "measured"] <= share
+        )  # one rule of three, and the hands without faces

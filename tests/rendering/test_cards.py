@@ -39,7 +39,9 @@ def test_every_card_differs_from_every_other_at_every_size(layout):
 def test_suits_have_their_colours_in_every_style(seed):
     """Black suits hold no red pixel and red suits do: the visual shift is the suit's colour and nothing else."""
     for suits, red in ((cards.BLACK, False), (cards.RED, True)):
-        image = pixels(["K", "3", "10", "A"], [suits[0], suits[1]] * 2, POCKET, Style.of(seed) if seed else Style())
+        image = pixels(
+            ["K", "3", "10", "A"], [suits[0], suits[1]] * 2, POCKET, Style.of(seed) if seed else Style()
+        )
         reddish = (image[..., 0] - image[..., 1:].max(2)) > 80
         assert reddish.any() == red
 
@@ -50,13 +52,19 @@ def test_the_same_arguments_give_the_same_pixels_and_styles_differ():
     state = random.getstate(), np.random.get_state()[1].tolist()
     first = [pixels(*HAND, POCKET, Style.of(seed)) for seed in range(4)]
     again = [pixels(*HAND, POCKET, Style.of(seed)) for seed in range(4)]
-    assert all((a == b).all() for a, b in zip(first, again)) and all((a != b).any() for a, b in zip(first, first[1:]))
+    assert all((a == b).all() for a, b in zip(first, again)) and all(
+        (a != b).any() for a, b in zip(first, first[1:])
+    )
     assert (random.getstate(), np.random.get_state()[1].tolist()) == state
 
 
 def test_order_and_position_are_kept():
-    assert (pixels(["A", "K"], ["S", "S"], POCKET)[:, 14:28] == pixels(["K", "K"], ["S", "S"], POCKET)[:, 14:28]).all()
-    assert (pixels(["A", "K"], ["S", "S"], POCKET)[:, :14] != pixels(["K", "K"], ["S", "S"], POCKET)[:, :14]).any()
+    assert (
+        pixels(["A", "K"], ["S", "S"], POCKET)[:, 14:28] == pixels(["K", "K"], ["S", "S"], POCKET)[:, 14:28]
+    ).all()
+    assert (
+        pixels(["A", "K"], ["S", "S"], POCKET)[:, :14] != pixels(["K", "K"], ["S", "S"], POCKET)[:, :14]
+    ).any()
 
 
 def test_noise_has_its_strength_and_jitter_its_reach():
@@ -67,8 +75,16 @@ def test_noise_has_its_strength_and_jitter_its_reach():
     assert 411 - 11 <= rows[0] and rows[-1] <= 788 + 11
 
 
-@pytest.mark.parametrize("ranks, suits, message", [([], [], "one to four"), (["A"] * 5, ["S"] * 5, "one to four"), (["A"], [], "one to four"),
-                                                    (["1"], ["S"], "unknown '1'"), (["A"], ["X"], "unknown 'X'")])
+@pytest.mark.parametrize(
+    "ranks, suits, message",
+    [
+        ([], [], "one to four"),
+        (["A"] * 5, ["S"] * 5, "one to four"),
+        (["A"], [], "one to four"),
+        (["1"], ["S"], "unknown '1'"),
+        (["A"], ["X"], "unknown 'X'"),
+    ],
+)
 def test_unknown_cards_are_refused(ranks, suits, message):
     with pytest.raises(ValueError, match=message):
         draw(ranks, suits)

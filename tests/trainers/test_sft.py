@@ -17,7 +17,9 @@ CONFIG = sft.SFTConfig(batch_size=4, learning_rate=3e-3, warmup=0.2)
 
 
 def stream(tokenizer, seed=0, hands=None):
-    return sft.examples(GeneralPointsEnv(rule="10", hands=hands), Chat(tokenizer), np.random.default_rng(seed))
+    return sft.examples(
+        GeneralPointsEnv(rule="10", hands=hands), Chat(tokenizer), np.random.default_rng(seed)
+    )
 
 
 def adapter(policy):
@@ -34,9 +36,14 @@ def test_expert_answers_are_correct_and_any_solution_is_shown(tokenizer):
         _, info = env.reset(seed=i)
         verdict = env.verifier.judge(env.expert(rng), info["deal"])
         assert verdict.correct and verdict.strict and verdict.follows_rule
-    shown = [tokenizer.decode(e.ids[-e.answer:]) for e in itertools.islice(stream(tokenizer, hands=[hand]), 40 * len(solutions))]
+    shown = [
+        tokenizer.decode(e.ids[-e.answer :])
+        for e in itertools.islice(stream(tokenizer, hands=[hand]), 40 * len(solutions))
+    ]
     counts = [sum(f'"formula": "{s}=24"' in text for text in shown) for s in solutions]
-    assert sum(counts) == len(shown) and min(counts) > 15 and max(counts) < 80  # uniform: 40 each, six deviations either way
+    assert (
+        sum(counts) == len(shown) and min(counts) > 15 and max(counts) < 80
+    )  # uniform: 40 each, six deviations either way
 
 
 def test_examples_are_the_dialogues_of_the_environment(tokenizer):
@@ -52,8 +59,11 @@ def test_examples_are_the_dialogues_of_the_environment(tokenizer):
     env.reset = watched
     for example in itertools.islice(sft.examples(env, Chat(tokenizer), rng), 5):
         chat, info = Chat(tokenizer), dealt[-1]
-        assert example.ids[:-example.answer] == chat.opening(info["messages"]) and example.ids[-1] == tokenizer.eos_token_id
-        assert env.verifier.judge(tokenizer.decode(example.ids[-example.answer:-1]), info["deal"]).correct
+        assert (
+            example.ids[: -example.answer] == chat.opening(info["messages"])
+            and example.ids[-1] == tokenizer.eos_token_id
+        )
+        assert env.verifier.judge(tokenizer.decode(example.ids[-example.answer : -1]), info["deal"]).correct
     assert len({info["deal"].ranks for info in dealt}) > 3
 
 
@@ -61,15 +71,17 @@ def test_take_by_steps_and_by_budget(tokenizer):
     data, counts = sft.take(stream(tokenizer), 3, None, 4)
     assert len(data.rows) == 12 and len(counts) == 3
     lengths = [len(ids) for ids in data.rows["input_ids"]]
-    assert counts == [sum(lengths[:4 * (k + 1)]) for k in range(3)]
+    assert counts == [sum(lengths[: 4 * (k + 1)]) for k in range(3)]
     for budget, batches in ((1, 1), (counts[0], 1), (counts[0] + 1, 2), (counts[2], 3)):
         bought, spent = sft.take(stream(tokenizer), None, budget, 4)
-        assert spent == counts[:batches] and bought.rows["input_ids"] == data.rows["input_ids"][:4 * batches]  # a longer budget begins alike
+        assert (
+            spent == counts[:batches] and bought.rows["input_ids"] == data.rows["input_ids"][: 4 * batches]
+        )  # a longer budget begins alike
     assert sft.take(stream(tokenizer), 2, counts[2], 4)[1] == counts[:2]
     assert data.rows["input_ids"] != sft.take(stream(tokenizer, seed=1), 3, None, 4)[0].rows["input_ids"]
     for ids, labels in zip(data.rows["input_ids"], data.rows["labels"]):
         answer = [t for t in labels if t != -100]
-        assert labels == [-100] * (len(ids) - len(answer)) + answer and ids[-len(answer):] == answer
+        assert labels == [-100] * (len(ids) - len(answer)) + answer and ids[-len(answer) :] == answer
         assert tokenizer.decode(answer).startswith('{"cards"') and answer[-1] == tokenizer.eos_token_id
     with pytest.raises(ValueError, match="steps or a budget"):
         sft.take(stream(tokenizer), None, None, 4)
@@ -81,15 +93,28 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_answers_in_order(policy, tmp_
     chosen = policy(name)
     data, _ = sft.take(stream(chosen.tokenizer), 3, None, 4)
     losses = []
-    sft.train(chosen, data, sft.SFTConfig(batch_size=4, learning_rate=0.0), tmp_path, on_step=lambda step, logs: losses.append(logs["loss"]))
+    sft.train(
+        chosen,
+        data,
+        sft.SFTConfig(batch_size=4, learning_rate=0.0),
+        tmp_path,
+        on_step=lambda step, logs: losses.append(logs["loss"]),
+    )
     expected = []
     for k in range(3):
         parts = []
         for row in range(4 * k, 4 * k + 4):
-            ids, labels = torch.tensor([data.rows["input_ids"][row]]), torch.tensor([data.rows["labels"][row]])
+            ids, labels = (
+                torch.tensor([data.rows["input_ids"][row]]),
+                torch.tensor([data.rows["labels"][row]]),
+            )
             with torch.no_grad():
                 logits = chosen.model(input_ids=ids).logits[0, :-1]
-            parts.append(torch.nn.functional.cross_entropy(logits, labels[0, 1:], ignore_index=-100, reduction="none")[labels[0, 1:] != -100])
+            parts.append(
+                torch.nn.functional.cross_entropy(logits, labels[0, 1:], ignore_index=-100, reduction="none")[
+                    labels[0, 1:] != -100
+                ]
+            )
         expected.append(torch.cat(parts).mean().item())
     assert losses == pytest.approx(expected, abs=2e-5) and len(set(losses)) == 3
 
@@ -99,17 +124,27 @@ def test_training_lowers_the_loss_and_changes_the_adapter_only(policy, tmp_path)
     frozen = {name: p.detach().clone() for name, p in chosen.model.named_parameters() if not p.requires_grad}
     data, _ = sft.take(stream(chosen.tokenizer), 20, None, 4)
     losses = []
-    sft.train(chosen, data, sft.SFTConfig(batch_size=4, learning_rate=2e-2), tmp_path, on_step=lambda step, logs: losses.append(logs["loss"]))
+    sft.train(
+        chosen,
+        data,
+        sft.SFTConfig(batch_size=4, learning_rate=2e-2),
+        tmp_path,
+        on_step=lambda step, logs: losses.append(logs["loss"]),
+    )
     assert len(losses) == 20 and np.mean(losses[-4:]) < 0.8 * losses[0]
     assert all(torch.equal(p, frozen[name]) for name, p in chosen.model.named_parameters() if name in frozen)
-    assert not chosen.model.training and all(p.grad is None or p.requires_grad for p in chosen.model.parameters())
+    assert not chosen.model.training and all(
+        p.grad is None or p.requires_grad for p in chosen.model.parameters()
+    )
 
 
 class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("killed_at", [3, 4, 6])  # before and in the step after a save, and when all is done but publishing
+@pytest.mark.parametrize(
+    "killed_at", [3, 4, 6]
+)  # before and in the step after a save, and when all is done but publishing
 def test_killed_and_resumed_equals_uninterrupted(policy, tmp_path, killed_at):
     data, _ = sft.take(stream(policy().tokenizer), 6, None, 4)
 
@@ -155,4 +190,9 @@ def test_last_checkpoint_is_the_newest_whole_one(tmp_path):
 
 def test_no_examples_is_an_error(policy, tmp_path):
     with pytest.raises(ValueError, match="no examples"):
-        sft.train(policy(), sft.Demonstrations(sft.datasets.Dataset.from_dict({"input_ids": [], "labels": []}), []), CONFIG, tmp_path)
+        sft.train(
+            policy(),
+            sft.Demonstrations(sft.datasets.Dataset.from_dict({"input_ids": [], "labels": []}), []),
+            CONFIG,
+            tmp_path,
+        )

@@ -42,7 +42,13 @@ def test_every_solution_of_every_multiset_is_accepted_and_blanks_change_nothing(
             count += 1
             for text in (formula, re.sub(r"([-+*/()])", r" \1  ", formula))[: 1 + (count % 5 == 0)]:
                 verdict = CLEAN.judge(answer(deal, text), deal)
-                assert verdict.correct and verdict.strict and verdict.follows_rule and verdict.reward == 5 and not verdict.message, text
+                assert (
+                    verdict.correct
+                    and verdict.strict
+                    and verdict.follows_rule
+                    and verdict.reward == 5
+                    and not verdict.message
+                ), text
     assert count > 30_000
 
 
@@ -92,7 +98,13 @@ def _case(hack) -> tuple[str, Deal]:
     if "reply" in hack:
         return _text(hack["reply"]), deal
     formula = _text(hack["formula"])
-    return json.dumps({"cards": deal.ranks, "number": deal.numbers, "formula": formula if "=" in formula else f"{formula}=24"}), deal
+    return json.dumps(
+        {
+            "cards": deal.ranks,
+            "number": deal.numbers,
+            "formula": formula if "=" in formula else f"{formula}=24",
+        }
+    ), deal
 
 
 @pytest.mark.parametrize("hack", HACKS, ids=[hack["name"] for hack in HACKS])
@@ -100,16 +112,24 @@ def test_hacks_are_refused_with_a_message(hack):
     text, deal = _case(hack)
     verdict = CLEAN.judge(text, deal)
     assert verdict.outcome == hack["outcome"] and not verdict.correct
-    assert verdict.reward == {"wrong value": -1, "wrong numbers": -2, "not a formula": -3, "no answer": -3}[hack["outcome"]]
+    assert (
+        verdict.reward
+        == {"wrong value": -1, "wrong numbers": -2, "not a formula": -3, "no answer": -3}[hack["outcome"]]
+    )
     assert verdict.message.isascii() and verdict.message.isprintable() and 5 < len(verdict.message) < 400
-    released = RELEASED.judge(text, deal)  # has its own opinion, but neither crashes nor writes what a prompt cannot hold
+    released = RELEASED.judge(
+        text, deal
+    )  # has its own opinion, but neither crashes nor writes what a prompt cannot hold
     assert released.message.isascii() and released.message.isprintable()
 
 
 def test_the_list_of_hacks_is_long_and_the_hands_solvable():
     assert len(HACKS) >= 100 and len({hack["name"] for hack in HACKS}) == len(HACKS)
-    solvable = [CLEAN.judge(answer(deal, formulas.solve(list(deal.numbers))[0]), deal).correct for _, deal in map(_case, HACKS)
-                if formulas.solve(list(deal.numbers))]
+    solvable = [
+        CLEAN.judge(answer(deal, formulas.solve(list(deal.numbers))[0]), deal).correct
+        for _, deal in map(_case, HACKS)
+        if formulas.solve(list(deal.numbers))
+    ]
     assert len(solvable) > 0.95 * len(HACKS) and all(solvable)
 
 
@@ -125,13 +145,20 @@ def _outcome(text: str, deal: Deal) -> str:
     def divide(a: Fraction, b: Fraction) -> Fraction:
         return a / b if b else zero_divisions.append(a) or Fraction(0)
 
-    operators = {ast.Add: Fraction.__add__, ast.Sub: Fraction.__sub__, ast.Mult: Fraction.__mul__, ast.Div: divide}
+    operators = {
+        ast.Add: Fraction.__add__,
+        ast.Sub: Fraction.__sub__,
+        ast.Mult: Fraction.__mul__,
+        ast.Div: divide,
+    }
 
     def value(node: ast.expr) -> Fraction:
         if isinstance(node, ast.Constant) and type(node.value) is int:
             used.append(node.value)
             return Fraction(node.value)
-        return operators[type(node.op)](value(node.left), value(node.right))  # what is no such operator lacks an attribute or a key
+        return operators[type(node.op)](
+            value(node.left), value(node.right)
+        )  # what is no such operator lacks an attribute or a key
 
     try:
         result = value(ast.parse(re.sub(r"\s", " ", text).strip(), mode="eval").body)
@@ -159,26 +186,50 @@ def formula_texts(draw, numbers: tuple[int, ...]) -> str:
     text = parts[0]
     if draw(st.integers(0, 3)) == 0:
         at = draw(st.integers(0, len(text)))
-        text = text[:at] + draw(st.sampled_from([*"0123456789+-*/() ", "**", "//", "()", ".", "x"])) + text[at + draw(st.integers(0, 1)) :]
+        text = (
+            text[:at]
+            + draw(st.sampled_from([*"0123456789+-*/() ", "**", "//", "()", ".", "x"]))
+            + text[at + draw(st.integers(0, 1)) :]
+        )
     return text
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_verdicts_agree_with_an_independent_judge(data):
-    deal = deal_of(data.draw(st.lists(st.sampled_from(RANKS), min_size=4, max_size=4)), data.draw(st.sampled_from([TEN, ELEVEN])))
-    formula = data.draw(st.one_of(formula_texts(deal.numbers), st.text("0123456789+-*/() ", min_size=1, max_size=15)))
-    if _outcome(formula, deal) == "wrong value" and data.draw(st.booleans()):  # 24 is hardly ever hit: aim at what the formula makes
+    deal = deal_of(
+        data.draw(st.lists(st.sampled_from(RANKS), min_size=4, max_size=4)),
+        data.draw(st.sampled_from([TEN, ELEVEN])),
+    )
+    formula = data.draw(
+        st.one_of(formula_texts(deal.numbers), st.text("0123456789+-*/() ", min_size=1, max_size=15))
+    )
+    if _outcome(formula, deal) == "wrong value" and data.draw(
+        st.booleans()
+    ):  # 24 is hardly ever hit: aim at what the formula makes
         deal = deal._replace(target=int(formulas.evaluate(formula)))
     reply = json.dumps({"cards": deal.ranks, "number": deal.numbers, "formula": f"{formula}={deal.target}"})
     assert CLEAN.judge(reply, deal).outcome == _outcome(formula, deal), formula
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from([*'{}[]":,=\\', "formula", '"formula": "', "cards", "24", "4*6", "null"]), max_size=25).map("".join)))
+@given(
+    st.one_of(
+        st.text(max_size=60),
+        st.lists(
+            st.sampled_from([*'{}[]":,=\\', "formula", '"formula": "', "cards", "24", "4*6", "null"]),
+            max_size=25,
+        ).map("".join),
+    )
+)
 def test_no_text_raises_or_wins_by_luck(text):
     deal = deal_of(["A", "A", "4", "6"])
-    for verifier in (CLEAN, RELEASED, GeneralPointsVerifier(vision=True), GeneralPointsVerifier("as_released", vision=True)):
+    for verifier in (
+        CLEAN,
+        RELEASED,
+        GeneralPointsVerifier(vision=True),
+        GeneralPointsVerifier("as_released", vision=True),
+    ):
         verdict = verifier.judge(text, deal)
         assert verdict.reward < 0 and verdict.message.isascii()
 
@@ -188,23 +239,48 @@ def test_no_text_raises_or_wins_by_luck(text):
 
 @pytest.mark.parametrize(
     ("before", "after", "strict"),
-    [("", "", True), (" \n", "\n", True), ("```json\n", "\n```", False), ("Here it is: ", " I hope so.", False), ("", ",", False), ("", "}", False)],
+    [
+        ("", "", True),
+        (" \n", "\n", True),
+        ("```json\n", "\n```", False),
+        ("Here it is: ", " I hope so.", False),
+        ("", ",", False),
+        ("", "}", False),
+    ],
 )
 def test_tolerant_reading_is_flagged(before, after, strict):
     verdict = CLEAN.judge(before + answer(HAND, "(7-5)*10+4") + after, HAND)
-    assert verdict.correct and verdict.valid and verdict.follows_rule and verdict.recognized and verdict.strict is strict
+    assert (
+        verdict.correct
+        and verdict.valid
+        and verdict.follows_rule
+        and verdict.recognized
+        and verdict.strict is strict
+    )
 
 
 @pytest.mark.parametrize(
     ("reply", "follows", "recognized"),
     [
         ("{'cards': ['10', '7', '4', '5'], 'number': [10, 7, 4, 5], 'formula': '(7-5)*10+4=24'}", True, True),
-        ('{\n  "cards": [10, 7, 4, 5],\n  "number": [10, 7, 4, 5],\n  "formula": "(7-5)*10+4=24",\n}', True, True),
+        (
+            '{\n  "cards": [10, 7, 4, 5],\n  "number": [10, 7, 4, 5],\n  "formula": "(7-5)*10+4=24",\n}',
+            True,
+            True,
+        ),
         ('{"formula": "(7-5)*10+4=24"}', False, False),
         ('{"cards": "10 7 4 5", "number": "10 7 4 5", "formula": "(7-5)*10+4=24"}', False, False),
         ('{"cards": [10, 7, 4, 5], "number": [10.0, 7, 4, 5], "formula": "(7-5)*10+4=24"}', False, False),
-        ('{"cards": ["10", "7", "4", "5"], "number": [10, 7, 4, true], "formula": "(7-5)*10+4=24"}', False, True),
-        ('{"cards": ["10", "7", "4", "5"], "number": [10, 7, 4, 5], "formula": "(7-5)*10+4=24", "note": ""}', True, True),
+        (
+            '{"cards": ["10", "7", "4", "5"], "number": [10, 7, 4, true], "formula": "(7-5)*10+4=24"}',
+            False,
+            True,
+        ),
+        (
+            '{"cards": ["10", "7", "4", "5"], "number": [10, 7, 4, 5], "formula": "(7-5)*10+4=24", "note": ""}',
+            True,
+            True,
+        ),
         ('{"cards": ["5", "4", "7", "10"], "number": [5, 4, 7, 10], "formula": "(7-5)*10+4=24"', True, True),
     ],
 )
@@ -216,7 +292,12 @@ def test_answers_that_are_right_but_not_strict(reply, follows, recognized):
 
 def test_follows_rule_reads_the_number_field_and_nothing_else():
     deal = deal_of(["K", "3", "8", "A"], ELEVEN)
-    for numbers, follows in ([13, 3, 8, 1], True), ([10, 3, 8, 1], False), ([3, 13, 8, 1], False), ([13, 3, 8], False):
+    for numbers, follows in (
+        ([13, 3, 8, 1], True),
+        ([10, 3, 8, 1], False),
+        ([3, 13, 8, 1], False),
+        ([13, 3, 8], False),
+    ):
         verdict = CLEAN.judge(prompts.answer(deal.ranks, numbers, "13+8+3*1"), deal)
         assert verdict.correct and verdict.follows_rule is follows
     shuffled = CLEAN.judge(prompts.answer(["3", "K", "8", "A"], [3, 13, 8, 1], "13+8+3*1"), deal)
@@ -238,7 +319,10 @@ def test_fake_is_right_under_the_old_rule_only():
 @pytest.mark.parametrize("protocol", ["clean", "as_released"])
 def test_feedback_kinds_say_less_and_less(protocol):
     wrong, right = answer(HAND, "(7-4)*10-6"), answer(HAND, "(7-5)*10+4")
-    said = {kind: GeneralPointsVerifier(protocol, kind).judge(wrong, HAND) for kind in ("informative", "verdict", "none")}
+    said = {
+        kind: GeneralPointsVerifier(protocol, kind).judge(wrong, HAND)
+        for kind in ("informative", "verdict", "none")
+    }
     assert said["informative"].message == "it must not use 6 and it leaves out 5"
     assert said["verdict"].message == "the answer is wrong" and said["none"].message == ""
     assert len({verdict.reward for verdict in said.values()}) == 1
@@ -248,16 +332,25 @@ def test_feedback_kinds_say_less_and_less(protocol):
 def test_vision_needs_the_cards():
     verifier = GeneralPointsVerifier(vision=True)
     assert verifier.judge(answer(HAND, "(7-5)*10+4"), HAND).correct
-    assert verifier.judge(prompts.answer(["5", "4", "7", "10"], [5, 4, 7, 10], "(7-5)*10+4"), HAND).correct, "order does not matter"
+    assert verifier.judge(prompts.answer(["5", "4", "7", "10"], [5, 4, 7, 10], "(7-5)*10+4"), HAND).correct, (
+        "order does not matter"
+    )
     for cards in (["10", "7", "4", "4"], ["10", "7", "4"], ["10", "7", "4", "5", "5"], []):
         verdict = verifier.judge(prompts.answer(cards, [10, 7, 4, 5], "(7-5)*10+4"), HAND)
-        assert (verdict.reward, verdict.outcome, verdict.recognized) == (-1.5, "wrong cards", False) and verdict.message
+        assert (verdict.reward, verdict.outcome, verdict.recognized) == (
+            -1.5,
+            "wrong cards",
+            False,
+        ) and verdict.message
 
 
 def test_target_is_the_deals():
     deal = deal_of(["10", "7", "4", "5"], target=26)
     assert CLEAN.judge(answer(deal, "10+7+4+5"), deal).correct
-    assert CLEAN.judge(answer(deal, "10+7+4+5").replace("=26", "=24"), deal).message == "the formula does not end in =26"
+    assert (
+        CLEAN.judge(answer(deal, "10+7+4+5").replace("=26", "=24"), deal).message
+        == "the formula does not end in =26"
+    )
 
 
 # --- as released -------------------------------------------------------------------------------------------------
@@ -267,28 +360,65 @@ SPELLED = '{{\n  "cards": {cards},\n  "number": [10, 7, 4, 5],\n  "formula": "{f
 
 @pytest.mark.parametrize(
     ("formula", "reward"),
-    [("(7-5)*10+4", 5), ("(7-4)*10-6", -4), ("7*7*7*7", -4), ("(7-5)(10)+4", -6), ("", -2), ("10+7+4+5", -1), ("4+10*(7-5", 1), ("10+7+4+(5", -1),
-     ("(7-5) * 10+4", -3), ("(7-5)x10+4", -3), ("7-5-10-4-4", -2), ("10/(5-5)", -4), ("++10", -8), ("10 7 4 5", -3)],
+    [
+        ("(7-5)*10+4", 5),
+        ("(7-4)*10-6", -4),
+        ("7*7*7*7", -4),
+        ("(7-5)(10)+4", -6),
+        ("", -2),
+        ("10+7+4+5", -1),
+        ("4+10*(7-5", 1),
+        ("10+7+4+(5", -1),
+        ("(7-5) * 10+4", -3),
+        ("(7-5)x10+4", -3),
+        ("7-5-10-4-4", -2),
+        ("10/(5-5)", -4),
+        ("++10", -8),
+        ("10 7 4 5", -3),
+    ],
 )
 @pytest.mark.parametrize("spelling", ["json", "demonstration"])
 def test_released_rewards_add_up(formula, reward, spelling):
-    text = answer(HAND, formula) if spelling == "json" else SPELLED.format(cards="['10', '7', '4', '5']", formula=formula)
+    text = (
+        answer(HAND, formula)
+        if spelling == "json"
+        else SPELLED.format(cards="['10', '7', '4', '5']", formula=formula)
+    )
     verdict = RELEASED.judge(text, HAND)
-    assert verdict.reward == reward and verdict.correct is (reward == 5) and bool(verdict.message) is (reward != 5)
+    assert (
+        verdict.reward == reward
+        and verdict.correct is (reward == 5)
+        and bool(verdict.message) is (reward != 5)
+    )
 
 
 def test_released_messages_leak():
     assert RELEASED.judge(answer(HAND, "10+7+4+5"), HAND).message == "10 is the beginning of a solution"
     assert RELEASED.judge(answer(HAND, "7+10+4+5"), HAND).message == "the formula is no solution"
-    assert RELEASED.judge(answer(HAND, "4+10*(7-5"), HAND).message == "4+10*(7-5 is the beginning of a solution"
-    assert RELEASED.judge(answer(HAND, "7*7*7*7"), HAND).message == "it uses too often 7 and it leaves out 4, 5, 10"
+    assert (
+        RELEASED.judge(answer(HAND, "4+10*(7-5"), HAND).message == "4+10*(7-5 is the beginning of a solution"
+    )
+    assert (
+        RELEASED.judge(answer(HAND, "7*7*7*7"), HAND).message
+        == "it uses too often 7 and it leaves out 4, 5, 10"
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "reward"),
-    [("{'formula': '(7-5)*10+4=24'}", -3), ('{"formula":"(7-5)*10+4=24",}', -3), ('{"formula":"(7-5)*10+4=24"}', 5), ('{"formula": null}', -3),
-     ('{"formula": 24}', -3), ('"formula": "(7-5)*10+4"', 5), ('{"formula": "(7-5)*10+4=25"}', 5), ("[1]", -3), ("", -3), ("9" * 5000, -3),
-     ('{"formula": "' + "9" * 5000 + '"}', -3)],
+    [
+        ("{'formula': '(7-5)*10+4=24'}", -3),
+        ('{"formula":"(7-5)*10+4=24",}', -3),
+        ('{"formula":"(7-5)*10+4=24"}', 5),
+        ('{"formula": null}', -3),
+        ('{"formula": 24}', -3),
+        ('"formula": "(7-5)*10+4"', 5),
+        ('{"formula": "(7-5)*10+4=25"}', 5),
+        ("[1]", -3),
+        ("", -3),
+        ("9" * 5000, -3),
+        ('{"formula": "' + "9" * 5000 + '"}', -3),
+    ],
 )
 def test_released_reads_json_or_the_demonstrations_spelling(text, reward):
     assert RELEASED.judge(text, HAND).reward == reward
@@ -296,7 +426,13 @@ def test_released_reads_json_or_the_demonstrations_spelling(text, reward):
 
 @pytest.mark.parametrize(
     ("cards", "reward"),
-    [("['10', '7', '4', '5']", 5), ("['5', '4', '7', '10']", 5), ("['10', '7', '4', '4']", -1.5), ("[10, 7, 4, 5]", -1.5), ("[]", -1.5)],
+    [
+        ("['10', '7', '4', '5']", 5),
+        ("['5', '4', '7', '10']", 5),
+        ("['10', '7', '4', '4']", -1.5),
+        ("[10, 7, 4, 5]", -1.5),
+        ("[]", -1.5),
+    ],
 )
 def test_released_recognition_needs_the_broken_spelling(cards, reward):
     verifier = GeneralPointsVerifier("as_released", vision=True)
@@ -314,7 +450,9 @@ def test_released_floats_refuse_right_answers():
     for ranks in combinations_with_replacement(RANKS, 4):
         deal = deal_of(ranks, ELEVEN)
         solutions = formulas.solve(list(deal.numbers))
-        refused = [text for text in solutions if "/" in text and RELEASED.judge(answer(deal, text), deal).reward != 5]
+        refused = [
+            text for text in solutions if "/" in text and RELEASED.judge(answer(deal, text), deal).reward != 5
+        ]
         hit += bool(refused)
         if solutions and refused == solutions:
             never.append(ranks)
@@ -326,8 +464,13 @@ def test_released_floats_refuse_right_answers():
 
 @pytest.mark.parametrize(
     ("given", "rule", "text"),
-    [("10", (10, 10, 10), "10"), (10, (10, 10, 10), "10"), ("11/12/13", (11, 12, 13), "11/12/13"), ({"Q": 7, "J": 5, "K": 9}, (5, 7, 9), "5/7/9"),
-     ("7/7/7", (7, 7, 7), "7")],
+    [
+        ("10", (10, 10, 10), "10"),
+        (10, (10, 10, 10), "10"),
+        ("11/12/13", (11, 12, 13), "11/12/13"),
+        ({"Q": 7, "J": 5, "K": 9}, (5, 7, 9), "5/7/9"),
+        ("7/7/7", (7, 7, 7), "7"),
+    ],
 )
 def test_rules(given, rule, text):
     assert Rule.parse(given) == rule and str(Rule.parse(given)) == text
@@ -338,13 +481,31 @@ def test_rule_numbers():
     assert ELEVEN.numbers(["A", "10", "J", "Q", "K"]) == (1, 10, 11, 12, 13)
 
 
-@pytest.mark.parametrize("rule", ["", "ten", "11/12", "0", "100", "-1", "1.5", {"J": 1}, {"J": 1, "Q": 2, "K": "3"}, None, True, "11/12/13/14"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "",
+        "ten",
+        "11/12",
+        "0",
+        "100",
+        "-1",
+        "1.5",
+        {"J": 1},
+        {"J": 1, "Q": 2, "K": "3"},
+        None,
+        True,
+        "11/12/13/14",
+    ],
+)
 def test_bad_rules(rule):
     with pytest.raises(ValueError, match="unknown rule .*11/12/13"):
         Rule.parse(rule)
 
 
-@pytest.mark.parametrize(("setting", "known"), [("protocol", "clean, as_released"), ("feedback", "informative, verdict, none")])
+@pytest.mark.parametrize(
+    ("setting", "known"), [("protocol", "clean, as_released"), ("feedback", "informative, verdict, none")]
+)
 def test_bad_settings_name_the_known_ones(setting, known):
     with pytest.raises(ValueError, match=f"unknown {setting} 'strict': use one of {known}"):
         GeneralPointsVerifier(**{setting: "strict"})

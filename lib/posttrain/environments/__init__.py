@@ -2,6 +2,7 @@
 
 Importing gymnasium takes a third of a second, so a bare `import posttrain` leaves it alone: write `import posttrain.environments`.
 """
+
 import gymnasium
 
 from posttrain.environments.general_points import GeneralPointsEnv, hands

@@ -9,6 +9,7 @@ any solving at deal time - the solvable hands are enumerated once per rule, afte
     task, info = env.reset(seed=1)
     feedback, reward, correct, used_up, info = env.step('{"cards": [...], "number": [...], "formula": "...=24"}')
 """
+
 from __future__ import annotations
 
 import string
@@ -25,7 +26,18 @@ import numpy as np
 from posttrain import formulas, prompts
 from posttrain.rendering import Picture, cards
 from posttrain.rendering.cards import BLACK, POCKET, RED, STYLES, Layout, Style
-from posttrain.verifiers.general_points import FACES, FIELDS, MAX_REPLY, RANKS, STEP_LIMIT, TARGET, Deal, GeneralPointsVerifier, Rule, Verdict
+from posttrain.verifiers.general_points import (
+    FACES,
+    FIELDS,
+    MAX_REPLY,
+    RANKS,
+    STEP_LIMIT,
+    TARGET,
+    Deal,
+    GeneralPointsVerifier,
+    Rule,
+    Verdict,
+)
 
 Hand = tuple[str, ...]  # four ranks, sorted as in RANKS
 
@@ -64,18 +76,24 @@ _style = lru_cache(maxsize=None)(Style.of)
 @lru_cache(maxsize=None)
 def _held_out(target: int) -> frozenset[tuple[int, ...]]:
     """The number-multisets of 1 to 10 that are held out: a fixed fifth of those that can make `target`."""
-    solvable = [numbers for numbers in combinations_with_replacement(range(1, 11), 4) if formulas.solve(list(numbers), target)]
+    solvable = [
+        numbers
+        for numbers in combinations_with_replacement(range(1, 11), 4)
+        if formulas.solve(list(numbers), target)
+    ]
     order = np.random.default_rng(np.random.SeedSequence([SPLIT_SEED])).permutation(len(solvable))
     return frozenset(solvable[i] for i in order[: round(TEST_SHARE * len(solvable))])
 
 
 def split_of(numbers: Iterable[int], target: int = TARGET) -> str:
-    """"train" or "test"; a multiset with a number above 10 was never trained on, so it is always "test"."""
+    """ "train" or "test"; a multiset with a number above 10 was never trained on, so it is always "test"."""
     numbers = tuple(sorted(numbers))
     return "test" if numbers[-1] > 10 or numbers in _held_out(target) else "train"
 
 
-def hands(rule: Rule | str = "10", target: int = TARGET, split: str = "all", faces: bool = False) -> tuple[Hand, ...]:
+def hands(
+    rule: Rule | str = "10", target: int = TARGET, split: str = "all", faces: bool = False
+) -> tuple[Hand, ...]:
     """Every solvable hand under `rule`, in the order of RANKS; `faces` keeps those with at least one J, Q or K.
 
     The split is by number-multiset, so two hands that differ only in which of 10, J, Q, K makes a ten are on the same side.
@@ -87,7 +105,8 @@ def hands(rule: Rule | str = "10", target: int = TARGET, split: str = "all", fac
 @lru_cache(maxsize=None)
 def _hands(rule: Rule, target: int, split: str, faces: bool) -> tuple[Hand, ...]:
     return tuple(
-        hand for hand in combinations_with_replacement(RANKS, 4)
+        hand
+        for hand in combinations_with_replacement(RANKS, 4)
         if (not faces or not set(FACES).isdisjoint(hand))
         and formulas.solve(list(rule.numbers(hand)), target)
         and split in ("all", split_of(rule.numbers(hand), target))
@@ -138,29 +157,63 @@ class GeneralPointsEnv(gymnasium.Env):
     FIELDS = FIELDS  # of an answer, in order
 
     def __init__(
-        self, rule: Rule | str = "10", target: int = TARGET, verify_steps: int = 5, split: str = "train", faces: bool = False,
-        feedback: str = "informative", protocol: str = "clean", deck: str = "with_replacement", hands: Iterable[Iterable[str]] | None = None,
-        vision: bool = False, suits: str = "mixed", pixels: int = POCKET.width, styles: int = STYLES,
+        self,
+        rule: Rule | str = "10",
+        target: int = TARGET,
+        verify_steps: int = 5,
+        split: str = "train",
+        faces: bool = False,
+        feedback: str = "informative",
+        protocol: str = "clean",
+        deck: str = "with_replacement",
+        hands: Iterable[Iterable[str]] | None = None,
+        vision: bool = False,
+        suits: str = "mixed",
+        pixels: int = POCKET.width,
+        styles: int = STYLES,
     ):
-        self.rule, self.target, self.verify_steps = Rule.parse(rule), _whole("target", target), _whole("verify_steps", verify_steps)
+        self.rule, self.target, self.verify_steps = (
+            Rule.parse(rule),
+            _whole("target", target),
+            _whole("verify_steps", verify_steps),
+        )
         self.verifier = GeneralPointsVerifier(protocol, feedback, vision)
-        self.vision, self.suits, self.layout, self.styles = bool(vision), _one_of("suits", suits, tuple(SUITS)), Layout.square(pixels), _whole("styles", styles)
-        self.split, self.faces, self.deck = _one_of("split", split, SPLITS), bool(faces), _one_of("deck", deck, DECKS)
+        self.vision, self.suits, self.layout, self.styles = (
+            bool(vision),
+            _one_of("suits", suits, tuple(SUITS)),
+            Layout.square(pixels),
+            _whole("styles", styles),
+        )
+        self.split, self.faces, self.deck = (
+            _one_of("split", split, SPLITS),
+            bool(faces),
+            _one_of("deck", deck, DECKS),
+        )
         if hands is None:
             self.hands = _hands(self.rule, self.target, split, self.faces)
         else:
-            self.hands = tuple(dict.fromkeys(tuple(sorted(self._checked(hand), key=RANKS.index)) for hand in hands))
+            self.hands = tuple(
+                dict.fromkeys(tuple(sorted(self._checked(hand), key=RANKS.index)) for hand in hands)
+            )
         if not self.hands:
-            raise ValueError(f"no solvable hand for rule {self.rule}, target {target}, split {split!r}, faces={self.faces}, hands={hands!r} "
-                             '(numbers above 10 are in split "test" only)')
+            raise ValueError(
+                f"no solvable hand for rule {self.rule}, target {target}, split {split!r}, faces={self.faces}, hands={hands!r} "
+                '(numbers above 10 are in split "test" only)'
+            )
         as_released = protocol == "as_released"
         self._steps = self.verify_steps + as_released
-        self._cumulative = list(accumulate(_weight(hand, deck, self.faces and as_released, suits) for hand in self.hands))
+        self._cumulative = list(
+            accumulate(_weight(hand, deck, self.faces and as_released, suits) for hand in self.hands)
+        )
         self._open = False
         self.observation_space = gymnasium.spaces.Text(2 * MAX_REPLY, charset=_CHARACTERS)
         if self.vision:
-            self.observation_space = gymnasium.spaces.Dict({
-                "text": self.observation_space, "image": gymnasium.spaces.Box(0, 255, (pixels, pixels, 3), np.uint8)})
+            self.observation_space = gymnasium.spaces.Dict(
+                {
+                    "text": self.observation_space,
+                    "image": gymnasium.spaces.Box(0, 255, (pixels, pixels, 3), np.uint8),
+                }
+            )
         self.action_space = gymnasium.spaces.Text(MAX_REPLY, min_length=0, charset=_CHARACTERS)
 
     def _checked(self, ranks: Iterable[str]) -> tuple[str, ...]:
@@ -169,8 +222,10 @@ class GeneralPointsEnv(gymnasium.Env):
             raise ValueError(f"a hand is four ranks of {', '.join(RANKS)}, as texts; not {ranks!r}")
         numbers = list(self.rule.numbers(ranks))
         if not formulas.solve(numbers, self.target):
-            raise ValueError(f"no formula makes {self.target} from {', '.join(ranks)} under the rule {self.rule}: "
-                             f"posttrain.formulas.solve({numbers}, {self.target}) is empty; take a hand for which it is not")
+            raise ValueError(
+                f"no formula makes {self.target} from {', '.join(ranks)} under the rule {self.rule}: "
+                f"posttrain.formulas.solve({numbers}, {self.target}) is empty; take a hand for which it is not"
+            )
         return ranks
 
     def _draw(self) -> tuple[str, ...]:
@@ -180,14 +235,20 @@ class GeneralPointsEnv(gymnasium.Env):
         return hand[a], hand[b], hand[c], hand[d]
 
     def _draw_suits(self, ranks: tuple[str, ...]) -> tuple[str, ...]:
-        if self.deck == "without_replacement" and (most := max(Counter(ranks).values())) > len(SUITS[self.suits]):
-            raise ValueError(f"{', '.join(ranks)}: a deck has no {most} {self.suits} cards of one rank; use suits mixed or deck with_replacement")
+        if self.deck == "without_replacement" and (most := max(Counter(ranks).values())) > len(
+            SUITS[self.suits]
+        ):
+            raise ValueError(
+                f"{', '.join(ranks)}: a deck has no {most} {self.suits} cards of one rank; use suits mixed or deck with_replacement"
+            )
         while True:
             suits = _SUITS[self.suits][int(self.np_random.random() * len(_SUITS[self.suits]))]
             if self.deck == "with_replacement" or len(set(zip(ranks, suits))) == 4:
                 return suits
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
         """Deal a hand; `options={"ranks": ["A", "5", "J", "K"]}` deals that one, in that order, whatever the split."""
         super().reset(seed=seed)
         if unknown := set(options or ()) - {"ranks"}:
@@ -198,13 +259,26 @@ class GeneralPointsEnv(gymnasium.Env):
         if self.vision:
             text = prompts.task_for(self.target, self.rule)
             self._task = prompts.with_picture(text, prompts.CARDS[0])
-            self._picture = Picture(cards.draw, (self._deal.ranks, self._deal.suits, self.layout, _style(int(self.np_random.random() * self.styles))))
+            self._picture = Picture(
+                cards.draw,
+                (
+                    self._deal.ranks,
+                    self._deal.suits,
+                    self.layout,
+                    _style(int(self.np_random.random() * self.styles)),
+                ),
+            )
             self._image = np.asarray(self._picture())
         info = self._info(messages=prompts.dialogue(self._task))
         return self._observation(text if self.vision else self._task), info
 
     def _info(self, **more: Any) -> dict[str, Any]:
-        return {"deal": self._deal, "attempt": len(self._attempts), **({"picture": self._picture} if self.vision else {}), **more}
+        return {
+            "deal": self._deal,
+            "attempt": len(self._attempts),
+            **({"picture": self._picture} if self.vision else {}),
+            **more,
+        }
 
     def _observation(self, text: str) -> str | dict[str, Any]:
         return {"text": text, "image": self._image.copy()} if self.vision else text
@@ -212,7 +286,9 @@ class GeneralPointsEnv(gymnasium.Env):
     def expert(self, rng: np.random.Generator) -> str:
         """One of the deal's solutions, drawn uniformly, in the format that the task asks for."""
         solutions = formulas.solve(list(self._deal.numbers), self.target)
-        return prompts.answer(self._deal.ranks, self._deal.numbers, solutions[int(rng.integers(len(solutions)))], self.target)
+        return prompts.answer(
+            self._deal.ranks, self._deal.numbers, solutions[int(rng.integers(len(solutions)))], self.target
+        )
 
     def guess(self) -> str:
         """How an answer probably begins: what can be read off the task, without the formula. Saves decoding steps, changes no outcome."""
@@ -226,11 +302,21 @@ class GeneralPointsEnv(gymnasium.Env):
             raise gymnasium.error.ResetNeeded("no episode is open: call reset() first")
         attempt = len(self._attempts) + 1
         unread = attempt > self.verify_steps
-        verdict = Verdict(STEP_LIMIT, STOPPED, outcome="step limit") if unread else self.verifier.judge(action, self._deal)
+        verdict = (
+            Verdict(STEP_LIMIT, STOPPED, outcome="step limit")
+            if unread
+            else self.verifier.judge(action, self._deal)
+        )
         self._attempts.append((action, verdict.message))
         messages = prompts.dialogue(self._task, self._attempts)
         if verdict.correct or unread:
             messages[-1]["content"] = SOLVED if verdict.correct else STOPPED
         terminated, truncated = verdict.correct, not verdict.correct and attempt == self._steps
         self._open = not (terminated or truncated)
-        return self._observation(messages[-1]["content"]), verdict.reward, terminated, truncated, self._info(verdict=verdict, messages=messages)
+        return (
+            self._observation(messages[-1]["content"]),
+            verdict.reward,
+            terminated,
+            truncated,
+            self._info(verdict=verdict, messages=messages),
+        )

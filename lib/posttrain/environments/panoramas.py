@@ -12,6 +12,7 @@ Everything is checked at the start, nothing is ever fetched from a network. Left
 
     env = PanoramaEnv("VLN_mini/NewYork", actions="relative", pixels=280)
 """
+
 from __future__ import annotations
 
 import json
@@ -50,18 +51,26 @@ class PanoramaEnv(NavigationEnv):
         super().__init__(routes=ways, pixels=pixels, **settings)
         self._ids = routes.read_panoramas(self.folder / "gps_pano_mapping.pkl")
         self._points = np.array(list(self._ids))
-        turning = {point for route in self.routes for point in (route.start, *(leg.end for leg in route.legs))}
-        self._panoramas = {name: self._file(name) for name in sorted({self._nearest(point) for point in turning})}
+        turning = {
+            point for route in self.routes for point in (route.start, *(leg.end for leg in route.legs))
+        }
+        self._panoramas = {
+            name: self._file(name) for name in sorted({self._nearest(point) for point in turning})
+        }
         self.vision = True
         side = streets.side(pixels)
-        self.observation_space = gymnasium.spaces.Dict({"text": self.observation_space, "image": gymnasium.spaces.Box(0, 255, (side, side, 3), np.uint8)})
+        self.observation_space = gymnasium.spaces.Dict(
+            {"text": self.observation_space, "image": gymnasium.spaces.Box(0, 255, (side, side, 3), np.uint8)}
+        )
 
     def _nearest(self, point: Point) -> str:
         north, east = (self._points - point).T
         near = int(np.argmin(np.hypot(north, east * np.cos(np.radians(point[0])))))
         there = tuple(self._points[near].tolist())
         if (far := routes.metres(point, there)) > NEAR:
-            raise RouteError(f"{self.folder / 'gps_pano_mapping.pkl'}: no panorama within {NEAR:.0f} metres of {point[0]:.6f}, {point[1]:.6f}; the nearest is {far:.0f} metres away")
+            raise RouteError(
+                f"{self.folder / 'gps_pano_mapping.pkl'}: no panorama within {NEAR:.0f} metres of {point[0]:.6f}, {point[1]:.6f}; the nearest is {far:.0f} metres away"
+            )
         return self._ids[there]
 
     def _file(self, name: str) -> tuple[Path, float]:
@@ -73,16 +82,29 @@ class PanoramaEnv(NavigationEnv):
         try:
             rotation = float(json.loads(about.read_text())["rotation"])
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f'{about}: expected a JSON object with "rotation", a number of degrees') from None
+            raise ValueError(
+                f'{about}: expected a JSON object with "rotation", a number of degrees'
+            ) from None
         with Image.open(picture) as image:
             if image.width != 2 * image.height:
-                raise ValueError(f"{picture}: an equirectangular panorama is twice as wide as high, not {image.width} x {image.height}")
+                raise ValueError(
+                    f"{picture}: an equirectangular panorama is twice as wide as high, not {image.width} x {image.height}"
+                )
         return picture, rotation
 
     def _look(self, place: Place) -> Picture:
         route = self.routes[self._route]
-        leg, begin = route.legs[place.instruction // 2], route.start if place.instruction < 2 else route.legs[place.instruction // 2 - 1].end
-        at = begin if place.instruction % 2 == 0 else leg.end if self._at == len(self._places) - 1 else _between(begin, leg.end, self._at)
+        leg, begin = (
+            route.legs[place.instruction // 2],
+            route.start if place.instruction < 2 else route.legs[place.instruction // 2 - 1].end,
+        )
+        at = (
+            begin
+            if place.instruction % 2 == 0
+            else leg.end
+            if self._at == len(self._places) - 1
+            else _between(begin, leg.end, self._at)
+        )
         name = self._nearest(at)
         if name not in self._panoramas:  # between two crossings
             self._panoramas[name] = self._file(name)

@@ -1,4 +1,5 @@
 """The pocket foundation models: tokenizer, corpus, pretraining, gates; and the towers that let them see. `make` does all and writes a model card."""
+
 from __future__ import annotations
 
 import json
@@ -38,25 +39,51 @@ def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) ->
 
     from posttrain.foundation import gates, pretraining, sights, vision
 
-    config = vision.VisionConfig(**{k: v for k, v in settings.items() if k != "text"}) if sees else pretraining.FoundationConfig(**settings)
+    config = (
+        vision.VisionConfig(**{k: v for k, v in settings.items() if k != "text"})
+        if sees
+        else pretraining.FoundationConfig(**settings)
+    )
     with tqdm(total=config.steps, desc=f"{folder.name}", disable=None, mininterval=2.0) as bar:
+
         def report(step: int, metrics: dict) -> None:
-            bar.set_postfix(loss=f"{metrics['loss']:.3f}", tokens_per_s=f"{metrics['tokens'] / metrics['seconds']:.0f}", refresh=False)
+            bar.set_postfix(
+                loss=f"{metrics['loss']:.3f}",
+                tokens_per_s=f"{metrics['tokens'] / metrics['seconds']:.0f}",
+                refresh=False,
+            )
             bar.update()
 
         if sees:
-            policy, measured = vision.pretrain(config, folder.parent / f"{config.language}-{config.seed}", report)
+            policy, measured = vision.pretrain(
+                config, folder.parent / f"{config.language}-{config.seed}", report
+            )
             model, tokens = policy.model, policy.tokenizer
             seen = sights.corpus_of(config.corpus)
-            table, mixture = gates.measure_sight(policy, config.corpus, gate_hands), {**({"READING": {seen.short: 1.0}} if config.reading_steps else {}), "MIXTURE": seen.mixture}
+            table, mixture = (
+                gates.measure_sight(policy, config.corpus, gate_hands),
+                {**({"READING": {seen.short: 1.0}} if config.reading_steps else {}), "MIXTURE": seen.mixture},
+            )
         else:
             model, tokens, measured = pretraining.pretrain(config, report)
             table = gates.measure(model, tokens, count=gate_hands, source=config.corpus)
             mixture = {stage: getattr(source(config.corpus), stage) for stage in ("READING", "MIXTURE")}
-    card = {"identity": identity, "config": settings, "parameters": model.num_parameters(), "vocabulary": len(tokens),
-            **{k: round(v, 4) for k, v in measured.items()},
-            "mixture": {stage: {maker.__name__: share for maker, share in shares.items()} for stage, shares in mixture.items()}, "gate_hands": gate_hands,
-            "gates": {row.gate: {"measured": round(row.measured, 4), "bound": row.bound, "passed": row.passed} for row in table.itertuples()}}
+    card = {
+        "identity": identity,
+        "config": settings,
+        "parameters": model.num_parameters(),
+        "vocabulary": len(tokens),
+        **{k: round(v, 4) for k, v in measured.items()},
+        "mixture": {
+            stage: {maker.__name__: share for maker, share in shares.items()}
+            for stage, shares in mixture.items()
+        },
+        "gate_hands": gate_hands,
+        "gates": {
+            row.gate: {"measured": round(row.measured, 4), "bound": row.bound, "passed": row.passed}
+            for row in table.itertuples()
+        },
+    }
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     if sees:

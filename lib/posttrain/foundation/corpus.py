@@ -6,6 +6,7 @@ chat frame holds the *parts* of the GeneralPoints task (cards -> numbers, number
 composition: the base must not be able to answer the task before Init (paper, Figure 9). Rules that gates or experiments use
 for "a rule never seen" are left out (`HELD_OUT_RULES`).
 """
+
 from __future__ import annotations
 
 from typing import Callable, Iterator, NamedTuple
@@ -42,8 +43,16 @@ def expression(rng: np.random.Generator, numbers: list[int]) -> tuple[int, str]:
             (x, a), (y, b) = parts[i], parts[i + 1]
             if operator == "/" and (y == 0 or x % y):
                 break
-            value = x + y if operator == "+" else x - y if operator == "-" else x * y if operator == "*" else x // y
-            parts[i:i + 2] = [(value, formulas._join(operator, a, b))]
+            value = (
+                x + y
+                if operator == "+"
+                else x - y
+                if operator == "-"
+                else x * y
+                if operator == "*"
+                else x // y
+            )
+            parts[i : i + 2] = [(value, formulas._join(operator, a, b))]
         if len(parts) == 1 and abs(parts[0][0]) <= 999:
             return parts[0][0], parts[0][1][0]
 
@@ -81,7 +90,15 @@ def numbers(rng: np.random.Generator, count: int = 4) -> list[int]:
 # --- plain layouts: order, delimiters and words drawn per document ------------------------------------------------
 
 _JOINTS = ("; ", " | ", "\n", ". ", " / ", ", ")
-_LISTS = ((" ", "", ""), (", ", "", ""), (",", "", ""), ("-", "", ""), (", ", "[", "]"), (" ", "(", ")"), ("; ", "{", "}"))
+_LISTS = (
+    (" ", "", ""),
+    (", ", "", ""),
+    (",", "", ""),
+    ("-", "", ""),
+    (", ", "[", "]"),
+    (" ", "(", ")"),
+    ("; ", "{", "}"),
+)
 _TARGET = ("target ", "make ", "value: ", "goal=", "reach ", "24 game, but with ")
 _CARDS = ("cards ", "hand: ", "cards: ", "you hold ", "")
 _NUMBERS = ("numbers ", "numbers: ", "use ", "values=", "")
@@ -91,8 +108,21 @@ _ANSWER = ("answer: ", "=> ", "solution ", "so ", "\n")
 
 def words() -> list[str]:
     """The corpus' frequent words, for the tokenizer."""
-    texts = [*_TARGET, *_CARDS, *_NUMBERS, *_ANSWER, *_JOINTS, *(p for pair in _RULE for p in pair), *(d for d, _, _ in _LISTS),
-             *(p for part in (_READ, _WRITE, _RECORD) for p in part), "not ", " is wrong", "try again", "right", "compute "]
+    texts = [
+        *_TARGET,
+        *_CARDS,
+        *_NUMBERS,
+        *_ANSWER,
+        *_JOINTS,
+        *(p for pair in _RULE for p in pair),
+        *(d for d, _, _ in _LISTS),
+        *(p for part in (_READ, _WRITE, _RECORD) for p in part),
+        "not ",
+        " is wrong",
+        "try again",
+        "right",
+        "compute ",
+    ]
     return [text for text in dict.fromkeys(texts) if len(text) > 1]
 
 
@@ -116,7 +146,11 @@ def _rule_text(rng: np.random.Generator, rule: Rule) -> str:
 
 
 def _shuffled(rng: np.random.Generator, *fields: str) -> str:
-    return _one(rng, _JOINTS).join(fields[i] for i in rng.permutation(len(fields)).tolist()) + _one(rng, _JOINTS) + _one(rng, _ANSWER)
+    return (
+        _one(rng, _JOINTS).join(fields[i] for i in rng.permutation(len(fields)).tolist())
+        + _one(rng, _JOINTS)
+        + _one(rng, _ANSWER)
+    )
 
 
 def plain_lookup(rng) -> Document:
@@ -139,7 +173,9 @@ def plain_points(rng) -> Document:
     drawn, hand = rule(rng), ranks(rng)
     values = list(drawn.numbers(hand))
     target, text = problem(rng, values)
-    prompt = _shuffled(rng, f"{_one(rng, _TARGET)}{target}", _rule_text(rng, drawn), _one(rng, _CARDS) + _list(rng, hand))
+    prompt = _shuffled(
+        rng, f"{_one(rng, _TARGET)}{target}", _rule_text(rng, drawn), _one(rng, _CARDS) + _list(rng, hand)
+    )
     return Document("points", prompt, f"{_list(rng, values)}{_one(rng, _JOINTS)}{text}={target}")
 
 
@@ -156,15 +192,28 @@ def record(rng) -> Document:
     """Copy a field list into a JSON object."""
     keys = [_RECORD[i] for i in rng.permutation(len(_RECORD))[:3].tolist()]
     values = rng.integers(0, 101, 3).tolist()
-    prompt = _one(rng, _JOINTS).join(f"{k} {v}" for k, v in zip(keys, values)) + _one(rng, _JOINTS) + _one(rng, _ANSWER)
+    prompt = (
+        _one(rng, _JOINTS).join(f"{k} {v}" for k, v in zip(keys, values))
+        + _one(rng, _JOINTS)
+        + _one(rng, _ANSWER)
+    )
     return Document("record", prompt, "{" + ", ".join(f'"{k}": {v}' for k, v in zip(keys, values)) + "}")
 
 
 # --- the chat frame: parts of the task -----------------------------------------------------------------------------
 
-_READ = ("Say what the cards below are worth.", "\n\n[Output]\nAnswer with one JSON object with two fields: the cards and their values.", "]}")
-_WRITE = ("Using the numbers below, write one formula with the value ", ". Use every number exactly once, and only the symbols + - * / and brackets.",
-          "\n\n[Input]\nNumbers: [", '{"number": [', "\n\n[Output]\nAnswer with one JSON object with two fields: the numbers and the formula.")
+_READ = (
+    "Say what the cards below are worth.",
+    "\n\n[Output]\nAnswer with one JSON object with two fields: the cards and their values.",
+    "]}",
+)
+_WRITE = (
+    "Using the numbers below, write one formula with the value ",
+    ". Use every number exactly once, and only the symbols + - * / and brackets.",
+    "\n\n[Input]\nNumbers: [",
+    '{"number": [',
+    "\n\n[Output]\nAnswer with one JSON object with two fields: the numbers and the formula.",
+)
 
 
 def chat(turns: list[str]) -> str:
@@ -223,7 +272,9 @@ def _mistakes(rng, hand, target, most: int) -> list[tuple[str, str]]:
     count = 1 + int(most * rng.random() ** 2)  # short dialogues are more frequent: long ones cost most tokens
     found = dict(_mistake(rng, hand, target) for _ in range(count))
     kind = rng.random()
-    say: Callable[[str], str] = (lambda m: m) if kind < 0.6 else (lambda m: "the answer is wrong") if kind < 0.8 else (lambda m: "")
+    say: Callable[[str], str] = (
+        (lambda m: m) if kind < 0.6 else (lambda m: "the answer is wrong") if kind < 0.8 else (lambda m: "")
+    )
     return [(text, say(message)) for text, message in found.items()]
 
 
@@ -242,7 +293,11 @@ def chat_points(rng) -> Document:
     drawn, hand = rule(rng), ranks(rng)
     values = list(drawn.numbers(hand))
     target, text = problem(rng, values)
-    return Document("chat points", chat([f"make {target}{prompts.rule_sentence(drawn)}{prompts.cards(hand)}"]), f"{listed(values)}; {text}={target}")
+    return Document(
+        "chat points",
+        chat([f"make {target}{prompts.rule_sentence(drawn)}{prompts.cards(hand)}"]),
+        f"{listed(values)}; {text}={target}",
+    )
 
 
 def chat_add(rng) -> Document:
@@ -250,7 +305,11 @@ def chat_add(rng) -> Document:
     drawn, hand = rule(rng), ranks(rng)
     values = drawn.numbers(hand)
     prompt = f"sum{prompts.rule_sentence(drawn)}{prompts.cards(hand)}"
-    return Document("chat add", chat([prompt]), read_answer(hand, values).removesuffix(_READ[2]) + f'], "sum": {sum(values)}}}')
+    return Document(
+        "chat add",
+        chat([prompt]),
+        read_answer(hand, values).removesuffix(_READ[2]) + f'], "sum": {sum(values)}}}',
+    )
 
 
 def chat_reread(rng) -> Document:
@@ -261,7 +320,11 @@ def chat_reread(rng) -> Document:
     wrong[int(rng.integers(4))] = int(rng.integers(1, 14))
     if tuple(wrong) == right:
         return chat_read(rng)
-    turns = [read_prompt(drawn, hand), read_answer(hand, wrong), prompts.feedback(_one(rng, ("the answer is wrong", "")))]
+    turns = [
+        read_prompt(drawn, hand),
+        read_answer(hand, wrong),
+        prompts.feedback(_one(rng, ("the answer is wrong", ""))),
+    ]
     return Document("chat reread", chat(turns), read_answer(hand, right))
 
 
@@ -280,8 +343,18 @@ Mixture = dict[Callable[[np.random.Generator], Document], float]  # maker -> sha
 # not at all, and how late differs from seed to seed.
 READING: Mixture = {plain_lookup: 0.4, chat_read: 0.6}
 MIXTURE: Mixture = {
-    plain_lookup: 0.05, plain_formula: 0.10, plain_points: 0.12, arithmetic: 0.05, record: 0.01, chat_read: 0.12, chat_write: 0.22,
-    chat_revise: 0.12, chat_reread: 0.02, plain_revise: 0.02, chat_points: 0.12, chat_add: 0.05,
+    plain_lookup: 0.05,
+    plain_formula: 0.10,
+    plain_points: 0.12,
+    arithmetic: 0.05,
+    record: 0.01,
+    chat_read: 0.12,
+    chat_write: 0.22,
+    chat_revise: 0.12,
+    chat_reread: 0.02,
+    plain_revise: 0.02,
+    chat_points: 0.12,
+    chat_add: 0.05,
 }
 
 

@@ -6,6 +6,7 @@ of actions says which convention counts. As in `corpus`, the chat frame holds th
 action, a log) and never their composition in the task's prompt and JSON. The streets are random words, of no city. Lists that the
 gates use for "a list never seen" are left out (`CALIBRATION`).
 """
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -15,14 +16,50 @@ import numpy as np
 from posttrain import prompts
 from posttrain.cities import FIRST, SECOND
 from posttrain.environments import navigation
-from posttrain.environments.navigation import CROSSING, FORWARD_POINTS, HEADINGS, NOTHING, TURN, WALK, relative_word, space
+from posttrain.environments.navigation import (
+    CROSSING,
+    FORWARD_POINTS,
+    HEADINGS,
+    NOTHING,
+    TURN,
+    WALK,
+    relative_word,
+    space,
+)
 from posttrain.foundation.corpus import _JOINTS, Document, Mixture, _one, _shuffled, chat
 from posttrain.routes import BEARINGS, COMPASS
 from posttrain.verifiers.navigation import FIELDS, FORWARD, STOP, TURNS, WRONG, turn
 
-WORDS = ("ash", "bex", "cor", "dun", "eld", "fay", "gim", "hob", "ilk", "jot", "kip", "lum", "mox", "nib", "orb", "pim", "quo", "rud", "sob", "tam", "urn",
-         "vex", "wim", "yop")  # invented conventions are made of these
-CALIBRATION = (("kip", "mox", "orb", "yop"), ("ash", "lum", "tam", "vex", "nib", "quo"))  # the gates' conventions: never a list of the corpus
+WORDS = (
+    "ash",
+    "bex",
+    "cor",
+    "dun",
+    "eld",
+    "fay",
+    "gim",
+    "hob",
+    "ilk",
+    "jot",
+    "kip",
+    "lum",
+    "mox",
+    "nib",
+    "orb",
+    "pim",
+    "quo",
+    "rud",
+    "sob",
+    "tam",
+    "urn",
+    "vex",
+    "wim",
+    "yop",
+)  # invented conventions are made of these
+CALIBRATION = (
+    ("kip", "mox", "orb", "yop"),
+    ("ash", "lum", "tam", "vex", "nib", "quo"),
+)  # the gates' conventions: never a list of the corpus
 
 
 class Convention(NamedTuple):
@@ -52,7 +89,7 @@ def convention(rng: np.random.Generator) -> Convention:
     while True:
         pool = rng.permutation(WORDS if draw < 0.85 else [*WORDS, *COMPASS, *TURNS["relative"]]).tolist()
         a, b = rng.integers(3, 9, 2).tolist()
-        drawn = Convention(tuple(pool[:a]), tuple(pool[a:a + b]), int(rng.integers(2)))
+        drawn = Convention(tuple(pool[:a]), tuple(pool[a : a + b]), int(rng.integers(2)))
         if not {frozenset(drawn.first), frozenset(drawn.second)} & set(map(frozenset, CALIBRATION)):
             return drawn
 
@@ -82,7 +119,10 @@ def walk(rng: np.random.Generator, known: Convention, legs: int | None = None) -
         points += [(f"{NOTHING}; ", 2 * i + 1, FORWARD)] * int(rng.integers(FORWARD_POINTS + 1))
         last = i == count - 1
         place = _landmark(rng) if last or rng.random() < 0.7 else ""
-        sentences += [f"{TURN[0]}{pair[0]}{TURN[1]}{pair[1]}{TURN[2]}", f"{WALK[last]}{WALK[2] + place if place else ''}{WALK[3]}"]
+        sentences += [
+            f"{TURN[0]}{pair[0]}{TURN[1]}{pair[1]}{TURN[2]}",
+            f"{WALK[last]}{WALK[2] + place if place else ''}{WALK[3]}",
+        ]
         seen = f"{place or NOTHING}; {CROSSING}"
     return Walk(sentences, [*points, (f"{place}; ", 2 * count - 1, STOP)])
 
@@ -95,15 +135,41 @@ _ORDER = ("order: ", "now: ", "", "do: ")
 _SEEN = ("seen: ", "you see ", "there: ", "")
 _STEPS = ("steps: ", "plan: ", "route: ", "")
 _AT = (" -> ", ": ", " => ", " then ")
-_NEW = (("rotate ", "walk", "halt"), ("go ", "on", "end"), ("face ", "straight", "stay"), ("head ", "ahead", "arrived"))  # turn, walk on, stop
+_NEW = (
+    ("rotate ", "walk", "halt"),
+    ("go ", "on", "end"),
+    ("face ", "straight", "stay"),
+    ("head ", "ahead", "arrived"),
+)  # turn, walk on, stop
 _LOG = "Write the log of this walk."
-_FIND = ("Say which instruction holds now.", "\n[Output]\nAnswer with one JSON object with two fields: what is observed now and the instruction that holds now.")
-_ACT = ("Say what to do next.\n\n[Instruction]\n", "\n[Observation]\n", "\n[Output]\nAnswer with one JSON object with one field: the next action.", '{"next": "')
+_FIND = (
+    "Say which instruction holds now.",
+    "\n[Output]\nAnswer with one JSON object with two fields: what is observed now and the instruction that holds now.",
+)
+_ACT = (
+    "Say what to do next.\n\n[Instruction]\n",
+    "\n[Observation]\n",
+    "\n[Output]\nAnswer with one JSON object with one field: the next action.",
+    '{"next": "',
+)
 
 
 def words() -> list[str]:
     """The corpus' frequent words, for the tokenizer."""
-    texts = [*_FACING, *_OPTIONS, *_ORDER, *_SEEN, *_STEPS, *_AT, *(name for names in _NEW for name in names), *_JOINTS, _LOG, *_FIND, *_ACT, *WORDS]
+    texts = [
+        *_FACING,
+        *_OPTIONS,
+        *_ORDER,
+        *_SEEN,
+        *_STEPS,
+        *_AT,
+        *(name for names in _NEW for name in names),
+        *_JOINTS,
+        _LOG,
+        *_FIND,
+        *_ACT,
+        *WORDS,
+    ]
     return [text for text in dict.fromkeys(texts) if len(text) > 1]
 
 
@@ -131,7 +197,7 @@ class Turns(NamedTuple):
 def turns(rng: np.random.Generator) -> Turns:
     changes = [_one(rng, (-135, -90, -45, 45, 90, 135)) for _ in range(int(rng.integers(3, 10)))]
     before, draw = int(rng.integers(8)), rng.random()
-    headings = [(before + sum(changes[:i + 1]) // 45) % 8 for i in range(len(changes))]
+    headings = [(before + sum(changes[: i + 1]) // 45) % 8 for i in range(len(changes))]
     turned, facing = [relative_word(change) for change in changes], [COMPASS[h] for h in headings]
     # Not near a boundary, where the nearest compass word is anybody's guess.
     degrees = [str((h * 45 + int(rng.integers(-20, 21))) % 360) for h in headings]
@@ -157,17 +223,39 @@ def plain_choice(rng) -> Document:
 def plain_steps(rng) -> Document:
     """A plan and what is seen on the way -> the log of what is done, and why where the reason changes, with functions of other names."""
     known = convention(rng)
-    made, joint, at, (turning, on, halt) = walk(rng, known), _one(rng, _JOINTS), _one(rng, _AT), _one(rng, _NEW)
-    done = lambda action: on if action == FORWARD else halt if action == STOP else f"{turning}{action[len(turn('')) - 1:-1]}"
+    made, joint, at, (turning, on, halt) = (
+        walk(rng, known),
+        _one(rng, _JOINTS),
+        _one(rng, _AT),
+        _one(rng, _NEW),
+    )
+    done = lambda action: (
+        on if action == FORWARD else halt if action == STOP else f"{turning}{action[len(turn('')) - 1 : -1]}"
+    )
     before = [None, *(index for _, index, _ in made.points)]
-    lines = [f"{seen}{at}{made.sentences[i] + at if i != last else ''}{done(action)}" for last, (seen, i, action) in zip(before, made.points)]
-    return Document("steps", f"{_one(rng, _OPTIONS)}{', '.join(known.words)}{joint}{_one(rng, _STEPS)}\n{_numbered(made.sentences)}", joint.join(lines))
+    lines = [
+        f"{seen}{at}{made.sentences[i] + at if i != last else ''}{done(action)}"
+        for last, (seen, i, action) in zip(before, made.points)
+    ]
+    return Document(
+        "steps",
+        f"{_one(rng, _OPTIONS)}{', '.join(known.words)}{joint}{_one(rng, _STEPS)}\n{_numbered(made.sentences)}",
+        joint.join(lines),
+    )
 
 
 def plain_list(rng) -> Document:
     """A numbered list of short things and some of its numbers -> what stands there."""
-    things = [_landmark(rng) if draw < 0.3 else _one(rng, FIRST) if draw < 0.5 else _one(rng, WORDS) if draw < 0.8 else _one(rng, COMPASS)
-              for draw in rng.random(int(rng.integers(3, 2 * navigation.LEGS + 1))).tolist()]
+    things = [
+        _landmark(rng)
+        if draw < 0.3
+        else _one(rng, FIRST)
+        if draw < 0.5
+        else _one(rng, WORDS)
+        if draw < 0.8
+        else _one(rng, COMPASS)
+        for draw in rng.random(int(rng.integers(3, 2 * navigation.LEGS + 1))).tolist()
+    ]
     return _recited(rng, things, len(things))
 
 
@@ -178,7 +266,9 @@ def plain_recite(rng) -> Document:
 
 def _recited(rng: np.random.Generator, things: list[str], most: int) -> Document:
     asked = [int(i) for i in rng.permutation(len(things))[:most]]
-    prompt = f"{_one(rng, _STEPS)}\n{_numbered(things)}" + "".join(f"{i + 1}. " for i in asked) + _one(rng, _AT)
+    prompt = (
+        f"{_one(rng, _STEPS)}\n{_numbered(things)}" + "".join(f"{i + 1}. " for i in asked) + _one(rng, _AT)
+    )
     again = rng.random() < 0.5  # each number said again before what it stands for
     return Document("recite", prompt, "\n".join(f"{f'{i + 1}. ' if again else ''}{things[i]}" for i in asked))
 
@@ -190,7 +280,11 @@ def record(rng) -> Document:
     fields = list(zip(FIELDS, (seen, made.sentences[index], action)))
     fields = [fields[i] for i in sorted(rng.permutation(3)[:2].tolist())]
     joint = _one(rng, _JOINTS)
-    return Document("record", joint.join(f"{name}: {value}" for name, value in fields) + joint, navigation.fields(dict(fields)))
+    return Document(
+        "record",
+        joint.join(f"{name}: {value}" for name, value in fields) + joint,
+        navigation.fields(dict(fields)),
+    )
 
 
 # --- the chat frame: parts of the task ------------------------------------------------------------------------------
@@ -266,7 +360,7 @@ def chat_revise(rng) -> Document:
     sentence, seen, action = _step(rng, known)
     options = [a for a in (FORWARD, STOP, *map(turn, {*known.first, *known.second})) if a != action]
     turns = [act_prompt(sentence, seen, known.words)]
-    for wrong in rng.permutation(sorted(options))[:1 + int(rng.random() < 0.25)].tolist():
+    for wrong in rng.permutation(sorted(options))[: 1 + int(rng.random() < 0.25)].tolist():
         turns += [act_answer(wrong), prompts.feedback(complaint(rng, wrong))]
     return Document("chat revise", chat(turns), act_answer(action))
 
@@ -274,4 +368,15 @@ def chat_revise(rng) -> Document:
 # The first steps hold short copying and choosing alone: out of them grow the attention heads that everything else needs.
 READING: Mixture = {plain_list: 0.5, plain_choice: 0.2, plain_recite: 0.15, chat_act: 0.15}
 # Shares of documents; long ones cost more: of the tokens, finding one's place and the logs have half.
-MIXTURE: Mixture = {plain_turning: 0.1, plain_choice: 0.07, plain_list: 0.05, plain_recite: 0.14, plain_steps: 0.11, record: 0.05, chat_log: 0.07, chat_find: 0.2, chat_act: 0.1, chat_revise: 0.11}
+MIXTURE: Mixture = {
+    plain_turning: 0.1,
+    plain_choice: 0.07,
+    plain_list: 0.05,
+    plain_recite: 0.14,
+    plain_steps: 0.11,
+    record: 0.05,
+    chat_log: 0.07,
+    chat_find: 0.2,
+    chat_act: 0.1,
+    chat_revise: 0.11,
+}

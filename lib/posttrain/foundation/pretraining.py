@@ -9,6 +9,7 @@ later step turns them less, and the model reads rules but hardly solves a hand (
 
     posttrain pretrain --seed 0 --out data/models/pocket-text-0
 """
+
 from __future__ import annotations
 
 import itertools
@@ -30,7 +31,9 @@ class FoundationConfig:
 
     seed: int = 0
     corpus: str = "numbers"  # or "directions": the foundation of GeneralPoints, or of navigation
-    steps: int = 4500  # optimizer steps on the corpus' MIXTURE, the first `reading_steps` of them on its READING
+    steps: int = (
+        4500  # optimizer steps on the corpus' MIXTURE, the first `reading_steps` of them on its READING
+    )
     batch_tokens: int = 4096  # tokens in a step, padding included
     hidden: int = 128
     layers: int = 4
@@ -85,11 +88,23 @@ def batches(config: FoundationConfig, tokens: tokenizer.PreTrainedTokenizerFast)
 def new_model(config: FoundationConfig, tokens) -> LlamaForCausalLM:
     torch.manual_seed(config.seed)
     # Eager attention: at ~40 tokens PyTorch's CPU flash kernel is a third slower for the whole step.
-    return LlamaForCausalLM(LlamaConfig(
-        attn_implementation="eager",
-        vocab_size=len(tokens), hidden_size=config.hidden, num_hidden_layers=config.layers, num_attention_heads=config.heads,
-        intermediate_size=config.mlp, max_position_embeddings=1024, tie_word_embeddings=True, rope_theta=10000.0,
-        pad_token_id=tokens.pad_token_id, eos_token_id=tokens.eos_token_id, bos_token_id=None, initializer_range=0.08))
+    return LlamaForCausalLM(
+        LlamaConfig(
+            attn_implementation="eager",
+            vocab_size=len(tokens),
+            hidden_size=config.hidden,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            intermediate_size=config.mlp,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            rope_theta=10000.0,
+            pad_token_id=tokens.pad_token_id,
+            eos_token_id=tokens.eos_token_id,
+            bos_token_id=None,
+            initializer_range=0.08,
+        )
+    )
 
 
 def loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
@@ -104,15 +119,19 @@ def schedule(step: int, config: FoundationConfig) -> float:
     return min(1.0, (step + 1) / config.warmup, 2 * (1 - step / config.steps))
 
 
-def pretrain(config: FoundationConfig, report=lambda step, metrics: None) -> tuple[LlamaForCausalLM, "tokenizer.PreTrainedTokenizerFast", dict]:
+def pretrain(
+    config: FoundationConfig, report=lambda step, metrics: None
+) -> tuple[LlamaForCausalLM, "tokenizer.PreTrainedTokenizerFast", dict]:
     """Train one foundation; returns model, tokenizer and {"tokens", "seconds", "loss"}. `report` is called after each step."""
     torch.set_num_threads(config.threads)
     tokens = tokenizer.build(source(config.corpus).vocabulary())
     model = new_model(config, tokens).train()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    optimizers = [torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=config.muon_decay),
-                  torch.optim.AdamW(others, lr=config.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)]
+    optimizers = [
+        torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=config.muon_decay),
+        torch.optim.AdamW(others, lr=config.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
     rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     started, seen, smooth = time.perf_counter(), 0, None
     for step, batch in enumerate(itertools.islice(batches(config, tokens), config.steps)):

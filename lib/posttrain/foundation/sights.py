@@ -3,6 +3,7 @@
 The documents are those whose prompt holds the thing to be seen, so the model can read a picture wherever it could read the words, and
 never sees the task as a whole; and, of streets, short ones that only say what is seen. Cards come in all styles and both colours of suits, streets from many cities (and none of the study's).
 """
+
 from __future__ import annotations
 
 import itertools
@@ -33,7 +34,9 @@ class Document(NamedTuple):
 class Corpus(NamedTuple):
     """Documents without end from a generator, and the makers of their texts with their shares."""
 
-    documents: Callable[..., Iterator[Document]]  # (generator, reading): the first `reading` documents are `short` ones alone
+    documents: Callable[
+        ..., Iterator[Document]
+    ]  # (generator, reading): the first `reading` documents are `short` ones alone
     mixture: Mixture
     short: Callable
 
@@ -46,13 +49,28 @@ CARDS: Mixture = {corpus.chat_read: 0.7, corpus.chat_points: 0.15, corpus.chat_a
 def hands(rng: np.random.Generator, reading: int = 0) -> Iterator[Document]:
     """Documents of `corpus` whose list of cards is a picture: black, red and mixed hands in equal shares, all styles."""
     styles = [cards.Style.of(seed) for seed in range(cards.STYLES)]
-    for text in itertools.chain(itertools.islice(corpus.documents(rng, {corpus.chat_read: 1.0}), reading), corpus.documents(rng, CARDS)):
+    for text in itertools.chain(
+        itertools.islice(corpus.documents(rng, {corpus.chat_read: 1.0}), reading),
+        corpus.documents(rng, CARDS),
+    ):
         before, mark, rest = text.prompt.partition(prompts.CARDS[0])
         ranks, _, behind = rest.partition(prompts.CARDS[1])
         suits = (cards.SUITS, cards.BLACK, cards.RED)[int(rng.integers(3))]
         drawn = [suits[i] for i in rng.integers(0, len(suits), 4)]
-        yield Document(before + mark, Picture(cards.draw, (tuple(ranks.split(", ")), tuple(drawn), cards.POCKET, styles[int(rng.integers(len(styles)))])),
-                       prompts.CARDS[1] + behind, text.completion)
+        yield Document(
+            before + mark,
+            Picture(
+                cards.draw,
+                (
+                    tuple(ranks.split(", ")),
+                    tuple(drawn),
+                    cards.POCKET,
+                    styles[int(rng.integers(len(styles)))],
+                ),
+            ),
+            prompts.CARDS[1] + behind,
+            text.completion,
+        )
 
 
 # --- streets ----------------------------------------------------------------------------------------------------------
@@ -66,10 +84,16 @@ _SAY = f"{FIELDS[0]}: "
 def _crossings(name: str) -> list[tuple[float, ...]]:
     """The directions of the streets at each crossing of a city."""
     city = cities.City(name)
-    return [streets.around(city, point).streets for node, point in city.points.items() if len(city.streets[node]) > 1]
+    return [
+        streets.around(city, point).streets
+        for node, point in city.points.items()
+        if len(city.streets[node]) > 1
+    ]
 
 
-def seen(rng: np.random.Generator, observation: str, turned: bool = False, city: str | None = None) -> Picture:
+def seen(
+    rng: np.random.Generator, observation: str, turned: bool = False, city: str | None = None
+) -> Picture:
     """A picture of what `observation` tells, somewhere in a `city` (else one of the corpus); `turned`: one does not look along the street."""
     told, _, crossing = observation.partition("; ")
     city = city or f"sights {int(rng.integers(CITIES))}"
@@ -78,8 +102,17 @@ def seen(rng: np.random.Generator, observation: str, turned: bool = False, city:
     along = (ways[int(rng.integers(len(ways)))] + 180) % 360
     heading = float(rng.integers(360)) if turned else along
     name, _, bearing = told.partition(" is on your ") if told != NOTHING else (None, "", "")
-    towards = (heading + 45 * BEARINGS.index(bearing) + float(rng.uniform(-22.5, 22.5))) % 360 if name else 0.0
-    scene = streets.Scene(city, ways if crossing else (along, (along + 180) % 360), name, towards, int(rng.integers(2**31)), bool(crossing))
+    towards = (
+        (heading + 45 * BEARINGS.index(bearing) + float(rng.uniform(-22.5, 22.5))) % 360 if name else 0.0
+    )
+    scene = streets.Scene(
+        city,
+        ways if crossing else (along, (along + 180) % 360),
+        name,
+        towards,
+        int(rng.integers(2**31)),
+        bool(crossing),
+    )
     return Picture(streets.draw, (scene, heading, streets.POCKET))
 
 
@@ -99,7 +132,9 @@ def find(rng: np.random.Generator) -> Document:
     at = int(rng.integers(len(made.points)))
     told = made.points[at][0]
     before, _, behind = chat([directions.find_prompt(made, at)]).rpartition(f": {told}\n")
-    return Document(f"{before}: ", seen(rng, told, at == 0), f"; \n{behind}", directions.find_answer(made, at))
+    return Document(
+        f"{before}: ", seen(rng, told, at == 0), f"; \n{behind}", directions.find_answer(made, at)
+    )
 
 
 def act(rng: np.random.Generator) -> Document:
@@ -108,7 +143,9 @@ def act(rng: np.random.Generator) -> Document:
     made = directions.walk(rng, known, int(rng.integers(1, 3)))
     at = int(rng.integers(len(made.points))) if rng.random() < 0.5 else 0
     told, index, action = made.points[at]
-    before, _, behind = chat([directions.act_prompt(made.sentences[index], "\0", known.words)]).partition("\0")
+    before, _, behind = chat([directions.act_prompt(made.sentences[index], "\0", known.words)]).partition(
+        "\0"
+    )
     return Document(before, seen(rng, told, at == 0), f"; {behind}", directions.act_answer(action))
 
 

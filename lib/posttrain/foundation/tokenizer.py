@@ -3,6 +3,7 @@
 A prompt of GeneralPoints costs about 22 tokens and an answer about 27; GPT-style merges would need four times as many, and
 every token is paid for in every training step. Left out on purpose: learned merges (text outside the domain is spelled in bytes).
 """
+
 from __future__ import annotations
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -23,9 +24,18 @@ def build(vocabulary: list[str] | None = None) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(vocab={character: i for i, character in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    words = [*map(str, range(10, 101)), *dict.fromkeys(p for p in vocabulary or corpus.vocabulary() if len(p) > 1)]
+    words = [
+        *map(str, range(10, 101)),
+        *dict.fromkeys(p for p in vocabulary or corpus.vocabulary() if len(p) > 1),
+    ]
     tokenizer.add_special_tokens([PAD, USER, ASSISTANT, END])
     tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, chat_template=CHAT_TEMPLATE, padding_side="left",
-        clean_up_tokenization_spaces=False, model_input_names=["input_ids", "attention_mask"])
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        chat_template=CHAT_TEMPLATE,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+        model_input_names=["input_ids", "attention_mask"],
+    )

@@ -6,6 +6,7 @@ stage that tunes the language model.
 
     posttrain pretrain --foundation pocket-cards --seed 0
 """
+
 from __future__ import annotations
 
 import itertools
@@ -17,7 +18,14 @@ from typing import Iterator
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+from transformers import (
+    AutoTokenizer,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from posttrain.foundation import sights, tokenizer
@@ -26,9 +34,13 @@ from posttrain.models import Policy, read_language
 from posttrain.rollouts import Chat
 
 IMAGE = "<image>"
-CHAT_TEMPLATE = tokenizer.CHAT_TEMPLATE.replace("{{ m['content'] }}", (
-    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}"
-    "{{ '" + IMAGE + "' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}"))
+CHAT_TEMPLATE = tokenizer.CHAT_TEMPLATE.replace(
+    "{{ m['content'] }}",
+    (
+        "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}"
+        "{{ '" + IMAGE + "' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}"
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -58,53 +70,92 @@ class VisionConfig:
 def new_policy(config: VisionConfig, text: Path) -> Policy:
     """Tower and projector from the seed, before the text foundation in the folder `text`; only these two can be trained."""
     if not (text / "model.safetensors").is_file():
-        raise FileNotFoundError(f"no text foundation at {text}: make it first with `posttrain pretrain --foundation {config.language} --seed {config.seed}`")
+        raise FileNotFoundError(
+            f"no text foundation at {text}: make it first with `posttrain pretrain --foundation {config.language} --seed {config.seed}`"
+        )
     tokens = AutoTokenizer.from_pretrained(text, clean_up_tokenization_spaces=False)
     tokens.add_special_tokens({"additional_special_tokens": [IMAGE]})
     tokens.chat_template = CHAT_TEMPLATE
     torch.manual_seed(config.seed)
     tower = CLIPVisionConfig(
-        image_size=config.size, patch_size=config.patch, hidden_size=config.hidden, num_hidden_layers=config.layers, num_attention_heads=config.heads,
-        intermediate_size=config.mlp, attn_implementation="eager")
+        image_size=config.size,
+        patch_size=config.patch,
+        hidden_size=config.hidden,
+        num_hidden_layers=config.layers,
+        num_attention_heads=config.heads,
+        intermediate_size=config.mlp,
+        attn_implementation="eager",
+    )
     language = LlamaConfig.from_pretrained(text)
     language.vocab_size = len(tokens)
-    model = LlavaForConditionalGeneration(LlavaConfig(
-        vision_config=tower, text_config=language, image_token_index=tokens.convert_tokens_to_ids(IMAGE), vision_feature_layer=-1,
-        vision_feature_select_strategy="default", tie_word_embeddings=True, language_foundation=text.name, attn_implementation="eager")).eval()
+    model = LlavaForConditionalGeneration(
+        LlavaConfig(
+            vision_config=tower,
+            text_config=language,
+            image_token_index=tokens.convert_tokens_to_ids(IMAGE),
+            vision_feature_layer=-1,
+            vision_feature_select_strategy="default",
+            tie_word_embeddings=True,
+            language_foundation=text.name,
+            attn_implementation="eager",
+        )
+    ).eval()
     read_language(model, text)
     model.requires_grad_(False)
     for part in (model.model.vision_tower, model.model.multi_modal_projector):
         part.requires_grad_(True)
     model.model.vision_tower.post_layernorm.requires_grad_(False)  # behind the layer that LLaVA reads
     sides = {"height": config.size, "width": config.size}
-    pixels = CLIPImageProcessorPil(size=sides, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3)
-    processor = LlavaProcessor(pixels, tokens, patch_size=config.patch, vision_feature_select_strategy="default", chat_template=CHAT_TEMPLATE,
-                               num_additional_image_tokens=1)
+    pixels = CLIPImageProcessorPil(
+        size=sides, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+    processor = LlavaProcessor(
+        pixels,
+        tokens,
+        patch_size=config.patch,
+        vision_feature_select_strategy="default",
+        chat_template=CHAT_TEMPLATE,
+        num_additional_image_tokens=1,
+    )
     return Policy(model, tokens, processor, bf16=True)
 
 
-def batches(config: VisionConfig, policy: Policy) -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]:
+def batches(
+    config: VisionConfig, policy: Policy
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]:
     """Batches without end: ids LongTensor[batch, time] padded on the right, learned BoolTensor of the same shape, and the pictures' inputs."""
     tokens, chat = policy.tokenizer, Chat(policy.tokenizer, policy.processor)
-    stream = sights.corpus_of(config.corpus).documents(np.random.default_rng(np.random.SeedSequence([config.seed, 3])), config.reading_steps * config.batch)
+    stream = sights.corpus_of(config.corpus).documents(
+        np.random.default_rng(np.random.SeedSequence([config.seed, 3])), config.reading_steps * config.batch
+    )
     encode = lambda text: tokens(text, add_special_tokens=False)["input_ids"]
     shown = [tokens.convert_tokens_to_ids(IMAGE)] * (config.size // config.patch) ** 2
     while True:
         documents = list(itertools.islice(stream, config.batch))
-        rows = [(encode(d.before) + shown + encode(d.behind), encode(d.completion + tokenizer.END)) for d in documents]
+        rows = [
+            (encode(d.before) + shown + encode(d.behind), encode(d.completion + tokenizer.END))
+            for d in documents
+        ]
         width = max(len(prompt) + len(completion) for prompt, completion in rows)
-        ids, learned = torch.full((len(rows), width), tokens.pad_token_id), torch.zeros(len(rows), width, dtype=torch.bool)
+        ids, learned = (
+            torch.full((len(rows), width), tokens.pad_token_id),
+            torch.zeros(len(rows), width, dtype=torch.bool),
+        )
         for r, (prompt, completion) in enumerate(rows):
-            ids[r, :len(prompt) + len(completion)] = torch.tensor(prompt + completion)
-            learned[r, len(prompt):len(prompt) + len(completion)] = True
+            ids[r, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
+            learned[r, len(prompt) : len(prompt) + len(completion)] = True
         yield ids, learned, chat.pixels([d.picture for d in documents])
 
 
-def pretrain(config: VisionConfig, text: Path, report=lambda step, metrics: None) -> tuple[Policy, dict[str, float]]:
+def pretrain(
+    config: VisionConfig, text: Path, report=lambda step, metrics: None
+) -> tuple[Policy, dict[str, float]]:
     """Train tower and projector; returns the policy, its weights rounded as they are stored, and {"tokens", "seconds", "loss"}."""
     torch.set_num_threads(config.threads)
     policy = new_policy(config, text)
-    optimizer = torch.optim.AdamW(policy.trainable(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        policy.trainable(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
+    )
     started, seen, smooth = time.perf_counter(), 0, None
     for step, (ids, learned, inputs) in enumerate(itertools.islice(batches(config, policy), config.steps)):
         optimizer.param_groups[0]["lr"] = config.learning_rate * schedule(step, config)
@@ -128,5 +179,9 @@ def save(policy: Policy, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     policy.model.config.save_pretrained(folder)
     policy.processor.save_pretrained(folder)
-    own = {name: weight.bfloat16().contiguous() for name, weight in policy.model.state_dict().items() if "vision_tower" in name or "projector" in name}
+    own = {
+        name: weight.bfloat16().contiguous()
+        for name, weight in policy.model.state_dict().items()
+        if "vision_tower" in name or "projector" in name
+    }
     save_file(own, folder / "model.safetensors", metadata={"format": "pt"})

@@ -1,4 +1,5 @@
 """Pictures of what an environment shows, drawn with Pillow."""
+
 from __future__ import annotations
 
 from functools import lru_cache

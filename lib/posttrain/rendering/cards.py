@@ -8,6 +8,7 @@ portraits (a framed letter stands for them) and overlapping cards.
     draw(("A", "10", "J", "K"), ("S", "C", "S", "C")).save("hand.png")
     draw(ranks, suits, POCKET, style=Style.of(7))
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -22,7 +23,14 @@ RANKS = ("A", "2", "3", "4", "5", "6", "7", "8", "9", "10", "J", "Q", "K")
 BLACK, RED = ("S", "C"), ("H", "D")
 SUITS = (*BLACK, *RED)  # the colour is the suit's: black in training, red for the visual shift
 GREEN = (53, 101, 77)
-FONTS = ("DejaVuSans-Bold", "DejaVuSerif-Bold", "DejaVuSansMono-Bold", "DejaVuSans", "DejaVuSerif", "STIXGeneralBol")
+FONTS = (
+    "DejaVuSans-Bold",
+    "DejaVuSerif-Bold",
+    "DejaVuSansMono-Bold",
+    "DejaVuSans",
+    "DejaVuSerif",
+    "STIXGeneralBol",
+)
 _INK = {"S": (16, 16, 20), "C": (16, 16, 20), "H": (200, 30, 36), "D": (200, 30, 36)}
 _SCALE = 4  # cards are drawn so many times larger and reduced, which smooths their edges
 
@@ -40,8 +48,16 @@ class Layout(NamedTuple):
     def square(cls, size: int) -> "Layout":
         """The paper's layout on a square of `size` pixels (the paper: 1200)."""
         if size < 40:
-            raise ValueError(f"a square of {size} pixels is too small for four cards: use 40 or more, or the layout POCKET")
-        return cls(size, size, (round(size * 270 / 1200), round(size * 378 / 1200)), round(size * 5 / 1200), round(size * 297 / 1200))
+            raise ValueError(
+                f"a square of {size} pixels is too small for four cards: use 40 or more, or the layout POCKET"
+            )
+        return cls(
+            size,
+            size,
+            (round(size * 270 / 1200), round(size * 378 / 1200)),
+            round(size * 5 / 1200),
+            round(size * 297 / 1200),
+        )
 
 
 PAPER = Layout.square(1200)
@@ -70,67 +86,121 @@ class Style:
         rng = np.random.default_rng(np.random.SeedSequence([seed, 52]))
         table = tuple(int(v) for v in np.clip(np.array(GREEN) + rng.integers(-40, 41, 3), 0, 255))
         shade = int(rng.integers(225, 256))
-        return cls(FONTS[int(rng.integers(len(FONTS)))], table, (shade, shade, int(np.clip(shade - rng.integers(0, 20), 0, 255))),
-                   float(rng.uniform(0, 4)), float(rng.uniform(0, 48)), seed)
+        return cls(
+            FONTS[int(rng.integers(len(FONTS)))],
+            table,
+            (shade, shade, int(np.clip(shade - rng.integers(0, 20), 0, 255))),
+            float(rng.uniform(0, 4)),
+            float(rng.uniform(0, 48)),
+            seed,
+        )
 
 
-def draw(ranks: Sequence[str], suits: Sequence[str], layout: Layout = PAPER, style: Style = Style()) -> Image.Image:
+def draw(
+    ranks: Sequence[str], suits: Sequence[str], layout: Layout = PAPER, style: Style = Style()
+) -> Image.Image:
     """An RGB picture of the hand. The same arguments give the same pixels. ValueError for no cards, too many, or unknown ones."""
     if not 1 <= len(ranks) <= 4 or len(ranks) != len(suits):
         raise ValueError(f"a hand is one to four cards with a suit each, not {list(ranks)} and {list(suits)}")
-    if unknown := [rank for rank in ranks if rank not in RANKS] + [suit for suit in suits if suit not in SUITS]:
-        raise ValueError(f"unknown {', '.join(map(repr, unknown))}: ranks are {', '.join(RANKS)}; suits {', '.join(SUITS)}")
+    if unknown := [rank for rank in ranks if rank not in RANKS] + [
+        suit for suit in suits if suit not in SUITS
+    ]:
+        raise ValueError(
+            f"unknown {', '.join(map(repr, unknown))}: ranks are {', '.join(RANKS)}; suits {', '.join(SUITS)}"
+        )
     picture = Image.new("RGB", (layout.width, layout.height), style.table)
     noisy = style.jitter or style.noise
-    rng = np.random.default_rng(np.random.SeedSequence([style.seed, *(RANKS.index(r) for r in ranks), *(SUITS.index(s) for s in suits)])) if noisy else None
+    rng = (
+        np.random.default_rng(
+            np.random.SeedSequence(
+                [style.seed, *(RANKS.index(r) for r in ranks), *(SUITS.index(s) for s in suits)]
+            )
+        )
+        if noisy
+        else None
+    )
     top = (layout.height - layout.card[1]) // 2
     reach = style.jitter * layout.card[0] / 100
-    moves = np.rint(rng.uniform(-reach, reach, (len(ranks), 2))).astype(int).tolist() if noisy else [(0, 0)] * len(ranks)
+    moves = (
+        np.rint(rng.uniform(-reach, reach, (len(ranks), 2))).astype(int).tolist()
+        if noisy
+        else [(0, 0)] * len(ranks)
+    )
     for place, (rank, suit, (dx, dy)) in enumerate(zip(ranks, suits, moves)):
-        face, shape = (_small if layout.card[0] < 100 else _large)(rank, suit, layout.card, style.font, style.paper)
+        face, shape = (_small if layout.card[0] < 100 else _large)(
+            rank, suit, layout.card, style.font, style.paper
+        )
         picture.paste(face, (layout.left + layout.step * place + dx, top + dy), shape)
     if style.noise:
-        pixels = np.asarray(picture, np.float32) + rng.standard_normal((layout.height, layout.width, 1), np.float32) * style.noise
+        pixels = (
+            np.asarray(picture, np.float32)
+            + rng.standard_normal((layout.height, layout.width, 1), np.float32) * style.noise
+        )
         picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
     return picture
 
 
-def _card(rank: str, suit: str, size: tuple[int, int], font: str, paper: tuple[int, int, int]) -> tuple[Image.Image, Image.Image]:
+def _card(
+    rank: str, suit: str, size: tuple[int, int], font: str, paper: tuple[int, int, int]
+) -> tuple[Image.Image, Image.Image]:
     """A card's face and its shape (rounded corners)."""
     width, height = size[0] * _SCALE, size[1] * _SCALE
     face, shape = Image.new("RGB", (width, height), paper), Image.new("L", (width, height), 0)
     ImageDraw.Draw(shape).rounded_rectangle((0, 0, width - 1, height - 1), width // 12, fill=255)
     pen, ink, small = ImageDraw.Draw(face), _INK[suit], size[0] < 100
-    pen.rounded_rectangle((0, 0, width - 1, height - 1), width // 12, outline=(120, 120, 120), width=max(1, width // 120))
+    pen.rounded_rectangle(
+        (0, 0, width - 1, height - 1), width // 12, outline=(120, 120, 120), width=max(1, width // 120)
+    )
     if small:  # one large rank above one large suit: all that a few dozen pixels can show
         _text(pen, rank, (width / 2, height * 0.3), 0.62 * width, font, ink)
         _suit(pen, suit, width / 2, height * 0.76, 0.26 * width, ink)
     else:
         corner = Image.new("RGB", (width // 4, round(height * 0.26)), paper)
         own = ImageDraw.Draw(corner)
-        _text(own, rank, (corner.width / 2, corner.height * 0.34), (0.17 if rank == "10" else 0.2) * width, font, ink)
+        _text(
+            own,
+            rank,
+            (corner.width / 2, corner.height * 0.34),
+            (0.17 if rank == "10" else 0.2) * width,
+            font,
+            ink,
+        )
         _suit(own, suit, corner.width / 2, corner.height * 0.8, 0.065 * width, ink)
         inset = width // 40
         face.paste(corner, (inset, inset * 2))
         face.paste(corner.rotate(180), (width - corner.width - inset, height - corner.height - inset * 2))
         if rank in "JQK":
-            pen.rectangle((width * 0.27, height * 0.14, width * 0.73, height * 0.86), outline=ink, width=max(1, width // 90))
+            pen.rectangle(
+                (width * 0.27, height * 0.14, width * 0.73, height * 0.86),
+                outline=ink,
+                width=max(1, width // 90),
+            )
             _text(pen, rank, (width / 2, height * 0.42), 0.4 * width, font, ink)
             _suit(pen, suit, width / 2, height * 0.7, 0.1 * width, ink)
         else:
             for x, y in _PIPS[rank]:
-                _suit(pen, suit, width * x, height * y, (0.17 if rank == "A" else 0.085) * width, ink, y > 0.5)
+                _suit(
+                    pen, suit, width * x, height * y, (0.17 if rank == "A" else 0.085) * width, ink, y > 0.5
+                )
     return face.resize(size, Image.LANCZOS), shape.resize(size, Image.LANCZOS)
 
 
-_small, _large = lru_cache(maxsize=4096)(_card), lru_cache(maxsize=104)(_card)  # a card of the paper's size takes 400 kB
+_small, _large = (
+    lru_cache(maxsize=4096)(_card),
+    lru_cache(maxsize=104)(_card),
+)  # a card of the paper's size takes 400 kB
 
 
 _L, _M, _R = 0.33, 0.5, 0.67
 _PIPS = {  # where the suits of a number stand, in shares of the card
-    "A": [(_M, _M)], "2": [(_M, 0.2), (_M, 0.8)], "3": [(_M, 0.2), (_M, 0.5), (_M, 0.8)], "4": [(x, y) for x in (_L, _R) for y in (0.2, 0.8)],
-    "5": [*((x, y) for x in (_L, _R) for y in (0.2, 0.8)), (_M, 0.5)], "6": [(x, y) for x in (_L, _R) for y in (0.2, 0.5, 0.8)],
-    "7": [*((x, y) for x in (_L, _R) for y in (0.2, 0.5, 0.8)), (_M, 0.35)], "8": [*((x, y) for x in (_L, _R) for y in (0.2, 0.5, 0.8)), (_M, 0.35), (_M, 0.65)],
+    "A": [(_M, _M)],
+    "2": [(_M, 0.2), (_M, 0.8)],
+    "3": [(_M, 0.2), (_M, 0.5), (_M, 0.8)],
+    "4": [(x, y) for x in (_L, _R) for y in (0.2, 0.8)],
+    "5": [*((x, y) for x in (_L, _R) for y in (0.2, 0.8)), (_M, 0.5)],
+    "6": [(x, y) for x in (_L, _R) for y in (0.2, 0.5, 0.8)],
+    "7": [*((x, y) for x in (_L, _R) for y in (0.2, 0.5, 0.8)), (_M, 0.35)],
+    "8": [*((x, y) for x in (_L, _R) for y in (0.2, 0.5, 0.8)), (_M, 0.35), (_M, 0.65)],
     "9": [*((x, y) for x in (_L, _R) for y in (0.17, 0.39, 0.61, 0.83)), (_M, 0.5)],
     "10": [*((x, y) for x in (_L, _R) for y in (0.17, 0.39, 0.61, 0.83)), (_M, 0.28), (_M, 0.72)],
 }
@@ -143,18 +213,41 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"), size)
 
 
-def _text(pen: ImageDraw.ImageDraw, text: str, centre: tuple[float, float], size: float, font: str, ink: tuple[int, int, int]) -> None:
+def _text(
+    pen: ImageDraw.ImageDraw,
+    text: str,
+    centre: tuple[float, float],
+    size: float,
+    font: str,
+    ink: tuple[int, int, int],
+) -> None:
     """`text` centred on its drawn extent; two letters are set narrower."""
     face = _font(font, max(4, round(size * (0.8 if len(text) > 1 else 1))))
     left, top, right, bottom = face.getbbox(text)
     pen.text((centre[0] - (left + right) / 2, centre[1] - (top + bottom) / 2), text, fill=ink, font=face)
 
 
-def _suit(pen: ImageDraw.ImageDraw, suit: str, x: float, y: float, size: float, ink: tuple[int, int, int], down: bool = False) -> None:
+def _suit(
+    pen: ImageDraw.ImageDraw,
+    suit: str,
+    x: float,
+    y: float,
+    size: float,
+    ink: tuple[int, int, int],
+    down: bool = False,
+) -> None:
     """A suit of half-height `size` around (x, y); `down` turns it on its head."""
     sign = -1 if down else 1
     place = lambda points: [(x + a * size, y + b * size * sign) for a, b in points]
-    disc = lambda a, b, r: pen.ellipse((x + (a - r) * size, y + b * size * sign - r * size, x + (a + r) * size, y + b * size * sign + r * size), fill=ink)
+    disc = lambda a, b, r: pen.ellipse(
+        (
+            x + (a - r) * size,
+            y + b * size * sign - r * size,
+            x + (a + r) * size,
+            y + b * size * sign + r * size,
+        ),
+        fill=ink,
+    )
     if suit == "D":
         pen.polygon(place([(0, -1), (0.75, 0), (0, 1), (-0.75, 0)]), fill=ink)
         return
@@ -166,7 +259,18 @@ def _suit(pen: ImageDraw.ImageDraw, suit: str, x: float, y: float, size: float, 
         wide = abs(point)
         for side in (-1, 1):
             disc(0.44 * side * wide, -0.42 * point + up, 0.5 * wide)
-        pen.polygon(place([(-0.9 * wide, -0.22 * point + up), (0.9 * wide, -0.22 * point + up), (0, point + up)]), fill=ink)
-        pen.polygon(place([(a * wide, b * point + up) for a, b in ((-0.44, -0.42), (0.44, -0.42), (0.3, 0.1), (-0.3, 0.1))]), fill=ink)
+        pen.polygon(
+            place([(-0.9 * wide, -0.22 * point + up), (0.9 * wide, -0.22 * point + up), (0, point + up)]),
+            fill=ink,
+        )
+        pen.polygon(
+            place(
+                [
+                    (a * wide, b * point + up)
+                    for a, b in ((-0.44, -0.42), (0.44, -0.42), (0.3, 0.1), (-0.3, 0.1))
+                ]
+            ),
+            fill=ink,
+        )
     if suit != "H":
         pen.polygon(place([(0, 0), (0.36, 1), (-0.36, 1)]), fill=ink)

@@ -13,6 +13,7 @@ Implementation details, numbered as in the book's ledger:
  6. Advantages are normalised over all answers of an iteration, on all processes.
  7. Over several processes (accelerate) each rolls out its own episodes; the gradients of the adapter are averaged.
 """
+
 from __future__ import annotations
 
 import math
@@ -38,7 +39,9 @@ class PPOConfig:
     epochs: int = 1  # passes over an iteration's episodes
     minibatches: int = 4  # optimizer steps per pass
     clip: float = 0.2  # of the ratio
-    value_clip: float = 5.0  # of the value, in units of reward: a return of -10 must be learned within a few iterations
+    value_clip: float = (
+        5.0  # of the value, in units of reward: a return of -10 must be learned within a few iterations
+    )
     value_coefficient: float = 0.5
     entropy_coefficient: float = 0.0  # nats per token
     kl_coefficient: float = 0.0  # to the starting model, nats per token
@@ -61,11 +64,19 @@ class PPOConfig:
         if self.temperature <= 0:
             raise ValueError("PPO samples its answers: temperature must be above 0")
         if self.episodes % self.minibatches:
-            raise ValueError(f"episodes ({self.episodes}) must be a multiple of minibatches ({self.minibatches})")
+            raise ValueError(
+                f"episodes ({self.episodes}) must be a multiple of minibatches ({self.minibatches})"
+            )
 
 
-def gae(rewards: torch.Tensor, values: torch.Tensor, answered: torch.Tensor, gamma: float, lam: float,
-        after: torch.Tensor | None = None) -> torch.Tensor:
+def gae(
+    rewards: torch.Tensor,
+    values: torch.Tensor,
+    answered: torch.Tensor,
+    gamma: float,
+    lam: float,
+    after: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Generalised advantage estimates across the answers of each episode (Schulman et al. 2016).
 
     rewards, values: FloatTensor[episodes, answers]; answered: BoolTensor, true for answers that exist (a prefix of each row);
@@ -118,14 +129,20 @@ def collate(games: list[list[Dialogue]], pad: int) -> Batch:
     # `turn` counts the questions asked so far, so every sampled token knows its answer.
     turns = [np.searchsorted(d.ask, np.arange(len(d.ids)), side="left") - 1 for d in dialogues]
     return Batch(
-        ids=padded([d.ids for d in dialogues], time_, pad, torch.long), sampled=padded([d.sampled for d in dialogues], time_, False, torch.bool),
-        turn=padded([t.clip(min=0).tolist() for t in turns], time_, 0, torch.long), old=padded([d.logprobs for d in dialogues], time_, 0.0, torch.float32),
-        weight=torch.ones(len(dialogues), time_), ask=padded([d.ask for d in dialogues], answers, 0, torch.long),
+        ids=padded([d.ids for d in dialogues], time_, pad, torch.long),
+        sampled=padded([d.sampled for d in dialogues], time_, False, torch.bool),
+        turn=padded([t.clip(min=0).tolist() for t in turns], time_, 0, torch.long),
+        old=padded([d.logprobs for d in dialogues], time_, 0.0, torch.float32),
+        weight=torch.ones(len(dialogues), time_),
+        ask=padded([d.ask for d in dialogues], answers, 0, torch.long),
         rewards=padded([d.rewards for d in dialogues], answers, 0.0, torch.float32),
         values=padded([d.values for d in dialogues], answers, 0.0, torch.float32),
-        answered=padded([[True] * len(d.ask) for d in dialogues], answers, False, torch.bool), lengths=torch.tensor([len(d.ids) for d in dialogues]),
+        answered=padded([[True] * len(d.ask) for d in dialogues], answers, False, torch.bool),
+        lengths=torch.tensor([len(d.ids) for d in dialogues]),
         correct=torch.tensor([d.correct for d in dialogues]),
-        episode=torch.tensor([i for i, game in enumerate(games) for _ in game]), inputs=stacked(dialogues))
+        episode=torch.tensor([i for i, game in enumerate(games) for _ in game]),
+        inputs=stacked(dialogues),
+    )
 
 
 class PPO:
@@ -138,15 +155,21 @@ class PPO:
         if policy.value_head is None:
             raise ValueError("PPO needs a value head: models.add_lora(policy, value=True)")
         if len(environments) != config.episodes:
-            raise ValueError(f"{config.episodes} environments are needed, one an episode, not {len(environments)}")
+            raise ValueError(
+                f"{config.episodes} environments are needed, one an episode, not {len(environments)}"
+            )
         self.policy, self.environments, self.config = policy, environments, config
         self.processes = PartialState()
         child = np.random.SeedSequence(seed).spawn(self.processes.num_processes)[self.processes.process_index]
         self.rng = np.random.default_rng(child)
         self.sampler = torch.Generator(device=policy.device).manual_seed(int(self.rng.integers(2**63)))
         self.optimizer = torch.optim.AdamW(
-            [{"params": policy.trainable(), "lr": config.learning_rate}, {"params": list(policy.value_head.parameters()), "lr": config.value_learning_rate}],
-            weight_decay=0.0)
+            [
+                {"params": policy.trainable(), "lr": config.learning_rate},
+                {"params": list(policy.value_head.parameters()), "lr": config.value_learning_rate},
+            ],
+            weight_decay=0.0,
+        )
         self.iteration, self.trained, self.processed = 0, 0, 0  # tokens, over all processes
 
     # --- one iteration --------------------------------------------------------------------------------------------
@@ -167,17 +190,32 @@ class PPO:
         self.trained += self._total(int(batch.lengths.sum())) * self.config.epochs
         first = [d.verdicts[0] for d in dialogues]
         return {
-            "iteration": self.iteration, "first_try": _mean(v.correct for v in first), "within": _mean(all(d.correct for d in game) for game in games),
-            "rule_following": _mean(v.follows_rule for v in first), "valid": _mean(v.valid for v in first),
-            "reward": float(batch.rewards.sum()) / len(games), "answers": float(batch.answered.sum()) / len(games), **metrics,
-            "tokens": int(batch.lengths.sum()), "rollout_seconds": rolled - began, "seconds": time.perf_counter() - began}
+            "iteration": self.iteration,
+            "first_try": _mean(v.correct for v in first),
+            "within": _mean(all(d.correct for d in game) for game in games),
+            "rule_following": _mean(v.follows_rule for v in first),
+            "valid": _mean(v.valid for v in first),
+            "reward": float(batch.rewards.sum()) / len(games),
+            "answers": float(batch.answered.sum()) / len(games),
+            **metrics,
+            "tokens": int(batch.lengths.sum()),
+            "rollout_seconds": rolled - began,
+            "seconds": time.perf_counter() - began,
+        }
 
     def rollout(self) -> list[list[Dialogue]]:
         """One episode in every environment, sampled from the current policy."""
         seeds = self.rng.integers(2**31, size=len(self.environments)).tolist()
         infos = [environment.reset(seed=seed)[1] for environment, seed in zip(self.environments, seeds)]
         with self.policy.merged():
-            return play(self.policy, self.environments, infos, self.config.max_tokens, self.config.temperature, self.sampler)
+            return play(
+                self.policy,
+                self.environments,
+                infos,
+                self.config.max_tokens,
+                self.config.temperature,
+                self.sampler,
+            )
 
     def _weigh_thoughts(self, dialogues: list[Dialogue], batch: Batch) -> None:
         """As released: tokens of an answer before the key of its last field count `thought_coefficient`."""
@@ -196,17 +234,24 @@ class PPO:
         episode = batch.episode[:, None].expand_as(batch.answered)[batch.answered]
         counts = episode.bincount()
         place = torch.arange(len(episode)) - (counts.cumsum(0) - counts)[episode]
-        rewards, values = (torch.zeros(len(counts), int(counts.max())).index_put((episode, place), x[batch.answered]) for x in (batch.rewards, batch.values))
+        rewards, values = (
+            torch.zeros(len(counts), int(counts.max())).index_put((episode, place), x[batch.answered])
+            for x in (batch.rewards, batch.values)
+        )
         answered = torch.arange(rewards.shape[1]) < counts[:, None]
         after = None
         if config.bootstrap_truncated:
             arrived = batch.correct[batch.episode.bincount().cumsum(0) - 1]  # the last dialogue's last answer
             after = torch.where(arrived, torch.zeros(len(counts)), values[:, 0].roll(-1))
         batch.advantages = torch.zeros_like(batch.rewards)
-        batch.advantages[batch.answered] = gae(rewards, values, answered, config.gamma, config.gae_lambda, after)[episode, place]
+        batch.advantages[batch.answered] = gae(
+            rewards, values, answered, config.gamma, config.gae_lambda, after
+        )[episode, place]
         batch.returns = batch.advantages + batch.values
         chosen = batch.advantages[batch.answered]
-        count, total, squares = (self._total(x) for x in (float(len(chosen)), float(chosen.sum()), float(chosen.square().sum())))
+        count, total, squares = (
+            self._total(x) for x in (float(len(chosen)), float(chosen.sum()), float(chosen.square().sum()))
+        )
         mean = total / count
         batch.advantages = (batch.advantages - mean) / math.sqrt(max(squares / count - mean**2, 1e-8))
         return batch
@@ -254,34 +299,50 @@ class PPO:
         # The answer of each sampled token, counted over the part: rows * answers-per-row places.
         place = (torch.arange(len(rows), device=device)[:, None] * answered.shape[1] + turn)[sampled]
         if config.ratio == "answer":
-            log_ratio = torch.zeros(answered.numel(), device=device).index_add(0, place, weight * (new - old))[answered.flatten()]
+            log_ratio = torch.zeros(answered.numel(), device=device).index_add(
+                0, place, weight * (new - old)
+            )[answered.flatten()]
             advantage = advantages[answered]
         else:
             log_ratio, advantage = new - old, advantages.flatten()[place]
         ratio = log_ratio.exp()
-        policy_loss = -torch.minimum(ratio * advantage, ratio.clamp(1 - config.clip, 1 + config.clip) * advantage).sum() / answers
+        policy_loss = (
+            -torch.minimum(ratio * advantage, ratio.clamp(1 - config.clip, 1 + config.clip) * advantage).sum()
+            / answers
+        )
 
         # The state of the last prompt token is the one that predicts an answer's first token.
-        asked = (sampled.flatten().cumsum(0).view(sampled.shape) - 1).gather(1, batch.ask[rows].to(device) + 1)[answered]
+        asked = (sampled.flatten().cumsum(0).view(sampled.shape) - 1).gather(
+            1, batch.ask[rows].to(device) + 1
+        )[answered]
         values = self.policy.value_head((hidden.detach() if config.detach_value else hidden)[asked])
         before, returns = (x[rows].to(device)[answered] for x in (batch.values, batch.returns))
         clipped = before + (values - before).clamp(-config.value_clip, config.value_clip)
-        value_loss = 0.5 * torch.maximum((values - returns).square(), (clipped - returns).square()).sum() / answers
+        value_loss = (
+            0.5 * torch.maximum((values - returns).square(), (clipped - returns).square()).sum() / answers
+        )
 
         loss = policy_loss + config.value_coefficient * value_loss
-        with torch.set_grad_enabled(config.entropy_coefficient != 0):  # measured also where it is no part of the objective
+        with torch.set_grad_enabled(
+            config.entropy_coefficient != 0
+        ):  # measured also where it is no part of the objective
             entropy = -(logprobs.exp() * logprobs).sum(-1)
         if config.entropy_coefficient:
             loss = loss - config.entropy_coefficient * entropy.sum() / answers
         if config.kl_coefficient:
             with torch.no_grad(), self.policy.start():
-                reference = (self.policy.score(ids, sampled, **inputs)[0] / config.temperature).log_softmax(-1)
+                reference = (self.policy.score(ids, sampled, **inputs)[0] / config.temperature).log_softmax(
+                    -1
+                )
             loss = loss + config.kl_coefficient * (logprobs.exp() * (logprobs - reference)).sum() / answers
         share = float(answered.sum()) / answers
         return loss, {
-            "policy_loss": float(policy_loss.detach()), "value_loss": float(value_loss.detach()), "entropy": float(entropy.detach().mean()) * share,
+            "policy_loss": float(policy_loss.detach()),
+            "value_loss": float(value_loss.detach()),
+            "entropy": float(entropy.detach().mean()) * share,
             "approx_kl": float((ratio - 1 - log_ratio).detach().mean()) * share,
-            "clipped": float(((ratio - 1).abs() > config.clip).float().mean()) * share}
+            "clipped": float(((ratio - 1).abs() > config.clip).float().mean()) * share,
+        }
 
     def _total(self, amount: float) -> float:
         """Sum of a number over all processes."""
@@ -293,10 +354,17 @@ class PPO:
 
     def state(self) -> dict:
         """All that decides what comes next: adapter, value head, optimizer, generators, counters."""
-        adapter = {name: p.detach().clone() for name, p in self.policy.model.named_parameters() if p.requires_grad}
-        return {"adapter": adapter, "value_head": self.policy.value_head.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "rng": self.rng.bit_generator.state, "sampler": self.sampler.get_state(),
-                "counters": (self.iteration, self.trained, self.processed)}
+        adapter = {
+            name: p.detach().clone() for name, p in self.policy.model.named_parameters() if p.requires_grad
+        }
+        return {
+            "adapter": adapter,
+            "value_head": self.policy.value_head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "sampler": self.sampler.get_state(),
+            "counters": (self.iteration, self.trained, self.processed),
+        }
 
     def load_state(self, state: dict) -> None:
         self.policy.model.load_state_dict(state["adapter"], strict=False)

@@ -4,6 +4,7 @@ trl.SFTTrainer does the training; this module makes its data (token ids, loss on
 the logits. In GeneralPoints an expert answer is any of the hand's solutions, drawn uniformly, as in the released data, which hold
 one record per pair of hand and solution; in navigation there is one answer at each point. Single turns; no verifier text (appendix C.1) unless `suboptimal` (Figure 15, a later chapter).
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -87,7 +88,9 @@ class Demonstrations:
     pictures: list[Picture | None]
 
 
-def take(stream: Iterator[Example], steps: int | None, tokens: int | None, batch_size: int) -> tuple[Demonstrations, list[int]]:
+def take(
+    stream: Iterator[Example], steps: int | None, tokens: int | None, batch_size: int
+) -> tuple[Demonstrations, list[int]]:
     """Whole batches from `stream`: `steps` of them, or as many as `tokens` pay for. Also the running token count after each.
 
     A batch holds `batch_size` examples for every process; all processes make the same data and train on their share.
@@ -100,10 +103,12 @@ def take(stream: Iterator[Example], steps: int | None, tokens: int | None, batch
         for example in (next(stream) for _ in range(batch_size)):
             ids.append(example.ids)
             pictures.append(example.picture)
-            labels.append([-100] * (len(example.ids) - example.answer) + example.ids[-example.answer:])
+            labels.append([-100] * (len(example.ids) - example.answer) + example.ids[-example.answer :])
             total += len(example.ids)
         counts.append(total)
-    return Demonstrations(datasets.Dataset.from_dict({"input_ids": ids, "labels": labels, "place": range(len(ids))}), pictures), counts
+    return Demonstrations(
+        datasets.Dataset.from_dict({"input_ids": ids, "labels": labels, "place": range(len(ids))}), pictures
+    ), counts
 
 
 class _Trainer(trl.SFTTrainer):
@@ -116,14 +121,23 @@ class _Trainer(trl.SFTTrainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         inputs = self._prepare_inputs(inputs)
-        ids, learned, real = inputs.pop("input_ids"), inputs.pop("labels") != -100, inputs.pop("attention_mask").sum(1)
+        ids, learned, real = (
+            inputs.pop("input_ids"),
+            inputs.pop("labels") != -100,
+            inputs.pop("attention_mask").sum(1),
+        )
         learned[:, 0] = False
         self.last_loss = torch.zeros((), device=ids.device)
         with self.policy.accumulating():
             for rows in parts(real.tolist(), MICROBATCH):
-                shown, predicted = ids[rows, :real[rows].max()], learned[rows, :real[rows].max()]
-                logits, _ = self.policy.score(shown, predicted, **{name: _taken(value, rows) for name, value in inputs.items()})
-                loss = torch.nn.functional.cross_entropy(logits, shown[predicted], reduction="sum") / learned.sum()
+                shown, predicted = ids[rows, : real[rows].max()], learned[rows, : real[rows].max()]
+                logits, _ = self.policy.score(
+                    shown, predicted, **{name: _taken(value, rows) for name, value in inputs.items()}
+                )
+                loss = (
+                    torch.nn.functional.cross_entropy(logits, shown[predicted], reduction="sum")
+                    / learned.sum()
+                )
                 self.accelerator.backward(loss)
                 self.last_loss += loss.detach()
         average_gradients(self.policy.trainable())
@@ -131,7 +145,9 @@ class _Trainer(trl.SFTTrainer):
 
 
 def _taken(values: torch.Tensor | list, rows: list[int]) -> torch.Tensor | list:
-    return values[rows] if isinstance(values, torch.Tensor) else [values[row] for row in rows]  # some processors count tiles in a list
+    return (
+        values[rows] if isinstance(values, torch.Tensor) else [values[row] for row in rows]
+    )  # some processors count tiles in a list
 
 
 class _Callback(TrainerCallback):
@@ -149,8 +165,14 @@ class _Callback(TrainerCallback):
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
 
 
-def train(policy: Policy, data: Demonstrations, config: SFTConfig, folder: str | Path, seed: int = 0,
-          on_step: Callable[[int, dict], bool] = lambda step, logs: False) -> None:
+def train(
+    policy: Policy,
+    data: Demonstrations,
+    config: SFTConfig,
+    folder: str | Path,
+    seed: int = 0,
+    on_step: Callable[[int, dict], bool] = lambda step, logs: False,
+) -> None:
     """Train the adapter of `policy` on `data`, one pass in order; resumes from `folder` if a state was saved there.
 
     `on_step(step, {"loss": …})` is called after every optimizer step; where it returns true the state is saved.
@@ -159,18 +181,46 @@ def train(policy: Policy, data: Demonstrations, config: SFTConfig, folder: str |
         raise ValueError("no examples to train on: the budget is smaller than one batch")
     steps = len(data.rows) // (config.batch_size * PartialState().num_processes)
     arguments = trl.SFTConfig(
-        output_dir=str(folder), max_steps=steps, per_device_train_batch_size=config.batch_size, learning_rate=config.learning_rate,
-        lr_scheduler_type="constant_with_warmup", warmup_steps=int(config.warmup * steps), adam_beta2=config.adam_beta2,
-        max_grad_norm=config.max_grad_norm, weight_decay=0.0, seed=seed, data_seed=seed, logging_steps=1, save_strategy="no",
-        save_total_limit=2, report_to="none", use_cpu=policy.device.type == "cpu", disable_tqdm=True, gradient_checkpointing=False,
-        bf16=False, dataset_kwargs={"skip_prepare_dataset": True}, remove_unused_columns=False, max_length=None, dataloader_pin_memory=False)
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=int(config.warmup * steps),
+        adam_beta2=config.adam_beta2,
+        max_grad_norm=config.max_grad_norm,
+        weight_decay=0.0,
+        seed=seed,
+        data_seed=seed,
+        logging_steps=1,
+        save_strategy="no",
+        save_total_limit=2,
+        report_to="none",
+        use_cpu=policy.device.type == "cpu",
+        disable_tqdm=True,
+        gradient_checkpointing=False,
+        bf16=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        max_length=None,
+        dataloader_pin_memory=False,
+    )
     callback, chat = _Callback(on_step), Chat(policy.tokenizer, policy.processor)
-    trainer = _Trainer(model=policy.model, args=arguments, train_dataset=data.rows, processing_class=policy.tokenizer, callbacks=[callback])
+    trainer = _Trainer(
+        model=policy.model,
+        args=arguments,
+        train_dataset=data.rows,
+        processing_class=policy.tokenizer,
+        callbacks=[callback],
+    )
     texts = trainer.data_collator
 
     def collator(rows: list[dict]) -> dict[str, torch.Tensor]:
         pictures = [data.pictures[row["place"]] for row in rows]
-        return {**texts([{k: v for k, v in row.items() if k != "place"} for row in rows]), **(chat.pixels(pictures) if pictures[0] else {})}
+        return {
+            **texts([{k: v for k, v in row.items() if k != "place"} for row in rows]),
+            **(chat.pixels(pictures) if pictures[0] else {}),
+        }
 
     trainer.data_collator = collator
     trainer.policy, callback.trainer = policy, trainer

@@ -1,4 +1,5 @@
 """Verifiers judge an answer against the truth of its task."""
+
 from posttrain.verifiers.general_points import GeneralPointsVerifier, Verdict
 from posttrain.verifiers.navigation import NavigationVerifier
 

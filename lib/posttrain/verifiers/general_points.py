@@ -10,6 +10,7 @@ as_released  the released `utils_rl.py`: penalties add up, 64-bit floats, only t
 Model text is parsed, never executed. Left out on purpose: any judgement of the `cards` and `number` fields in the text task
 (the paper's reward ignores them); they are reported as flags, because rule-following is read off them.
 """
+
 from __future__ import annotations
 
 import json
@@ -41,7 +42,7 @@ class Rule(NamedTuple):
 
     @classmethod
     def parse(cls, rule: "Rule | str | dict[str, int]") -> "Rule":
-        """"10", "11/12/13", "5/7/9" or {"J": 5, "Q": 7, "K": 9}; ValueError names what is wrong."""
+        """ "10", "11/12/13", "5/7/9" or {"J": 5, "Q": 7, "K": 9}; ValueError names what is wrong."""
         if isinstance(rule, Rule):
             return rule
         try:
@@ -55,7 +56,9 @@ class Rule(NamedTuple):
             if len(values) != 3 or any(type(v) is not int or not 0 < v < 100 for v in values):
                 raise ValueError
         except ValueError:
-            raise ValueError(f'unknown rule {rule!r}: use "10", "11/12/13", "a/b/c" or {{"J": a, "Q": b, "K": c}}, values 1 to 99') from None
+            raise ValueError(
+                f'unknown rule {rule!r}: use "10", "11/12/13", "a/b/c" or {{"J": a, "Q": b, "K": c}}, values 1 to 99'
+            ) from None
         return cls(*values)
 
     def __str__(self) -> str:
@@ -168,7 +171,9 @@ def _read_tolerantly(text: str) -> Answer:
     lists = {}
     for name, pattern in _LISTS.items():
         match = pattern.search(text)
-        lists[name] = tuple(part.strip(" \n\t\"'") for part in match[1].split(",") if part.strip()) if match else None
+        lists[name] = (
+            tuple(part.strip(" \n\t\"'") for part in match[1].split(",") if part.strip()) if match else None
+        )
     number = lists["number"]
     number = tuple(map(int, number)) if number and all(_DIGITS.fullmatch(n) for n in number) else None
     if not found:
@@ -196,11 +201,22 @@ class GeneralPointsVerifier:
     too; old_rule: the rule whose correct answers count as `fake` when they are wrong under the deal's own rule.
     """
 
-    def __init__(self, protocol: str = "clean", feedback: str = "informative", vision: bool = False, old_rule: Rule | str = "10"):
+    def __init__(
+        self,
+        protocol: str = "clean",
+        feedback: str = "informative",
+        vision: bool = False,
+        old_rule: Rule | str = "10",
+    ):
         for name, given, known in (("protocol", protocol, PROTOCOLS), ("feedback", feedback, FEEDBACK)):
             if given not in known:
                 raise ValueError(f"unknown {name} {given!r}: use one of {', '.join(known)}")
-        self.protocol, self.feedback, self.vision, self.old_rule = protocol, feedback, vision, Rule.parse(old_rule)
+        self.protocol, self.feedback, self.vision, self.old_rule = (
+            protocol,
+            feedback,
+            vision,
+            Rule.parse(old_rule),
+        )
 
     def judge(self, text: str, deal: Deal) -> Verdict:
         """Verdict on the reply `text` to `deal`. Never raises on any text."""
@@ -217,9 +233,21 @@ class GeneralPointsVerifier:
         elif self.feedback == "verdict":
             message = "the answer is wrong"
         follows = answer.numbers is not None and (
-            answer.numbers == deal.numbers if answer.cards == deal.ranks else sorted(answer.numbers) == sorted(deal.numbers))
-        return Verdict(reward, message, correct, answer.strict, outcome in ("correct", "wrong value", "wrong numbers"),
-                       follows, recognized, fake, outcome)
+            answer.numbers == deal.numbers
+            if answer.cards == deal.ranks
+            else sorted(answer.numbers) == sorted(deal.numbers)
+        )
+        return Verdict(
+            reward,
+            message,
+            correct,
+            answer.strict,
+            outcome in ("correct", "wrong value", "wrong numbers"),
+            follows,
+            recognized,
+            fake,
+            outcome,
+        )
 
     def _is_fake(self, expression: str, deal: Deal) -> bool:
         old = self.old_rule.numbers(deal.ranks)
@@ -239,7 +267,9 @@ class GeneralPointsVerifier:
             if sorted(used) != sorted(deal.numbers):
                 used, hand = Counter(used), Counter(deal.numbers)
                 invalid, missing = sorted((used - hand).elements()), sorted((hand - used).elements())
-                complaints = [f"it must not use {listed(invalid)}"] * bool(invalid) + [f"it leaves out {listed(missing)}"] * bool(missing)
+                complaints = [f"it must not use {listed(invalid)}"] * bool(invalid) + [
+                    f"it leaves out {listed(missing)}"
+                ] * bool(missing)
                 return WRONG_NUMBERS, " and ".join(complaints), "wrong numbers", expression
             result = formulas.value(tree)
         except formulas.FormulaError as error:
@@ -270,7 +300,11 @@ def _as_released(text: str, deal: Deal, vision: bool) -> tuple[float, str, str, 
     if vision:
         cards = _released_field(text, "cards")
         # Wart: a list read from valid JSON is refused, and so are four bare numbers; only the broken spelling passes.
-        if not isinstance(cards, str) or re.fullmatch(r"[0-9, ]*", cards) or sorted(re.sub("[' ]", "", cards).split(",")) != sorted(deal.ranks):
+        if (
+            not isinstance(cards, str)
+            or re.fullmatch(r"[0-9, ]*", cards)
+            or sorted(re.sub("[' ]", "", cards).split(",")) != sorted(deal.ranks)
+        ):
             return WRONG_CARDS, "the cards are not the ones shown", "wrong cards", None
     formula = _released_field(text, "formula")
     expression = formula.partition("=")[0] if isinstance(formula, str) else None
@@ -283,7 +317,11 @@ def _as_released(text: str, deal: Deal, vision: bool) -> tuple[float, str, str, 
     invalid = [n for n in used if n not in hand]
     overused = [n for n in used if n in hand and used[n] > hand[n]]
     missing = sorted((hand - used).elements())
-    for numbers, complaint in ((invalid, "it must not use"), ([] if invalid else overused, "it uses too often"), (missing, "it leaves out")):
+    for numbers, complaint in (
+        (invalid, "it must not use"),
+        ([] if invalid else overused, "it uses too often"),
+        (missing, "it leaves out"),
+    ):
         if numbers:
             reward += WRONG_NUMBERS
             complaints.append(f"{complaint} {listed(numbers)}")
@@ -293,14 +331,31 @@ def _as_released(text: str, deal: Deal, vision: bool) -> tuple[float, str, str, 
     result = _float_value(expression)
     if result is None:
         partial = any(s.startswith(expression) for s in solutions)
-        return (PARTIAL, f"{expression} is the beginning of a solution", "partial", expression) if partial else (
-            WRONG_VALUE, "the formula is no solution", "not a formula", expression)
+        return (
+            (PARTIAL, f"{expression} is the beginning of a solution", "partial", expression)
+            if partial
+            else (WRONG_VALUE, "the formula is no solution", "not a formula", expression)
+        )
     if result == deal.target:
         return CORRECT, "", "correct", expression
-    if formulas.evaluate(expression) == deal.target:  # right in exact arithmetic, wrong in floats: no reward, no reason
+    if (
+        formulas.evaluate(expression) == deal.target
+    ):  # right in exact arithmetic, wrong in floats: no reward, no reason
         return 0.0, "", "refused though correct", expression
-    prefix = next((expression[:end] for end in range(len(expression), 0, -1) if any(s.startswith(expression[:end]) for s in solutions)), "")
-    return WRONG_VALUE, f"{prefix} is the beginning of a solution" if prefix else "the formula is no solution", "wrong value", expression
+    prefix = next(
+        (
+            expression[:end]
+            for end in range(len(expression), 0, -1)
+            if any(s.startswith(expression[:end]) for s in solutions)
+        ),
+        "",
+    )
+    return (
+        WRONG_VALUE,
+        f"{prefix} is the beginning of a solution" if prefix else "the formula is no solution",
+        "wrong value",
+        expression,
+    )
 
 
 def _grammar_slips(tokens: list[str]) -> list[str]:
@@ -330,7 +385,9 @@ def _float_value(expression: str) -> float | None:
         if isinstance(tree, int):
             return float(tree)
         left, right = walk(tree[1]), walk(tree[2])
-        return {"+": left.__add__, "-": left.__sub__, "*": left.__mul__, "/": left.__truediv__}[tree[0]](right)
+        return {"+": left.__add__, "-": left.__sub__, "*": left.__mul__, "/": left.__truediv__}[tree[0]](
+            right
+        )
 
     try:
         return walk(formulas.parse(expression))

@@ -9,6 +9,7 @@ as_released  the released `utils_rl.py`: it looks for the word intersection in t
 
 An action is a text and must be the expert's to the letter. Model text is parsed, never executed.
 """
+
 from __future__ import annotations
 
 import json
@@ -16,7 +17,15 @@ import re
 from typing import NamedTuple
 
 from posttrain.routes import COMPASS
-from posttrain.verifiers.general_points import FEEDBACK, MAX_REPLY, PROTOCOLS, TOO_LONG, TWO_ANSWERS, Verdict, read_object
+from posttrain.verifiers.general_points import (
+    FEEDBACK,
+    MAX_REPLY,
+    PROTOCOLS,
+    TOO_LONG,
+    TWO_ANSWERS,
+    Verdict,
+    read_object,
+)
 
 CORRECT, WRONG_ACTION, WRONG_INTERSECTION = 1.0, -1.0, -1.5
 STEP_LIMIT = -1.0  # as_released only: the answer after the last one is not read
@@ -32,7 +41,9 @@ def turn(word: str) -> str:
 ACTIONS = {name: (FORWARD, STOP, *map(turn, words)) for name, words in TURNS.items()}
 
 FIELDS = ("current observation", "current instruction", "action")
-NO_ANSWER = "the reply is not one JSON object with the fields current observation, current instruction and action"
+NO_ANSWER = (
+    "the reply is not one JSON object with the fields current observation, current instruction and action"
+)
 NOT_TEXT = "the action is not a text in double quotes"
 INTERSECTION = "intersection"
 WRONG, NO_ACTION = " is the wrong action here", "that is none of the actions"
@@ -72,7 +83,9 @@ def read_answer(text: str) -> Answer:
     if data is None:
         return Answer(None, None, None, False, problem) if problem else _read_tolerantly(text)
     fields = [value if isinstance(value := data.get(name), str) else None for name in FIELDS]
-    return Answer(*fields, set(data) == set(FIELDS) and None not in fields, "" if fields[2] is not None else NOT_TEXT)
+    return Answer(
+        *fields, set(data) == set(FIELDS) and None not in fields, "" if fields[2] is not None else NOT_TEXT
+    )
 
 
 def _read_tolerantly(text: str) -> Answer:
@@ -102,14 +115,28 @@ class NavigationVerifier:
         correct = answer.action == place.action
         follows = answer.action in ACTIONS[place.actions]
         valid = follows or any(answer.action in actions for actions in ACTIONS.values())
-        reward, message, outcome = (CORRECT, "", "correct") if correct else self._complaint(answer, place, follows)
+        reward, message, outcome = (
+            (CORRECT, "", "correct") if correct else self._complaint(answer, place, follows)
+        )
         if self.feedback == "none":
             message = ""
         elif self.feedback == "verdict" and not correct:
             message = "the answer is wrong"
         # The whole of what stands before the intersection: "on your right" is no part of "on your right behind".
-        recognized = answer.observation is not None and answer.observation.partition(";")[0].strip() == place.landmark
-        return Verdict(reward, message, correct, answer.strict, valid, follows, recognized, not correct and answer.action == place.other, outcome)
+        recognized = (
+            answer.observation is not None and answer.observation.partition(";")[0].strip() == place.landmark
+        )
+        return Verdict(
+            reward,
+            message,
+            correct,
+            answer.strict,
+            valid,
+            follows,
+            recognized,
+            not correct and answer.action == place.other,
+            outcome,
+        )
 
     def _complaint(self, answer: Answer, place: Place, follows: bool) -> tuple[float, str, str]:
         if answer.action is None and self.protocol == "clean":
