@@ -25,13 +25,15 @@ from typing import Any
 import numpy as np
 import torch
 
+HERE = 1e-5, 1e-6  # drift allowed, at most and in the mean, where processor and torch are the recorded ones
 FOLDER = Path(__file__).parent / "goldens"
 ROOT = Path(__file__).parent.parent.parent
 
 
 @dataclass(frozen=True)
 class Golden:
-    """parts: those of numerics.VERSIONS that it guards; largest, mean: drift allowed (measured, see README.md)."""
+    """parts: those of numerics.VERSIONS that it guards; largest, mean: the drift allowed on another machine
+    (measured: README.md); on the recorded one it is HERE."""
 
     parts: tuple[str, ...]
     compute: Callable[[], dict[str, dict[str, Any]]]
@@ -53,12 +55,13 @@ def numbers(series) -> list[float]:
 
 
 def processor() -> str:
-    """Make and model; what sampled ids are exact on."""
+    """Make and model, and the vector instructions that torch uses: what sampled ids are exact on."""
+    kind = platform.machine()
     if Path("/proc/cpuinfo").is_file():
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return f"{line.split(':')[1].strip()}, {torch.backends.cpu.get_cpu_capability()}"
-    return f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+        rows = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+        told = {key.strip(): value.strip() for key, _, value in rows}
+        kind = " ".join(told.get(key, "") for key in ("model name", "cpu family", "model"))
+    return f"{kind}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def machine() -> dict[str, str]:
@@ -123,10 +126,11 @@ def moved(golden: Golden, recorded: dict, got: dict, strict: bool | None = None)
         series = recorded.get(kind, {}), got.get(kind, {})
         for name in dict.fromkeys([*series[0], *series[1]]):
             largest, mean = drift(*(s.get(name, []) for s in series))
-            if largest > golden.largest or mean > golden.mean:
+            allowed = HERE if strict else (golden.largest, golden.mean)
+            if largest > allowed[0] or mean > allowed[1]:
                 lines.append(
                     f"{name}: drift {largest:.1e} at most and {mean:.1e} in the mean; "
-                    f"allowed {golden.largest:.0e} and {golden.mean:.0e}"
+                    f"allowed {allowed[0]:.0e} and {allowed[1]:.0e}"
                 )
     return lines
 

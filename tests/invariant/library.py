@@ -7,6 +7,7 @@ Everything is reached through the module it lives in (`lib.prompts.AGAIN`), so t
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -109,28 +110,28 @@ def sft_log(made: models.Policy, data, config, folder: Path, on_step) -> list[di
 
 
 def carry_out(model: str, settings: dict, root: Path) -> dict[str, SimpleNamespace]:
-    """Every arm of one study with one seed: what each publishes (checkpoints, training, hands) and its adapter's norms at the end.
+    """Every arm of one study with one seed, as `carry_out_run` gives it; `settings` are a study's, as in a profile."""
+    content = {"model": model, "seeds": [3], "studies": {"golden": settings}}
+    profile = runs.Profile("golden", content, root)
+    return {run.arm: carry_out_run(run, profile) for run in profile.runs()}
 
-    `settings` are a study's, as in a profile, each of its arms named after its algorithm.
-    """
-    profile = runs.Profile("golden", {"model": model, "seeds": [3], "studies": {"golden": settings}}, root)
-    made, norms = {}, []
-    save = models.Policy.save_adapter
+
+def carry_out_run(run, profile) -> SimpleNamespace:
+    """What a run publishes (checkpoints, training, hands), and the norms of its adapter and value head at the end."""
+    norms, save = [], models.Policy.save_adapter
 
     def kept(self, folder):
         norms.append(weights(self))
         save(self, folder)
 
-    for run in profile.runs():
-        with mock.patch.object(models.Policy, "save_adapter", kept):
-            folder = study.carry_out(run, profile)
-        made[run.arm] = SimpleNamespace(
-            checkpoints=pd.read_csv(folder / "checkpoints.csv"),
-            training=pd.read_csv(folder / "training.csv"),
-            hands=pd.read_parquet(folder / "hands.parquet"),
-            adapter=norms[-1],
-        )
-    return made
+    with mock.patch.object(models.Policy, "save_adapter", kept):
+        folder = study.carry_out(run, profile)
+    return SimpleNamespace(
+        checkpoints=pd.read_csv(folder / "checkpoints.csv"),
+        training=pd.read_csv(folder / "training.csv"),
+        hands=pd.read_parquet(folder / "hands.parquet"),
+        adapter=norms[-1] if norms else [],
+    )
 
 
 @contextmanager

@@ -55,8 +55,10 @@ def test_the_files_are_those_of_the_goldens():
 def test_what_counts_as_moved():
     golden = goldens.Golden(("sft",), dict, 1e-3, 1e-4)
     old = {"exact": {"n": [1, 2]}, "here": {"ids": "a"}, "floats": {"x": [1.0, 2.0]}, "after": {"y": [3.0]}}
+
     def new(**other):
         return goldens.moved(golden, old, json.loads(json.dumps({**old, **other})), strict=True)
+
     assert new() == []
     assert new(floats={"x": [1.00005, 2.0]}) == [] and "drift" in new(floats={"x": [1.01, 2.0]})[0]
     assert new(floats={"x": [1.0003, 2.0004]})  # below the largest allowed, above the mean

@@ -15,7 +15,14 @@ SHARED = {"checkpoints": 2, "lora": {"rank": 4, "alpha": 8}}
 POINTS = {
     **SHARED,
     "environment": {"rule": "10", "split": "train", "verify_steps": 3},
-    "census": {"limit": 3, "limit_others": 2, "kl_hands": 4, "verify_steps": 2, "batch": 16},
+    "census": {
+        "sets": ["id", "ood"],
+        "revised": ["ood"],
+        "limit": 2,
+        "kl_hands": 2,
+        "verify_steps": 2,
+        "batch": 6,
+    },
     "arms": {
         "init": {"algorithm": "init", "steps": 2, "checkpoints": 1, "sft": {"batch_size": 4}},
         "sft": {"algorithm": "sft", "start": "init", "steps": 4, "sft": {"batch_size": 4, "warmup": 0.5}},
@@ -25,7 +32,7 @@ POINTS = {
 WALKS = {
     **SHARED,
     "environment": {"actions": "absolute", "split": "train", "verify_steps": 2},
-    "census": {"sets": ["id", "ood"], "revised": ["id", "ood"], "limit": 1, "kl_hands": 4, "max_tokens": 32},
+    "census": {"sets": ["id"], "revised": ["id"], "limit": 1, "kl_hands": 4, "max_tokens": 32},
     "arms": {
         "init": {"algorithm": "init", "steps": 2, "checkpoints": 1, "sft": {"batch_size": 4, "shuffle": 8}},
         "sft": {
@@ -78,28 +85,31 @@ def carried_out(task: str) -> dict:
 
 
 def trajectory(task: str, algorithm: str) -> dict:
-    """The tables of a run: counts and data exactly, what a trained policy does where this is the recorded machine, losses by their drift."""
-    done = carried_out(task)[algorithm]
+    """The tables of a run of a task."""
+    return tables(carried_out(task)[algorithm], sampled=algorithm == "ppo")
+
+
+def tables(done, sampled: bool) -> dict:
+    """The tables of a run: counts and data exactly, losses by their drift, and what a trained policy says
+    exactly on the recorded machine; `sampled`: it was trained on its own answers."""
     exact, here, floats, after = {}, {}, {}, {}
-    table = done.checkpoints
-    exact["steps"] = sorted(set(table["step"].tolist())) if algorithm != "ppo" else "as sampled"
-    exact["columns"] = " ".join([*table.columns, "|", *done.training.columns, "|", *done.hands.columns])
-    exact["rows"] = sha(list(zip(table["set"], table["decoding"], table["n"])))
+    table, training = done.checkpoints, done.training
+    exact["columns"] = [" ".join(columns) for columns in (table, training, done.hands)]
+    first = table[table["step"] == table["step"].min()]
+    exact["sets"] = sha(list(zip(first["set"], first["decoding"], first["n"])))
     for step, hands in done.hands.groupby("step"):
-        cases = list(zip(hands["set"], hands["decoding"], hands["hand"]))
-        if step == 0:
-            exact["cases"] = sha(cases)
+        if step == done.hands["step"].min():
+            exact["cases"] = sha(list(zip(hands["set"], hands["decoding"], hands["hand"])))
         outcomes = hands.drop(columns=["step", "hand", "set", "decoding"])
         here[f"outcomes {step}"] = sha(outcomes.round(4).values.tolist())
     counts = ["trained_tokens", "processed_tokens", "gflops", "gflops_published"]
+    spent = {column: numbers(table.groupby("step")[column].first()) for column in counts}
+    (here if sampled else exact)["spent"] = spent
     for column in table.columns.difference(["set", "decoding", "n", "step", *CLOCKS, *counts]):
         after[f"checkpoints {column}"] = numbers(table[column])
-    (here if algorithm == "ppo" else exact)["spent"] = {
-        c: numbers(table.groupby("step")[c].first()) for c in counts
-    }
-    for column in done.training.columns.difference(list(CLOCKS)):
-        (after if algorithm == "ppo" else floats)[f"training {column}"] = numbers(done.training[column])
-    (after if algorithm == "ppo" else floats)["adapter"] = numbers(done.adapter)
+    for column in training.columns.difference(list(CLOCKS)):
+        (after if sampled else floats)[f"training {column}"] = numbers(training[column])
+    (after if sampled else floats)["adapter"] = numbers(done.adapter)
     return {"exact": exact, "floats": floats, "here": here, "after": after}
 
 
@@ -111,7 +121,7 @@ def parts(task: str, algorithm: str) -> tuple[str, ...]:
 
 
 TRAJECTORIES = {
-    f"{task}.{algorithm}": Golden(parts(task, algorithm), partial(trajectory, task, algorithm), 5e-3, 5e-4)
+    f"{task}.{algorithm}": Golden(parts(task, algorithm), partial(trajectory, task, algorithm))
     for task in TASKS
     for algorithm in ALGORITHMS
 }
