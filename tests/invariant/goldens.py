@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+KINDS = ("exact", "floats", "here", "after")
 HERE = 1e-5, 1e-6  # drift allowed, at most and in the mean, where processor and torch are the recorded ones
 FOLDER = Path(__file__).parent / "goldens"
 ROOT = Path(__file__).parent.parent.parent
@@ -114,11 +115,17 @@ def _cut(value: Any) -> str:
     return text if len(text) < 90 else f"{text[:87]}..."
 
 
-def moved(golden: Golden, recorded: dict, got: dict, strict: bool | None = None) -> list[str]:
-    """What moved, a line each; empty where nothing did. `strict`: whether this machine is the recorded one (None: look)."""
+def moved(
+    golden: Golden, recorded: dict, got: dict, strict: bool | None = None, partly: bool = False
+) -> list[str]:
+    """What moved, a line each; empty where nothing did. `strict`: whether this machine is the recorded one
+    (None: look); `partly`: only what was computed is compared."""
     got = json.loads(json.dumps(got))  # tuples as lists, as they are stored
     if strict is None:
         strict = all(recorded[k] == v for k, v in machine().items())
+    if partly:
+        values = {k: {n: v for n, v in recorded[k].items() if n in got[k]} for k in got}
+        recorded = {**recorded, **{kind: {} for kind in KINDS}, **values}
     lines = _apart(recorded.get("exact", {}), got.get("exact", {}), "")
     here = _apart(recorded.get("here", {}), got.get("here", {}), "")
     lines += here if strict else []

@@ -23,8 +23,9 @@ from tests.invariant.goldens import Golden, numbers, sha
 
 FOLDER = goldens.FOLDER / "published"
 PROFILE, SEED = "cpu", 0
-SHORT = {"budget": 200, "checkpoints": 2}  # GFLOP: one iteration of PPO at least, some steps of SFT
-CENSUS = {"limit": 6, "limit_others": 3, "kl_hands": 6}
+SHORT = {"budget": 60, "checkpoints": 2}  # GFLOP: an iteration or two of PPO, some steps of SFT
+EPISODES = {"general-points": 32, "navigation": 4}  # of an iteration; published: 256 and 16
+CENSUS = {"limit": 4, "limit_others": 2, "kl_hands": 4}
 STEPS = 10  # of a foundation
 ALLOWED = 5e-2, 1e-2  # drift on another machine: published arms compute in bfloat16
 _SCRATCH = tempfile.TemporaryDirectory()
@@ -44,8 +45,14 @@ def arms() -> dict[str, SimpleNamespace]:
 
     elsewhere, made, found = Elsewhere(profile.name, profile.settings, profile.root), {}, {}
     for run in (run for run in profile.runs() if run.seed == SEED):
-        short = SHORT if "budget" in run.settings else {}
-        settings = {**run.settings, **short, "census": {**run.settings.get("census", {}), **CENSUS}}
+        settings = {**run.settings, "census": {**run.settings.get("census", {}), **CENSUS}}
+        if "budget" in settings:
+            settings |= SHORT
+        if run.algorithm == "ppo":  # an iteration of fewer episodes
+            settings["ppo"] = {
+                **settings.get("ppo", {}),
+                "episodes": EPISODES[run.task.removesuffix("-vision")],
+            }
         parent = run.parent and made[run.parent.name]
         made[run.name] = dataclasses.replace(run, settings=settings, parent=parent)
         found[f"{run.study}/{run.arm}"] = SimpleNamespace(
@@ -75,7 +82,10 @@ def foundation(name: str) -> dict:
     """The first steps of a foundation: its loss at each, and its weights."""
     settings, losses = foundations()[name], []
     settings |= {"steps": STEPS, "reading_steps": min(settings.get("reading_steps", 0), STEPS // 2)}
-    note = lambda step, metrics: losses.append(metrics["loss"])
+
+    def note(step: int, metrics: dict) -> None:
+        losses.append(metrics["loss"])
+
     with lib.one_thread():
         if "language" in settings:
             settings.pop("text", None)
