@@ -23,10 +23,11 @@ from tests.invariant.goldens import Golden, numbers, sha
 
 FOLDER = goldens.FOLDER / "published"
 PROFILE, SEED = "cpu", 0
-SHORT = {"budget": 60, "checkpoints": 2}  # GFLOP: an iteration or two of PPO, some steps of SFT
-EPISODES = {"general-points": 32, "navigation": 4}  # of an iteration; published: 256 and 16
+SHORT = {"budget": 20, "checkpoints": 2}  # GFLOP: an iteration or two of PPO, some steps of SFT
+INIT, BATCH = 2, 16  # steps of an Init, examples in a step; published: 4 to 16, and 128
+EPISODES = {"general-points": 16, "navigation": 4}  # of an iteration of PPO; published: 256 and 16
 CENSUS = {"limit": 4, "limit_others": 2, "kl_hands": 4}
-STEPS = 10  # of a foundation
+STEPS = 3  # of a foundation
 ALLOWED = 5e-2, 1e-2  # drift on another machine: published arms compute in bfloat16
 _SCRATCH = tempfile.TemporaryDirectory()
 
@@ -46,8 +47,8 @@ def arms() -> dict[str, SimpleNamespace]:
     elsewhere, made, found = Elsewhere(profile.name, profile.settings, profile.root), {}, {}
     for run in (run for run in profile.runs() if run.seed == SEED):
         settings = {**run.settings, "census": {**run.settings.get("census", {}), **CENSUS}}
-        if "budget" in settings:
-            settings |= SHORT
+        settings |= SHORT if "budget" in settings else {"steps": INIT}
+        settings["sft"] = {**settings.get("sft", {}), "batch_size": BATCH}
         if run.algorithm == "ppo":  # an iteration of fewer episodes
             settings["ppo"] = {
                 **settings.get("ppo", {}),
