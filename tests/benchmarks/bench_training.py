@@ -13,7 +13,7 @@ import trl
 from posttrain import compute, rollouts, runs, tasks
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.foundation import pretraining, vision
-from posttrain.rollouts import Chat
+from posttrain.policy import Chat
 from posttrain.trainers import arm as study
 from posttrain.trainers import ppo, sft
 from posttrain.verifiers import GeneralPointsVerifier
