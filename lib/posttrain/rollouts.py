@@ -1,13 +1,11 @@
-"""Rollouts: batched multi-turn generation against text environments (sequential revision, paper section 4.1
-and Figure 3).
+"""Rollouts: batched multi-turn generation against text environments (paper, section 4.1 and Figure 3).
 
 One answer is one action. A dialogue is one task prompt with its answers; a game is what an environment plays
 between two resets: one dialogue in GeneralPoints, one for each point of a route in navigation. `play` plays
-games, `roll` rolls out a batch of dialogues, `answer` says one answer for each. The key-value cache is kept
+games, `roll` rolls out a batch of dialogues, `answer` gives one answer in each. The key-value cache is kept
 across turns, and across the points of a route as far as their prompts begin alike: only new tokens cost
-something. Rows of a batch may differ in length; the gaps this leaves in the cache are masked, and positions
-count real tokens, so that the trainer, which sees each dialogue as one gapless sequence, computes the same
-probabilities.
+something. The gaps that rows of different lengths leave in the cache are masked, and positions count real
+tokens: the trainer, which sees each dialogue as one gapless sequence, computes the same probabilities.
 """
 
 from __future__ import annotations
@@ -45,9 +43,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Opening:
-    """What a dialogue begins with. `guess`: what will probably be answered; it saves time and changes
-    nothing.
-    """
+    """What a dialogue begins with. `guess`: the probable answer; it saves time and changes nothing."""
 
     messages: list[Message]
     picture: Picture | None = None  # all openings of a batch have one, or none
@@ -83,6 +79,14 @@ class Dialogue:
         self.sampled += [True] * len(ids)
         self.logprobs += logprobs
 
+    def judged(self, text: str, reward: float, verdict, values: list[float]) -> None:
+        """What these tokens say, and what that was worth."""
+        self.texts.append(text)
+        self.rewards.append(reward)
+        self.verdicts.append(verdict)
+        self.correct = verdict.correct
+        self.values += values
+
 
 class _Game:
     """An environment that is played, its last info, and its dialogues."""
@@ -103,12 +107,10 @@ class _Game:
 def play(
     policy: Policy, environments: Sequence, infos: Sequence[dict], sampling: Sampling = Sampling()
 ) -> list[list[Dialogue]]:
-    """Play environments that have just been reset (`infos`) to their ends: the dialogues of each game, in
-    order.
+    """Play environments that have just been reset (`infos`) to their ends: the dialogues of each, in order.
 
-    A dialogue's `task` is the truth it was about (`info["place"]`). Where a step says `info["moved"]`, the
-    next dialogue begins. `info["picture"]` draws what is seen, where a task has pictures;
-    `environment.guess()`, where there is one, is what will probably be answered.
+    `info["messages"]` opens a dialogue, about `info["place"]`; `info["picture"]` draws what it shows, and
+    `environment.guess()` guesses answers, where there is one. With `info["moved"]` the next dialogue begins.
     """
     games = [_Game(environment, info) for environment, info in zip(environments, infos)]
     playing, temperature, prefixes = list(range(len(games))), sampling.temperatures(len(games)), Prefixes()
@@ -116,9 +118,8 @@ def play(
         batch = [games[index] for index in playing]
         judge = lambda row, text, batch=batch: batch[row].judge(text)  # noqa: E731
         drawn = replace(sampling, temperature=temperature[playing])
-        for game, dialogue in zip(
-            batch, roll(policy, [game.opening() for game in batch], judge, drawn, prefixes)
-        ):
+        dialogues = roll(policy, [game.opening() for game in batch], judge, drawn, prefixes)
+        for game, dialogue in zip(batch, dialogues):
             game.dialogues.append(dialogue)
         moved = [row for row, game in enumerate(batch) if game.info.get("moved", False)]
         prefixes.keep(moved)
@@ -136,8 +137,7 @@ def roll(
 ) -> list[Dialogue]:
     """Roll out one dialogue for each opening. The policy should be `merged` (the caller's context).
 
-    `judge(row, text)` steps the environment of that row. `prefixes`: what was read for an earlier batch of
-    the same games.
+    `judge(row, text)` steps the environment of that row. `prefixes`: what was read for the batch before.
     """
     chat, decoder, device = Chat(policy.tokenizer, policy.processor), decoder_for(policy), policy.device
     pictures = [opening.picture for opening in openings] if openings[0].picture else None
@@ -160,20 +160,15 @@ def roll(
         answers = answer(policy, decoder, unread, mask, drawn, Draft(guess[rows]))
         if not dialogues[0].texts:  # the first turn
             prefixes.hold(decoder, opened, answers.mask[:, : mask.shape[1] + max(map(len, unread))])
+        texts = chat.tokenizer.batch_decode(answers.ids, skip_special_tokens=True)
         left, unread = [], []
-        for r, (row, text) in enumerate(
-            zip(rows, chat.tokenizer.batch_decode(answers.ids, skip_special_tokens=True))
-        ):
-            dialogue, ids = dialogues[row], answers.ids[r]
-            dialogue.say(ids, answers.logprobs[r])
-            dialogue.texts.append(text)
+        for r, (row, ids, text) in enumerate(zip(rows, answers.ids, texts)):
             reward, says, over, verdict = judge(row, text)
-            dialogue.rewards.append(reward)
-            dialogue.values += answers.values[r : r + 1]
-            dialogue.verdicts.append(verdict)
-            dialogue.correct = verdict.correct
+            dialogue = dialogues[row]
+            dialogue.say(ids, answers.logprobs[r])
+            dialogue.judged(text, reward, verdict, answers.values[r : r + 1])
             if not over:
-                # An answer cut off by the limit has no end token of its own; the dialogue gets one as context.
+                # An answer cut off by the limit has no end token; the dialogue gets one as context.
                 new = ([] if ids[-1] == chat.end else [chat.end]) + chat.feedback(says)
                 dialogue.read(new)
                 left.append(r)
@@ -187,9 +182,7 @@ def roll(
 
 @dataclass(frozen=True)
 class Answers:
-    """One answer a row: token ids and their log-probabilities, values of the dialogues before (none without a
-    value head), and the mask LongTensor[rows, columns] of what the cache then holds.
-    """
+    """One a row; values: of the dialogues before (none without a value head); mask: of the cache behind."""
 
     ids: list[list[int]]
     logprobs: list[list[float]]
@@ -205,9 +198,8 @@ def answer(
     sampling: Sampling,
     draft: Draft,
 ) -> Answers:
-    """Read the `unread` tokens of every row behind what the cache holds (its mask LongTensor[rows, columns]),
-    and draw an answer, token by token or as many at once as were guessed right.
-    """
+    """Read the `unread` tokens of every row behind the cache (of `mask`: LongTensor[rows, columns]), and draw
+    an answer, token by token or as many at once as were guessed right."""
     end, most, device = policy.tokenizer.eos_token_id, sampling.max_tokens, policy.device
     sampler = Sampler(sampling.temperatures(len(unread), device), most, sampling.generator)
     ids = padded(unread, policy.tokenizer.pad_token_id, left=True).to(device)
@@ -232,7 +224,7 @@ def answer(
         tokens[where], logprobs[where] = drawn[taken], scores[taken]
         lengths[rows] += count
         if steps > 1:
-            # In the cache stays what another token of the answer follows; an answer's last token enters with the next turn.
+            # In the cache stays what another token follows; an answer's last one enters with the next turn.
             mask[rows, 1 - steps :] = taken[:, 1:].long()
             draft.drop(rows[count <= 1])
         last = drawn.gather(1, (count[:, None] - 1).clamp(min=0))
@@ -240,9 +232,7 @@ def answer(
         left = int(running.sum())
         if not left:
             break
-        if decoder.narrows and left < 0.7 * len(
-            rows
-        ):  # a few long answers must not cost as much as all of them
+        if decoder.narrows and left < 0.7 * len(rows):  # a few long answers must not cost as much as all
             decoder.narrow(running.nonzero().squeeze(1), rows[running])
             last, rows, running = last[running], rows[running], running[running]
         ids, real = last, running[:, None].long()
@@ -256,9 +246,7 @@ def answer(
 def _read(
     decoder: Decoder, mask: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor, real: torch.Tensor, last: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hidden states of the `last` of the columns `ids` [n, new] read in `rows` [n] of the batch, and the mask
-    with these columns.
-    """
+    """Hidden states of the `last` columns of `ids` [n, new], read in `rows` [n], and the mask with them."""
     added = torch.zeros(len(mask), ids.shape[1], dtype=torch.long, device=mask.device)
     added[rows] = real
     mask = torch.cat([mask, added], 1)

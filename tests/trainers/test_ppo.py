@@ -502,7 +502,7 @@ def test_resuming_is_exact(policy):
     other = trainer(policy(value=True, stirred=False), config, seed=5)
     other.iterate()  # whatever it did before is overwritten
     stored.seek(0)
-    other.load_state(torch.load(stored, weights_only=False))
+    other.load_state(torch.load(stored, weights_only=True))
     clocks = ("seconds", "rollout_seconds")
     for wanted in expected:
         got = other.iterate()

@@ -1,6 +1,4 @@
-"""Decoding: a key-value cache behind one interface, `Decoder`; what need not be read twice; tokens drawn, and
-guessed ahead.
-"""
+"""Decoding: a key-value cache behind one interface; beginnings read once; tokens drawn, and guessed ahead."""
 
 from posttrain.decoding.fast import Fast
 from posttrain.decoding.interface import Decoder

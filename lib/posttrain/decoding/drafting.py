@@ -1,5 +1,4 @@
-"""Answers guessed ahead (speculative decoding: Leviathan et al. 2023; here the environment guesses, not a
-second model).
+"""Answers guessed ahead: speculative decoding (Leviathan et al. 2023), with the environment as the guesser.
 
 Guessed tokens are read along with what is known, many at once, and stay as far as the policy draws the very
 same ones: fewer steps, and no other answer than without a guess.
@@ -19,26 +18,21 @@ NOTHING = -1  # where nothing is guessed
 
 
 def guessed(chat: Chat, texts: Sequence[str], most: int) -> torch.Tensor:
-    """LongTensor[rows, tokens] of what answers are guessed to be, at most `most` tokens, `NOTHING` where
-    nothing is guessed.
-    """
+    """LongTensor[rows, tokens]: the first `most` tokens of each text, and `NOTHING` behind them."""
     ids = chat.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     return padded([row[:most] for row in ids], NOTHING)
 
 
 class Draft:
-    """What the answers of a batch are guessed to be: LongTensor[rows, tokens], `NOTHING` where a row has no
-    guess.
-    """
+    """The guesses of a batch, as `guessed` gives them."""
 
     def __init__(self, guess: torch.Tensor):
         self.guess = F.pad(guess, (0, 1), value=NOTHING)
 
     def next(self, rows: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """What is guessed to follow in `rows` LongTensor[n] behind their tokens up to `positions`:
-        LongTensor[n, drafted].
+        """LongTensor[n, drafted]: guesses for `rows` LongTensor[n] from `positions` LongTensor[n] on.
 
-        Position by position, so that one other token (a number, a word) does not spoil the rest; as long as
+        Position by position, so that one other token (a number, a word) does not spoil the rest; as far as
         most rows have a guess, because all read as many tokens.
         """
         longest = self.guess.shape[1] - 1
@@ -54,8 +48,7 @@ class Draft:
 
 
 def accepted(drawn: torch.Tensor, drafted: torch.Tensor, end: int) -> torch.Tensor:
-    """Which of the tokens drawn [rows, drafted + 1] count, BoolTensor of the same shape: those behind which
-    all were as `drafted` and none was `end`.
-    """
+    """BoolTensor like `drawn` [rows, n + 1]: which count, all before them being as `drafted` [rows, n] and
+    not `end`."""
     as_drafted = (drawn[:, :-1] == drafted) & (drawn[:, :-1] != end)
     return F.pad(as_drafted.long().cumprod(1), (1, 0), value=1).bool()

@@ -1,5 +1,4 @@
-"""Decoding with `posttrain.policy.llama`: a cache written in place, without the rows that have ended, without
-gaps between turns.
+"""Decoding with `policy.llama`: a cache written in place, without ended rows, without gaps between turns.
 
 At pocket size a step takes about a quarter of transformers' time.
 """
@@ -38,7 +37,7 @@ class Fast(Decoder):
         self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, last: int = 1
     ) -> torch.Tensor:
         new, used = ids.shape[1], mask.shape[1] - ids.shape[1]
-        # Products with a whole, contiguous cache are twice as fast as with a slice of it: the unused end is masked instead.
+        # Products with a contiguous cache are twice as fast as with a slice: its unused end is masked.
         room = self.cache[0][0].shape[2] if used else 0
         room = room if used + new <= room else -(-(used + new) // 16) * 16 + 16
 
@@ -102,9 +101,7 @@ class Fast(Decoder):
 def _gathered(
     parts: list[tuple[Sequence[Pair], slice | torch.Tensor, torch.Tensor]], columns: torch.Tensor
 ) -> list[list[torch.Tensor]]:
-    """A cache of the `columns` [batch, n] of several: each part gives the rows `to` of the new one its own
-    rows `source`.
-    """
+    """A cache of the `columns` [batch, n] of several: each part gives its rows `source` to the rows `to`."""
 
     def gathered(layer: int, kind: int) -> torch.Tensor:
         like = parts[0][0][layer][kind]

@@ -1,6 +1,4 @@
-"""What a rollout asks of a decoder: one model's reading of a batch of dialogues, its key-value cache kept
-between calls.
-"""
+"""What a rollout asks of a decoder: to read a batch of dialogues, its key-value cache kept between calls."""
 
 from __future__ import annotations
 
@@ -15,15 +13,14 @@ Pair = Sequence[torch.Tensor]  # a layer's keys and values, [rows, heads, column
 
 
 class Decoder(ABC):
-    """Rows are dialogues, columns what was read of them. Rows differ in length: a mask LongTensor[rows,
-    columns] says which columns hold a token, and positions count these only, so that a row reads as if it had
-    no gaps.
-    """
+    """Rows are dialogues, columns what was read of them. A mask LongTensor[rows, columns] says which columns
+    hold a token of the row, and positions count these only: a row reads as if it had no gaps."""
 
     shares = (
-        False  # can begin with what was read before: `image`, `read` and `recall` (see `decoding.prefixes`)
+        False  # can begin with what was read before (`decoding.prefixes`): has `image`, `read` and `recall`
     )
-    narrows = False  # can go on with some of the rows in the middle of an answer: `narrow`
+    narrows = False  # can leave rows out in the middle of an answer: has `narrow`
+    image: int  # the token that stands for a picture
 
     @abstractmethod
     def see(self, inputs: Pictures) -> None:
@@ -33,9 +30,9 @@ class Decoder(ABC):
     def extend(
         self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, last: int = 1
     ) -> torch.Tensor:
-        """Read `ids` LongTensor[rows, new] at `positions` (the same shape); `mask` [rows, columns] is that of
-        all columns, the new ones at its end. Hidden states FloatTensor[rows, last, hidden] of the `last` new
-        columns.
+        """Read `ids` LongTensor[rows, new] at `positions`, of that shape; `mask` covers the new columns too.
+
+        Returns hidden states FloatTensor[rows, last, hidden] of the `last` columns.
         """
 
     @abstractmethod
@@ -44,27 +41,17 @@ class Decoder(ABC):
 
     @abstractmethod
     def select(self, rows: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Go on with only `rows` LongTensor[n] of the batch (mask [rows, columns]); the mask of what is then
-        in the cache.
-        """
-
-    # --- optional -------------------------------------------------------------------------------------------------
-
-    image: int  # the token that stands for a picture
+        """Go on with only `rows` LongTensor[n] of the batch; returns their mask, of the columns left."""
 
     @property
     def read(self) -> list[Pair]:
-        """The cache of all rows, a pair a layer; where rows were narrowed, as it was before."""
+        """The cache, a pair a layer, as it was before the first `narrow`."""
         raise NotImplementedError
 
     def recall(self, cache: Sequence[Pair], rows: torch.Tensor, columns: torch.Tensor) -> None:
-        """Begin with what another batch's cache holds: of its `rows` LongTensor[n] the `columns`
-        LongTensor[n, width].
-        """
+        """Begin with `columns` LongTensor[n, width] of `rows` LongTensor[n] of another batch's cache."""
         raise NotImplementedError
 
     def narrow(self, kept: torch.Tensor, rows: torch.Tensor) -> None:
-        """Until `select`, go on with only those `kept` of the rows that are left; in the batch they are
-        `rows`.
-        """
+        """Until `select` go on with those `kept` of the rows that are left; in the batch they are `rows`."""
         raise NotImplementedError

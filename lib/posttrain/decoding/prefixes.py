@@ -1,6 +1,4 @@
-"""Beginnings that are read once: by all dialogues of a batch, and by later dialogues of the same games
-(points of one route).
-"""
+"""Beginnings that are read once: for all dialogues of a batch, and for later dialogues of the same games."""
 
 from __future__ import annotations
 
@@ -12,10 +10,9 @@ from posttrain.decoding.interface import Decoder, Pair
 
 
 def alike(read: Sequence[int], new: Sequence[int], image: int) -> int:
-    """How many tokens of `new` need not be read after `read`: those that both begin with, but never the last
-    one, whose state is asked for, nor a picture's (its token is `image`): another picture has the same
-    tokens.
-    """
+    """How many tokens of `new` need not be read after `read`: those that both begin with, but neither the
+    last, whose state is asked for, nor a picture's (the token `image`), which are the same for another
+    picture."""
     most = min(len(read), len(new) - 1)
     return next((i for i in range(most) if read[i] != new[i] or read[i] == image), most)
 
@@ -32,8 +29,8 @@ class Prefixes:
     def begin(
         self, decoder: Decoder, openings: list[list[int]], device: torch.device
     ) -> tuple[torch.Tensor, list[list[int]]]:
-        """Fill the decoder's cache with what `openings` share with the batch before or, in a first batch,
-        among themselves.
+        """Fill the decoder's cache with what `openings` share with the batch before, in a first one with each
+        other.
 
         Returns the cache's mask LongTensor[rows, columns], and what is left to read of each opening.
         """
@@ -55,9 +52,7 @@ class Prefixes:
         return mask.long().to(device), [opening[n:] for n, opening in zip(known, openings)]
 
     def hold(self, decoder: Decoder, openings: list[list[int]], mask: torch.Tensor) -> None:
-        """Keep the decoder's cache as it is now, `openings` read: what follows is written behind it, or
-        elsewhere.
-        """
+        """Keep the cache as it is now, `openings` read: what follows is written behind it, or elsewhere."""
         if decoder.shares:
             self.openings, self.mask, self.rows = openings, mask, list(range(len(openings)))
             self.cache = [tuple(pair) for pair in decoder.read]

@@ -6,14 +6,12 @@ import torch
 
 
 class Sampler:
-    """Draws by inversion from a number for each token that an answer may have: what a row draws depends
-    neither on what is guessed nor on when other rows end. temperature: FloatTensor[rows].
-    """
+    """Draws by inversion, from a number for each token that an answer may have: what a row draws depends
+    neither on guesses nor on when other rows end. temperature: FloatTensor[rows], 0 is greedy."""
 
     def __init__(self, temperature: torch.Tensor, max_tokens: int, generator: torch.Generator | None):
-        self.uniform = torch.rand(
-            len(temperature), max_tokens, generator=generator, device=temperature.device
-        )
+        device = temperature.device
+        self.uniform = torch.rand(len(temperature), max_tokens, generator=generator, device=device)
         self.greedy = temperature == 0
         self.divisor = torch.where(self.greedy, 1.0, temperature)[:, None, None]
         self.any_greedy, self.any_scaled = bool(self.greedy.any()), bool((self.divisor != 1).any())
@@ -21,11 +19,9 @@ class Sampler:
     def draw(
         self, logits: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens LongTensor[n, k] and their log-probabilities FloatTensor[n, k] at the temperature of each
-        row.
+        """Tokens LongTensor[n, k] and their log-probabilities FloatTensor[n, k].
 
-        logits: FloatTensor[n, k, vocabulary] of the batch's `rows` LongTensor[n], at `positions`
-        LongTensor[n, k] of the answer.
+        logits: FloatTensor[n, k, vocabulary] of the batch's `rows` [n], at `positions` [n, k] of the answers.
         """
         chances = (logits / self.divisor[rows] if self.any_scaled else logits).softmax(-1)
         up_to = chances.cumsum(-1)

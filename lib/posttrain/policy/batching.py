@@ -13,8 +13,7 @@ def padded(
     rows: Sequence[Sequence], fill, dtype: torch.dtype = torch.long, width: int = 0, left: bool = False
 ) -> torch.Tensor:
     """Tensor[rows, longest, or `width` if that is more] of `dtype`: each row, and behind it (before it, if
-    `left`) `fill`.
-    """
+    `left`) `fill`."""
     width = max(width, *map(len, rows))
     gaps = [[fill] * (width - len(row)) for row in rows]
     filled = [[*gap, *row] if left else [*row, *gap] for row, gap in zip(rows, gaps)]
@@ -23,8 +22,7 @@ def padded(
 
 def supervised(rows: Sequence[tuple[list[int], list[int]]], fill: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows of (what is read, what is learned): ids LongTensor[rows, longest], padded on the right with
-    `fill`, and where one learns, a BoolTensor of the same shape.
-    """
+    `fill`, and where one learns, a BoolTensor of the same shape."""
     ids = padded([[*read, *learned] for read, learned in rows], fill)
     return ids, padded(
         [[False] * len(read) + [True] * len(learned) for read, learned in rows], False, torch.bool
@@ -33,8 +31,7 @@ def supervised(rows: Sequence[tuple[list[int], list[int]]], fill: int) -> tuple[
 
 def parts(lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Rows by length, the longest first, cut so that each part holds at most `tokens`, padding included (or
-    one row).
-    """
+    one row)."""
     cut: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]):
         if not cut or (len(cut[-1]) + 1) * lengths[cut[-1][0]] > tokens:

@@ -1,6 +1,5 @@
 """A chat template as tokens: what must be appended to a running dialogue, so that all of it is what the
-template renders at once.
-"""
+template renders at once."""
 
 from __future__ import annotations
 
@@ -14,8 +13,7 @@ from posttrain.rendering import Picture
 
 class Chat:
     """The chat template of one tokenizer; `processor`: for tasks with pictures. `end`: the token that ends an
-    answer.
-    """
+    answer."""
 
     def __init__(self, tokenizer, processor=None):
         self.tokenizer, self.processor = tokenizer, processor
@@ -39,14 +37,14 @@ class Chat:
     ) -> tuple[list[list[int]], Pictures]:
         """The same for many dialogues, with a picture each if there are any: ids with the image tokens in
         them, and what the model gets for the pictures. ValueError where there are pictures and the model
-        reads text only.
-        """
+        reads text only."""
         texts = [self.render(messages) for messages in dialogues]
         if pictures is None:
             return self.tokenizer(texts, add_special_tokens=False)["input_ids"], {}
         if self.processor is None:
             raise ValueError(
-                "this model reads text only: a task with pictures needs an image-text-to-text checkpoint with its processor"
+                "this model reads text only: a task with pictures needs an image-text-to-text checkpoint "
+                "with its processor"
             )
         processed = self.processor(
             text=texts,

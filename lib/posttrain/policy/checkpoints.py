@@ -34,8 +34,7 @@ PARTS = ("language", "projector", "vision")
 class LoraSettings:
     """LoRA on all linear layers of the language model and, where `parts` says so, of what brings a picture to
     it: "language" (alone), "projector" (and the language model), "vision" (all three). A text model has the
-    first part only.
-    """
+    first part only."""
 
     rank: int = 32
     alpha: int = 64
@@ -57,8 +56,8 @@ def load(
     path = str(path)
     if path.startswith((".", "/", "data/", "build/")) and not (Path(path) / "config.json").is_file():
         raise FileNotFoundError(
-            f"no checkpoint at {path}: expected a folder with config.json, model.safetensors and tokenizer.json "
-            "(make one with `posttrain pretrain`, or name a Hugging Face model)"
+            f"no checkpoint at {path}: expected a folder with config.json, model.safetensors and "
+            "tokenizer.json (make one with `posttrain pretrain`, or name a Hugging Face model)"
         )
     config = AutoConfig.from_pretrained(path)
     auto, processor = AutoModelForCausalLM, None
@@ -74,7 +73,7 @@ def load(
         tokenizer.pad_token = tokenizer.eos_token
     options, language = {"dtype": dtype}, getattr(config, "language_foundation", None)
     if device == "cpu" and getattr(config.get_text_config(), "hidden_size", 10**9) <= 512:
-        # Pocket dialogues are so short that eager attention beats the fused CPU kernel; elsewhere the library's choice stands.
+        # Pocket dialogues are so short that eager attention beats the fused CPU kernel.
         options["attn_implementation"] = "eager"
     verbosity = logging.get_verbosity()
     if language:
@@ -98,8 +97,8 @@ def read_language(model: nn.Module, folder: Path) -> None:
     """
     if not (folder / "model.safetensors").is_file():
         raise FileNotFoundError(
-            f"no text foundation at {folder}: the vision-language model beside it reads with that one's language model "
-            "(make it with `posttrain pretrain`)"
+            f"no text foundation at {folder}: the vision-language model beside it reads with that one's "
+            "language model (make it with `posttrain pretrain`)"
         )
     weights, config = load_file(folder / "model.safetensors"), model.config.text_config
     embedding = weights.pop("model.embed_tokens.weight")
@@ -113,9 +112,7 @@ def read_language(model: nn.Module, folder: Path) -> None:
 def add_lora(
     policy: Policy, settings: LoraSettings = LoraSettings(), seed: int = 0, value: bool = False
 ) -> Policy:
-    """The policy with a fresh adapter (its function unchanged) and, if `value`, a fresh value head; weights
-    from `seed`.
-    """
+    """The policy with a fresh adapter, which changes nothing yet, and a fresh value head if `value`."""
     model, head = policy.model, policy.model.get_output_embeddings()
     # An image-text-to-text class has linear layers of its own in the vision tower and the projector.
     others = [part for part in ("projector", "vision") if PARTS.index(part) > PARTS.index(settings.parts)]

@@ -47,8 +47,7 @@ def supports(model: nn.Module) -> bool:
 def silenced(logits: torch.Tensor, token: int | None) -> torch.Tensor:
     """Logits [..., vocabulary] without `token`, in place: a policy that said the image token would put a
     picture into its dialogue where there is none. Finite, because nought times infinity is not a number where
-    entropies are summed.
-    """
+    entropies are summed."""
     if token is not None and 0 <= token < logits.shape[-1]:
         logits[..., token] = -1e9
     return logits
@@ -56,8 +55,7 @@ def silenced(logits: torch.Tensor, token: int | None) -> torch.Tensor:
 
 def _normed(x: torch.Tensor, eps: float, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """x / rms(x) over the last dimension, in `dtype`, and 1 / rms(x): half the time of PyTorch's chain of
-    kernels.
-    """
+    kernels."""
     scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
     return torch.mul(x, scale, out=torch.empty(x.shape, dtype=dtype, device=x.device)), scale
 

@@ -22,7 +22,7 @@ from posttrain.policy.llama import Llama, silenced, supports
 
 
 class ValueHead(nn.Module):
-    """Value of the dialogue so far, read at the last prompt token: FloatTensor[n, hidden] -> FloatTensor[n]."""
+    """Value of a dialogue, read at the last prompt token: FloatTensor[n, hidden] -> FloatTensor[n]."""
 
     def __init__(self, hidden: int, width: int = 128):
         super().__init__()
@@ -73,7 +73,7 @@ class Policy:
     def save_adapter(self, folder: str | Path) -> None:
         self.model.save_pretrained(str(folder))
 
-    # --- logits ---------------------------------------------------------------------------------------------------
+    # --- logits -----------------------------------------------------------------------------------------------
 
     def score(
         self, ids: torch.Tensor, learned: torch.Tensor, **inputs: torch.Tensor
@@ -90,15 +90,14 @@ class Policy:
             hidden = llama.hidden(ids[:, :-1], self.features(inputs), learned[:, 1:])
             return llama.logits(hidden), hidden
         with self.autocast():
-            # No attention mask: rows are padded on the right, where causal attention never looks back from.
+            # No attention mask: causal attention never sees what a row is padded with on its right.
             output = self.base.model(input_ids=ids, use_cache=False, **self.visible(ids, inputs))
             hidden = output.last_hidden_state[:, :-1][learned[:, 1:]]
             return self.logits(hidden), hidden
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """float32 logits of hidden states [..., hidden] on the transformers path. The image token is never
-        said.
-        """
+        said."""
         image = getattr(self.base.config, "image_token_id", None)
         return silenced(self.base.get_output_embeddings()(hidden).float(), image)
 
@@ -115,8 +114,7 @@ class Policy:
 
     def visible(self, ids: torch.Tensor, inputs: Pictures, seen: bool = False) -> Pictures:
         """`inputs` with the mask that a model with cross-attention (Mllama) needs: a token sees the picture
-        from its marker on; `seen`: the marker stands before `ids`.
-        """
+        from its marker on; `seen`: the marker stands before `ids`."""
         if "aspect_ratio_mask" not in inputs:
             return inputs
         if seen:
@@ -126,12 +124,11 @@ class Policy:
         mask = behind[:, :, None, None] * inputs["aspect_ratio_mask"][:, None]
         return {**inputs, "cross_attention_mask": mask}
 
-    # --- the adapter: folded, merged, switched off ----------------------------------------------------------------
+    # --- the adapter: folded, merged, switched off ------------------------------------------------------------
 
     def folded(self) -> Llama:
         """The model with the adapter, where one is active, folded into its weights; gradients reach the
-        adapter.
-        """
+        adapter."""
 
         def weight(layer: nn.Module) -> torch.Tensor:
             if not isinstance(layer, LoraLayer):
@@ -161,8 +158,7 @@ class Policy:
     @contextmanager
     def merged(self):
         """While rolling out, the adapter stands in the weights; afterwards the very same base weights are
-        back (no drift).
-        """
+        back (no drift)."""
         layers = [layer for _, layer in self.adapter_layers()]
         bases = [layer.base_layer.weight.data for layer in layers]
         with torch.no_grad():
@@ -178,8 +174,7 @@ class Policy:
     @contextmanager
     def start(self):
         """The model that the adapter started from (Init, or the base): the reference of the KL. ValueError
-        without adapter.
-        """
+        without adapter."""
         if not isinstance(self.model, PeftModel):
             raise ValueError(
                 "the policy has no adapter, so it has no starting model; call policy.add_lora first"

@@ -1,24 +1,19 @@
-"""PPO for sequential revision, with a critic (paper, section 4.2 and appendix C; Schulman et al. 2017; Zhai
-et al. 2024).
+"""PPO for sequential revision, with a critic (paper, section 4.2, appendix C; Schulman 2017; Zhai 2024).
 
 TRL has no PPO since 1.14, hence our own. A dialogue is one sequence: all its answers are scored in one
 forward pass. An answer is one action with one reward, one value (read at the last prompt token of its turn)
-and one advantage; GAE runs across the answers of an episode, which in navigation has a dialogue at each point
-of the route.
+and one advantage; GAE runs across the answers of an episode, in navigation a dialogue at each point of the
+route.
 
 Implementation details, numbered as in the book's ledger:
- 1. The probability ratio is taken per token by default (`ratio="token"`), per whole answer as released
- (`ratio="answer"`).
- 2. `thought_coefficient` weighs the tokens before the answer's last field; 1 here, 0.5 as released (needs
- `ratio="answer"`).
- 3. An episode's end never bootstraps; `bootstrap_truncated=True` is the released bug (the next episode's
- value is used).
- 4. The value head reads detached hidden states (`detach_value`); as released its gradient reaches the
- backbone.
- 5. Log-probabilities, ratios and advantages are float32; sampling is from the full softmax at `temperature`.
+ 1. The probability ratio is taken per token (`ratio="token"`); as released per whole answer (`"answer"`).
+ 2. `thought_coefficient` weighs the tokens before an answer's last field: 1; as released 0.5 (and
+ `"answer"`).
+ 3. An episode's end never bootstraps; `bootstrap_truncated` is the released bug: the next episode's value.
+ 4. The value head reads detached states (`detach_value`); as released its gradient reaches the backbone.
+ 5. Log-probabilities, ratios, advantages are float32; sampling is from the full softmax at `temperature`.
  6. Advantages are normalised over all answers of an iteration, on all processes.
- 7. Over several processes (accelerate) each rolls out its own episodes; the gradients of the adapter are
- averaged.
+ 7. Each process (accelerate) rolls out its own episodes; the gradients of the adapter are averaged.
 """
 
 from __future__ import annotations
@@ -105,11 +100,10 @@ def gae(
 
 
 class PPO:
-    """The trainer: `iterate()` rolls out `episodes` episodes and updates the policy once; `state()` resumes
-    exactly.
+    """The trainer: `iterate()` rolls out episodes and updates the policy; `state()` resumes exactly.
 
-    environments: one Gymnasium text environment per episode of an iteration (`config.episodes` of them), all
-    of one task. ValueError if their number is another one, or if the policy has no value head.
+    environments: a Gymnasium text environment per episode of an iteration, `config.episodes` of them, of one
+    task. ValueError if their number is another one, or if the policy has no value head.
     """
 
     def __init__(self, policy: Policy, environments: list, config: PPOConfig = PPOConfig(), seed: int = 0):
@@ -133,13 +127,11 @@ class PPO:
         )
         self.iteration, self.trained, self.processed = 0, 0, 0  # tokens, over all processes
 
-    # --- one iteration --------------------------------------------------------------------------------------------
+    # --- one iteration ----------------------------------------------------------------------------------------
 
     def iterate(self) -> dict[str, float]:
-        """Roll out, estimate advantages, update. Returns what was measured: first_try, rule_following, valid
-        are means over dialogues, within (every dialogue's last answer is right), reward, answers over
-        episodes.
-        """
+        """Roll out, estimate advantages, update. Returns what was measured: first_try, rule_following, valid are
+        means over dialogues; within (all last answers are right), reward, answers means over episodes."""
         began = time.perf_counter()
         games = self.rollout()
         rolled = time.perf_counter()
@@ -189,7 +181,7 @@ class PPO:
     def _estimate(self, batch: Batch) -> Batch:
         """`batch` with its advantages, normalised over all answers of all processes, and returns."""
         config = self.config
-        # The answers of an episode, one behind the other: row-major order over its dialogues is the order they were given in.
+        # Row-major order over an episode's dialogues is the order in which its answers were given.
         episode = batch.episode[:, None].expand_as(batch.answered)[batch.answered]
         counts = episode.bincount()
         nth = torch.arange(len(episode)) - (counts.cumsum(0) - counts)[episode]
@@ -216,8 +208,7 @@ class PPO:
 
     def _update(self, batch: Batch) -> dict[str, float]:
         """The optimizer steps of one iteration; the objective's parts (see `loss`) and the gradient's norm,
-        means over steps.
-        """
+        means over steps."""
         config, sums, steps = self.config, {}, 0
         for _ in range(config.epochs):
             order = torch.from_numpy(self.rng.permutation(len(batch.ids)))
@@ -303,13 +294,12 @@ class PPO:
     def _total(self, amount: float) -> float:
         return total(amount, self.policy.device)
 
-    # --- resuming -------------------------------------------------------------------------------------------------
+    # --- resuming ---------------------------------------------------------------------------------------------
 
     def state(self) -> dict:
         """All that decides what comes next: adapter, value head, optimizer, generators, counters (iterations,
         and tokens trained and processed). Tensors, numbers and text in dictionaries and lists:
-        `torch.load(weights_only=True)` reads it.
-        """
+        `torch.load(weights_only=True)` reads it."""
         parameters = self.policy.model.named_parameters()
         return {
             "adapter": {name: p.detach().clone() for name, p in parameters if p.requires_grad},

@@ -1,6 +1,5 @@
 """The processes of `accelerate launch`: each trains on its own share; gradients are averaged and counts
-summed.
-"""
+summed."""
 
 from __future__ import annotations
 

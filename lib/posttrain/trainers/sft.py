@@ -44,22 +44,20 @@ class SFTConfig:
 @dataclass(frozen=True)
 class Example:
     """ids: prompt and answer; the last `answer` of them carry the loss. picture: draws what the prompt shows,
-    if it shows one.
-    """
+    if it shows one."""
 
     ids: list[int]
     answer: int
     picture: Picture | None = None
 
 
-MICROBATCH = 4096  # tokens that are read at once, padding included: long rows' attention would leave the processor's cache
+MICROBATCH = 4096  # tokens read at once, padding included: long rows' attention leaves the processor's cache
 AT_ONCE = 64  # pictures that go through the processor together: one by one they take longer than the training
 
 
 def examples(environment, chat: Chat, rng: np.random.Generator, shuffle: int = 1) -> Iterator[Example]:
     """Expert demonstrations without end: every answer of episodes that the environment's expert plays, drawn
-    from a buffer of `shuffle`.
-    """
+    from a buffer of `shuffle`."""
     buffer = []
     for example in _played(environment, chat, rng):
         buffer.append(example)
@@ -92,8 +90,7 @@ def _played(environment, chat: Chat, rng: np.random.Generator) -> Iterator[Examp
 @dataclass(frozen=True)
 class Demonstrations:
     """Examples as SFTTrainer takes them. The pictures are drawn when a batch is made: kept, they would fill
-    the memory.
-    """
+    the memory."""
 
     rows: datasets.Dataset  # input_ids; labels (-100 where nothing is learned); index of the picture
     pictures: list[Picture | None]
@@ -163,7 +160,7 @@ class _Callback(TrainerCallback):
         self.on_step, self.trainer = on_step, None
 
     def on_step_end(self, args, state, control, **kwargs):
-        # Not the trainer's own logs: it logs after this event, so they would be the step before's, and none after resuming.
+        # Not the trainer's own logs: it logs after this event, so they would be the step before's.
         control.should_save = self.on_step(state.global_step, {"loss": self.trainer.last_loss.item()})
 
     def on_save(self, args, state, control, **kwargs):
