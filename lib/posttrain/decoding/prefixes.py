@@ -29,16 +29,15 @@ class Prefixes:
     def begin(
         self, decoder: Decoder, openings: list[list[int]], device: torch.device
     ) -> tuple[torch.Tensor, list[list[int]]]:
-        """Fill the decoder's cache with what `openings` share with the batch before, in a first one with each
-        other.
+        """Fill the decoder's cache with what `openings` share with the batch before, or with each other.
 
         Returns the cache's mask LongTensor[rows, columns], and what is left to read of each opening.
         """
-        known = [0] * len(openings)
+        skipped = [0] * len(openings)
         if decoder.shares and self.openings:
-            known = [alike(self.openings[i], new, decoder.image) for i, new in zip(self.rows, openings)]
+            skipped = [alike(self.openings[i], new, decoder.image) for i, new in zip(self.rows, openings)]
             rows = torch.tensor(self.rows, device=device)
-            columns = self.mask[rows].argsort(dim=1, descending=True, stable=True)[:, : max(known)]
+            columns = self.mask[rows].argsort(dim=1, descending=True, stable=True)[:, : max(skipped)]
             decoder.recall(self.cache, rows, columns)
         elif decoder.shares and len(openings) > 1:
             # What the first and the last in alphabetical order share, all share.
@@ -47,9 +46,9 @@ class Prefixes:
             if shared:
                 ids = torch.tensor(openings[0][:shared], device=device)[None]
                 decoder.extend(ids, torch.ones_like(ids), torch.arange(shared, device=device)[None])
-            known = [shared] * len(openings)
-        mask = torch.arange(max(known)) < torch.tensor(known)[:, None]
-        return mask.long().to(device), [opening[n:] for n, opening in zip(known, openings)]
+            skipped = [shared] * len(openings)
+        mask = torch.arange(max(skipped)) < torch.tensor(skipped)[:, None]
+        return mask.long().to(device), [opening[n:] for n, opening in zip(skipped, openings)]
 
     def hold(self, decoder: Decoder, openings: list[list[int]], mask: torch.Tensor) -> None:
         """Keep the cache as it is now, `openings` read: what follows is written behind it, or elsewhere."""

@@ -109,8 +109,8 @@ def rotated(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch
 
 
 class _Attention(torch.autograd.Function):
-    """Attention of tokens to themselves and to what stands before all rows: (mixed [batch, time, heads *
-    width], keys, values).
+    """Attention to a row's own tokens and to what stands before all rows: mixed [batch, time, heads * width],
+    keys and values.
 
     packed: [batch, time, 3, heads, width]; mask: [time, before + time], added to the scores; before_k,
     before_v: keys and values, [1, heads, before, width] each, or None.
@@ -212,11 +212,9 @@ class Llama:
     def run(
         self, x: torch.Tensor, attend: Callable, chosen: torch.Tensor | tuple | None = None
     ) -> torch.Tensor:
-        """Last hidden states of embeddings x [batch, time, hidden], of all of them or of those `chosen` (an
-        index).
+        """Last hidden states of embeddings x [batch, time, hidden], of all or of those `chosen` (an index).
 
-        attend(i, packed [batch, time, 3, heads, width]) -> [batch, time, heads * width] is layer i's
-        attention.
+        attend(i, packed [batch, time, 3, heads, width]) -> [batch, time, heads * width]: layer i's attention.
         """
         for i, (qkv, out, gate_up, down) in enumerate(self.layers):
             mixed = attend(i, F.linear(self._norm(x), qkv).view(*x.shape[:2], 3, self.heads, self.width))

@@ -73,17 +73,16 @@ class Policy:
     def save_adapter(self, folder: str | Path) -> None:
         self.model.save_pretrained(str(folder))
 
-    # --- logits -----------------------------------------------------------------------------------------------
+    # --- logits -------------------------------------------------------------------------------------------
 
     def score(
         self, ids: torch.Tensor, learned: torch.Tensor, **inputs: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Differentiable logits at the learned positions.
 
-        ids: LongTensor[batch, time], padded on the right; learned: BoolTensor[batch, time], true where ids[:,
-        t] is predicted. inputs: what the processor made of the rows' pictures, one a row (pixel_values, ...);
-        without it text alone is read. Returns float32 logits [learned.sum(), vocabulary] and the states that
-        they are read from [learned.sum(), hidden].
+        ids: LongTensor[batch, time], padded on the right; learned: BoolTensor like it, true where a token is
+        predicted; inputs: what the processor made of the rows' pictures, one a row (pixel_values, ...).
+        Returns float32 logits [learned.sum(), vocabulary] and the states behind them [learned.sum(), hidden].
         """
         if self.is_fast:
             llama = self.folding or self.folded()
@@ -124,7 +123,7 @@ class Policy:
         mask = behind[:, :, None, None] * inputs["aspect_ratio_mask"][:, None]
         return {**inputs, "cross_attention_mask": mask}
 
-    # --- the adapter: folded, merged, switched off ------------------------------------------------------------
+    # --- the adapter: folded, merged, switched off --------------------------------------------------------
 
     def folded(self) -> Llama:
         """The model with the adapter, where one is active, folded into its weights; gradients reach the

@@ -13,29 +13,23 @@ from posttrain.rollouts import Dialogue
 
 @dataclass
 class Batch:
-    """Shapes: D dialogues, T tokens, K answers.
+    """D dialogues of at most T tokens and K answers; those of one episode follow each other."""
 
-    ids, sampled (true for the policy's tokens), turn (answer a token belongs to), old (log-probabilities),
-    weight: [D, T]; ask (index of the last prompt token), rewards, values, answered, advantages, returns: [D,
-    K]; lengths (tokens), correct: [D]; episode (which one a dialogue belongs to; those of one episode follow
-    each other): [D]; inputs: the pictures, each [D, ...].
-    """
-
-    ids: torch.Tensor
-    sampled: torch.Tensor
-    turn: torch.Tensor
-    old: torch.Tensor
-    weight: torch.Tensor
-    ask: torch.Tensor
-    rewards: torch.Tensor
-    values: torch.Tensor
-    answered: torch.Tensor
-    lengths: torch.Tensor
-    correct: torch.Tensor
-    episode: torch.Tensor
-    inputs: Pictures
-    advantages: torch.Tensor | None = None
-    returns: torch.Tensor | None = None
+    ids: torch.Tensor  # [D, T]
+    sampled: torch.Tensor  # [D, T], true for the policy's tokens
+    turn: torch.Tensor  # [D, T], the answer that a token belongs to
+    old: torch.Tensor  # [D, T], log-probabilities when sampled
+    weight: torch.Tensor  # [D, T], of a token in its answer's log-probability
+    ask: torch.Tensor  # [D, K], index of the last prompt token
+    rewards: torch.Tensor  # [D, K]
+    values: torch.Tensor  # [D, K]
+    answered: torch.Tensor  # [D, K], true for answers that exist
+    lengths: torch.Tensor  # [D], tokens
+    correct: torch.Tensor  # [D]
+    episode: torch.Tensor  # [D], which one a dialogue belongs to
+    inputs: Pictures  # [D, ...] each
+    advantages: torch.Tensor | None = None  # [D, K]
+    returns: torch.Tensor | None = None  # [D, K]
 
 
 def collate(games: list[list[Dialogue]], pad: int) -> Batch:

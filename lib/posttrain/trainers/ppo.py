@@ -127,11 +127,11 @@ class PPO:
         )
         self.iteration, self.trained, self.processed = 0, 0, 0  # tokens, over all processes
 
-    # --- one iteration ----------------------------------------------------------------------------------------
+    # --- one iteration ------------------------------------------------------------------------------------
 
     def iterate(self) -> dict[str, float]:
-        """Roll out, estimate advantages, update. Returns what was measured: first_try, rule_following, valid are
-        means over dialogues; within (all last answers are right), reward, answers means over episodes."""
+        """Roll out, estimate advantages, update. Returns what was measured: first_try, rule_following, valid over
+        dialogues; within (all last answers are right), reward, answers over episodes."""
         began = time.perf_counter()
         games = self.rollout()
         rolled = time.perf_counter()
@@ -294,7 +294,7 @@ class PPO:
     def _total(self, amount: float) -> float:
         return total(amount, self.policy.device)
 
-    # --- resuming ---------------------------------------------------------------------------------------------
+    # --- resuming -----------------------------------------------------------------------------------------
 
     def state(self) -> dict:
         """All that decides what comes next: adapter, value head, optimizer, generators, counters (iterations,
