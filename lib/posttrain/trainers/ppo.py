@@ -130,8 +130,8 @@ class PPO:
     # --- one iteration ------------------------------------------------------------------------------------
 
     def iterate(self) -> dict[str, float]:
-        """Roll out, estimate advantages, update. Returns what was measured: first_try, rule_following, valid over
-        dialogues; within (all last answers are right), reward, answers over episodes."""
+        """Roll out, estimate advantages, update. Returns what was measured: first_try, rule_following, valid
+        over dialogues; within (all last answers are right), reward, answers over episodes."""
         began = time.perf_counter()
         games = self.rollout()
         rolled = time.perf_counter()
