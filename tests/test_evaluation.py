@@ -9,7 +9,8 @@ from posttrain.environments.general_points import hands as all_hands
 from posttrain.environments.general_points import split_of
 from posttrain.environments.prompts import dialogue
 from posttrain.evaluation import CensusConfig, census, divergence
-from posttrain.rollouts import Chat, Dialogue
+from posttrain.policy import Chat
+from posttrain.rollouts import Dialogue
 from posttrain.tasks import TASKS
 from posttrain.verifiers.general_points import RANKS, Rule
 
@@ -27,11 +28,11 @@ class Scripted:
     def merged(self):
         return torch.no_grad()
 
-    def roll(self, policy, openings, judge, max_tokens, heat, generator, pictures, *_):
-        self.batches.append((len(openings), heat.tolist()))
+    def roll(self, policy, openings, judge, sampling, prefixes):
+        self.batches.append((len(openings), sampling.temperature.tolist()))
         episodes = []
-        for row, messages in enumerate(openings):
-            text = messages[0]["content"]
+        for row, opening in enumerate(openings):
+            text = opening.messages[0]["content"]
             rule = Rule(
                 *(int(text.split(f"{face} counts as ")[1].split(",")[0].split(" ")[0]) for face in "JQK")
             )

@@ -10,7 +10,7 @@ from posttrain.environments import baselines, cities
 from posttrain.environments.general_points import hands
 from posttrain.environments.navigation import NavigationEnv
 from posttrain.evaluation import CensusConfig, census
-from posttrain.rollouts import Dialogue, play
+from posttrain.rollouts import Dialogue, Sampling, play
 from posttrain.verifiers.navigation import FORWARD, STOP
 
 
@@ -25,7 +25,7 @@ class Scripted:
     def merged(self):
         return torch.no_grad()
 
-    def play(self, policy, environments, infos, max_tokens, temperature, generator):
+    def play(self, policy, environments, infos, sampling):
         games = []
         for environment, info in zip(environments, infos):
             game, over = [], False
@@ -132,7 +132,7 @@ def test_a_game_goes_on_with_a_new_dialogue_where_the_environment_moves(policy, 
         "roll",
         lambda policy, openings, *rest: seen.append(openings) or roll(policy, openings, *rest),
     )
-    games = play(policy(brief=True), environments, infos, 4, 0.0)
+    games = play(policy(brief=True), environments, infos, Sampling(4, 0.0))
     points = [len(environment._places) for environment in environments]
     assert [len(game) for game in games] == points and [len(openings) for openings in seen] == [2] * min(
         points
@@ -140,7 +140,9 @@ def test_a_game_goes_on_with_a_new_dialogue_where_the_environment_moves(policy, 
     for environment, game in zip(environments, games):
         assert [d.task for d in game] == environment._places and all(len(d.texts) == 2 for d in game)
     assert all(
-        opening[0]["content"].count("O_") == i + 1 for i, openings in enumerate(seen) for opening in openings
+        opening.messages[0]["content"].count("O_") == i + 1
+        for i, openings in enumerate(seen)
+        for opening in openings
     )
     assert games[0][0].task.action not in (FORWARD, STOP)
 

@@ -11,7 +11,7 @@ from posttrain import foundation, runs
 from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.routes import BEARINGS
 from posttrain.foundation import corpus, directions, gates, sights, vision
-from posttrain.policy import load as models
+from posttrain import policy as models
 from posttrain.rendering import cards, streets
 from posttrain.verifiers.general_points import Rule
 

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import json
 import os
 import pickle
 import socket
@@ -15,9 +14,10 @@ import pytest
 import torch
 from posttrain.environments import NavigationEnv, prompts
 from posttrain.environments.general_points import GeneralPointsEnv
-from posttrain.policy import load as models
-from posttrain.rollouts import Chat, Dialogue
-from posttrain.trainers.ppo import PPO, PPOConfig, collate, gae
+from posttrain.policy import Chat
+from posttrain.rollouts import Dialogue
+from posttrain.trainers.batch import collate
+from posttrain.trainers.ppo import PPO, PPOConfig, gae
 
 SMALL = PPOConfig(episodes=8, max_tokens=6, minibatches=2, value_clip=0.2)
 
@@ -502,7 +502,7 @@ def test_resuming_is_exact(policy):
     other = trainer(policy(value=True, stirred=False), config, seed=5)
     other.iterate()  # whatever it did before is overwritten
     stored.seek(0)
-    other.load_state(torch.load(stored, weights_only=False))
+    other.load_state(torch.load(stored, weights_only=True))
     clocks = ("seconds", "rollout_seconds")
     for wanted in expected:
         got = other.iterate()
@@ -573,7 +573,7 @@ import torch
 from accelerate import PartialState
 torch.set_num_threads(1)
 import conftest
-from posttrain.policy import load as models
+from posttrain import policy as models
 from trainers import test_ppo
 
 folder, checkpoint = sys.argv[1:3]

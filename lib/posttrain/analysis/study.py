@@ -298,7 +298,7 @@ def defaults() -> dict[str, dict]:
     for part, module, name in (
         ("sft", "trainers/sft", "SFTConfig"),
         ("ppo", "trainers/ppo", "PPOConfig"),
-        ("lora", "policy/load", "LoraSettings"),
+        ("lora", "policy/checkpoints", "LoraSettings"),
         ("census", "evaluation", "CensusConfig"),
     ):
         tree = ast.parse((runs.LIBRARY / f"{module}.py").read_text())

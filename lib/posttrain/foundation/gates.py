@@ -29,7 +29,7 @@ from posttrain.verifiers.general_points import (
 from posttrain.verifiers.navigation import FIELDS, FORWARD, STOP, TURNS, NavigationVerifier, turn
 
 if TYPE_CHECKING:
-    from posttrain.policy.load import Policy
+    from posttrain.policy import Policy
 
 # gate -> (bound, True where the measured share must be at least the bound, what it says)
 Gates = dict[str, tuple[float, bool, str]]
@@ -380,19 +380,11 @@ def _said(policy: Policy, contents: list, pictures: list, temperature: float = 0
     """One answer to each user message with its picture."""
     import torch
 
-    from posttrain.rollouts import roll
+    from posttrain.rollouts import Opening, Sampling, roll
 
     over = lambda row, text: (0.0, "", True, Verdict(0.0, "", False))
-    generator = torch.Generator().manual_seed(0)
-    dialogues = roll(
-        policy,
-        [[{"role": "user", "content": content}] for content in contents],
-        over,
-        48,
-        temperature,
-        generator,
-        pictures,
-    )
+    openings = [Opening([{"role": "user", "content": c}], picture) for c, picture in zip(contents, pictures)]
+    dialogues = roll(policy, openings, over, Sampling(48, temperature, torch.Generator().manual_seed(0)))
     return [dialogue.texts[0] for dialogue in dialogues]
 
 

@@ -30,8 +30,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from posttrain.foundation import sights, tokenizer
 from posttrain.foundation.pretraining import schedule
-from posttrain.policy.load import Policy, read_language
-from posttrain.rollouts import Chat
+from posttrain.policy import Chat, Policy
+from posttrain.policy.checkpoints import read_language
 
 IMAGE = "<image>"
 CHAT_TEMPLATE = tokenizer.CHAT_TEMPLATE.replace(

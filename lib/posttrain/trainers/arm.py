@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from posttrain import compute, runs
 from posttrain.evaluation import CensusConfig, census
-from posttrain.policy import load as models
-from posttrain.rollouts import Chat
+from posttrain import policy as models
+from posttrain.policy import Chat
 from posttrain.tasks import task
 
 

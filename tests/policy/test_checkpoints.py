@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
-from posttrain.policy import load as models
+from posttrain import policy as models
 
 CLASSES = {
     "pocket": "LlamaForCausalLM",
