@@ -27,11 +27,7 @@ def hashes(folder: str | Path) -> dict[str, str]:
 
 
 def make(
-    settings: dict[str, Any],
-    folder: str | Path,
-    gate_hands: int = 512,
-    identity: str = "",
-    state: Path | None = None,
+    settings: dict[str, Any], folder: str | Path, gate_hands: int, identity: str, state: Path | None = None
 ) -> dict[str, Any]:
     """Pretrain the foundation that `settings` (FoundationConfig's fields) describe, measure its gates, save
     it; returns its card.

@@ -10,27 +10,19 @@ task before Init (paper, Figure 9). Rules that gates or experiments use for "a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
-import numpy as np
 from numpy.random import Generator
 
 from posttrain import formulas
 from posttrain.environments import prompts
 from posttrain.environments.general_points import IN_RANGE_RULES
+from posttrain.foundation.documents import ANSWER, JOINTS, Document, Mixture, ask, chat, pick, shuffled
 from posttrain.verifiers.general_points import FACES, RANKS, Rule, listed
 
 CALIBRATION_RULES = ("3/8/6", "12/4/11", "7/13/2")  # the gates', never an experiment's
 HELD_OUT_RULES = frozenset(Rule.parse(rule) for rule in CALIBRATION_RULES + IN_RANGE_RULES)
-
-
-class Document(NamedTuple):
-    """Loss is taken on `completion` only. Both are texts; chat documents hold the chat markers."""
-
-    kind: str
-    prompt: str
-    completion: str
 
 
 # --- random expressions -------------------------------------------------------------------------------------
@@ -85,7 +77,6 @@ def numbers(rng: Generator, count: int = 4) -> list[int]:
 
 # --- plain layouts: order, delimiters and words drawn per document ------------------------------------------
 
-JOINTS = ("; ", " | ", "\n", ". ", " / ", ", ")
 _LISTS = (  # between the items, before and behind them
     *((" ", "", ""), (", ", "", ""), (",", "", ""), ("-", "", "")),
     *((", ", "[", "]"), (" ", "(", ")"), ("; ", "{", "}")),
@@ -94,13 +85,12 @@ _TARGET = ("target ", "make ", "value: ", "goal=", "reach ", "24 game, but with 
 _CARDS = ("cards ", "hand: ", "cards: ", "you hold ", "")
 _NUMBERS = ("numbers ", "numbers: ", "use ", "values=", "")
 _RULE = ((" = ", ", "), ("=", " "), (": ", "; "), (" is ", ", "), (" counts as ", ", "), (" -> ", " "))
-_ANSWER = ("answer: ", "=> ", "solution ", "so ", "\n")
 
 
 def words() -> list[str]:
     """The corpus' frequent words, for the tokenizer."""
     texts = [
-        *(*_TARGET, *_CARDS, *_NUMBERS, *_ANSWER, *JOINTS, *(part for pair in _RULE for part in pair)),
+        *(*_TARGET, *_CARDS, *_NUMBERS, *ANSWER, *JOINTS, *(part for pair in _RULE for part in pair)),
         *(*(joint for joint, _, _ in _LISTS), *_READ, *_WRITE, *_RECORD),
         *("not ", " is wrong", "try again", "right", "compute "),
     ]
@@ -112,11 +102,6 @@ def vocabulary() -> list[str]:
     return [*prompts.phrases(), *words()]
 
 
-def pick(rng: Generator, options: Sequence[Any]) -> Any:
-    """One of `options`, each as probable."""
-    return options[int(rng.integers(len(options)))]
-
-
 def _list(rng: Generator, items: Iterable[Any]) -> str:
     joint, start, end = pick(rng, _LISTS)
     return f"{start}{joint.join(map(str, items))}{end}"
@@ -125,15 +110,6 @@ def _list(rng: Generator, items: Iterable[Any]) -> str:
 def _rule_text(rng: Generator, rule: Rule) -> str:
     equals, joint = pick(rng, _RULE)
     return joint.join(f"{FACES[i]}{equals}{rule[i]}" for i in rng.permutation(3).tolist())
-
-
-def shuffled(rng: Generator, *fields: str) -> str:
-    """`fields` in random order, and the words after which an answer begins."""
-    return pick(rng, JOINTS).join(fields[i] for i in rng.permutation(len(fields)).tolist()) + _ask(rng)
-
-
-def _ask(rng: Generator) -> str:
-    return pick(rng, JOINTS) + pick(rng, _ANSWER)
 
 
 def plain_lookup(rng) -> Document:
@@ -174,7 +150,7 @@ def record(rng) -> Document:
     """Copy a field list into a JSON object."""
     keys = [_RECORD[i] for i in rng.permutation(len(_RECORD))[:3].tolist()]
     values = rng.integers(0, 101, 3).tolist()
-    prompt = pick(rng, JOINTS).join(f"{k} {v}" for k, v in zip(keys, values)) + _ask(rng)
+    prompt = pick(rng, JOINTS).join(f"{k} {v}" for k, v in zip(keys, values)) + ask(rng)
     return Document("record", prompt, "{" + ", ".join(f'"{k}": {v}' for k, v in zip(keys, values)) + "}")
 
 
@@ -192,12 +168,6 @@ _WRITE = (
     '{"number": [',
     "\n\n[Output]\nAnswer with one JSON object with two fields: the numbers and the formula.",
 )
-
-
-def chat(turns: list[str]) -> str:
-    """The chat template's text up to the next answer; `turns` alternate user, assistant, user, …"""
-    roles = ("<|user|>", "<|assistant|>")
-    return "".join(f"{roles[i % 2]}{turn}<|end|>" for i, turn in enumerate(turns)) + "<|assistant|>"
 
 
 def read_prompt(rule: Rule, ranks) -> str:
@@ -302,11 +272,9 @@ def plain_revise(rng) -> Document:
     hand = numbers(rng, pick(rng, (3, 4)))
     target, text = problem(rng, hand)
     wrong = pick(rng, JOINTS).join(f"not {w}" for w, _ in _mistakes(rng, hand, target, 2))
-    prompt = f"{pick(rng, _TARGET)}{target}; {pick(rng, _NUMBERS)}{_list(rng, hand)}; {wrong}{_ask(rng)}"
+    prompt = f"{pick(rng, _TARGET)}{target}; {pick(rng, _NUMBERS)}{_list(rng, hand)}; {wrong}{ask(rng)}"
     return Document("revise", prompt, f"{text}={target}")
 
-
-Mixture = dict[Callable[[Generator], Document], float]  # maker -> share of the documents
 
 # The first steps hold reading alone: mixed with everything else from the start, reading a rule in context is
 # learned late or not at all, and how late differs from seed to seed.
@@ -316,14 +284,3 @@ MIXTURE: Mixture = {
     **{chat_read: 0.12, chat_write: 0.22, chat_revise: 0.12, chat_reread: 0.02},
     **{plain_revise: 0.02, chat_points: 0.12, chat_add: 0.05},
 }
-
-
-CHUNK = 1024  # documents whose kinds are drawn together
-
-
-def documents(rng: Generator, mixture: Mixture = MIXTURE) -> Iterator[Document]:
-    """Documents without end, drawn from `mixture`."""
-    makers, shares = list(mixture), np.array(list(mixture.values()))
-    while True:
-        for i in rng.choice(len(makers), size=CHUNK, p=shares / shares.sum()).tolist():
-            yield makers[i](rng)

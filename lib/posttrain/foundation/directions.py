@@ -19,7 +19,7 @@ from posttrain.environments import navigation, prompts
 from posttrain.environments.cities import FIRST, SECOND
 from posttrain.environments.navigation import CROSSING, HEADINGS, NOTHING, TURN, WALK, relative_word, space
 from posttrain.environments.routes import BEARINGS, COMPASS
-from posttrain.foundation.corpus import JOINTS, Document, Mixture, chat, pick, shuffled
+from posttrain.foundation.documents import JOINTS, Document, Mixture, chat, pick, shuffled
 from posttrain.verifiers.navigation import FIELDS, FORWARD, STOP, TURNS, WRONG, turn
 
 # Invented conventions are made of these.

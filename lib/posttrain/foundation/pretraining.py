@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from posttrain.foundation import tokenizer, training
+from posttrain.foundation import tokenizer
 from posttrain.foundation.corpora import source
-from posttrain.foundation.corpus import CHUNK, documents
+from posttrain.foundation.documents import CHUNK, documents
+from posttrain.foundation.training import Batch, Report, supervised, train
 
 POOL = 8 * CHUNK  # documents that are sorted by length together
 
@@ -51,15 +52,6 @@ class FoundationConfig:
     reading_steps: int = 300
     warmup: int = 100  # steps of linear warm-up; linear decay to zero over the second half
     threads: int = 1  # one per core in parallel beats two in one process
-
-
-@dataclass(frozen=True)
-class Batch:
-    """ids: LongTensor[batch, time], padded on the right; learned: BoolTensor of the same shape, true where
-    ids[:, t] is a target."""
-
-    ids: torch.Tensor
-    learned: torch.Tensor
 
 
 def batches(
@@ -99,7 +91,7 @@ def batches(
         order = rng.permutation(len(cuts)).tolist()
         for k in order[max(0, step - before) :]:
             pairs = [(prompts[i], completions[i]) for i in cuts[k]]
-            yield Batch(*training.supervised(pairs, tokens.pad_token_id))
+            yield Batch(*supervised(pairs, tokens.pad_token_id))
         before += len(order)
 
 
@@ -134,7 +126,7 @@ def loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
 
 
 def pretrain(
-    config: FoundationConfig, report: training.Report = lambda step, measured: None, state: Path | None = None
+    config: FoundationConfig, report: Report = lambda step, measured: None, state: Path | None = None
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, float]]:
     """Train one foundation; returns model, tokenizer and {"tokens", "seconds", "loss"}. `report` and
     `state` as in `training.train`."""
@@ -148,10 +140,10 @@ def pretrain(
         torch.optim.AdamW(others, lr=config.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
-    def objective(batch: Batch) -> tuple[torch.Tensor, int]:
+    def objective(batch: Batch) -> torch.Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return loss(model, batch), batch.ids.numel()
+            return loss(model, batch)
 
     stream = partial(batches, config, tokens)
-    measured = training.train(config, optimizers, stream, objective, 0.02, report, state)
+    measured = train(config, optimizers, stream, objective, 0.02, report, state)
     return model.eval(), tokens, measured

@@ -19,7 +19,7 @@ from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.navigation import NOTHING
 from posttrain.environments.routes import BEARINGS
 from posttrain.foundation import corpus, directions
-from posttrain.foundation.corpus import Mixture, chat, pick
+from posttrain.foundation.documents import Mixture, chat, documents, pick
 from posttrain.rendering import Picture, cards, streets
 from posttrain.verifiers.navigation import FIELDS
 
@@ -50,8 +50,8 @@ CARDS: Mixture = {corpus.chat_read: 0.7, corpus.chat_points: 0.15, corpus.chat_a
 def hands(rng: Generator, reading: int = 0) -> Iterator[Document]:
     """Documents of `corpus` whose list of cards is a picture: black, red and mixed hands, all styles."""
     styles = [cards.Style.of(seed) for seed in range(cards.STYLES)]
-    short = itertools.islice(corpus.documents(rng, {corpus.chat_read: 1.0}), reading)
-    for text in itertools.chain(short, corpus.documents(rng, CARDS)):
+    short = itertools.islice(documents(rng, {corpus.chat_read: 1.0}), reading)
+    for text in itertools.chain(short, documents(rng, CARDS)):
         before, mark, rest = text.prompt.partition(prompts.CARDS[0])
         ranks, _, behind = rest.partition(prompts.CARDS[1])
         colours = pick(rng, (cards.SUITS, cards.BLACK, cards.RED))

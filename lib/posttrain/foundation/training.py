@@ -14,14 +14,25 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from posttrain.rendering import Picture
+
 SAVE_SECONDS = 60.0  # between two states
 Report = Callable[[int, dict[str, float]], None]  # (step, what is measured), after each step
+
+
+class Batch(NamedTuple):
+    """ids: LongTensor[batch, time], padded on the right; learned: BoolTensor of the same shape, true where
+    ids[:, t] is a target; pictures: one a row, where there are any."""
+
+    ids: torch.Tensor
+    learned: torch.Tensor
+    pictures: Sequence[Picture] = ()
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
@@ -70,8 +81,8 @@ def schedule(step: int, steps: int, warmup: int) -> float:
 def train(
     config: Any,
     optimizers: list[torch.optim.Optimizer],
-    batches: Callable[[int, dict[str, Any]], Iterator[Any]],
-    loss: Callable[[Any], tuple[torch.Tensor, int]],
+    batches: Callable[[int, dict[str, Any]], Iterator[Batch]],
+    loss: Callable[[Batch], torch.Tensor],
     newest: float,
     report: Report = lambda step, measured: None,
     state: Path | None = None,
@@ -80,9 +91,8 @@ def train(
     """Train for `config.steps`; returns {"tokens", "seconds", "loss"}.
 
     batches(step, place): the batches from `step` on; it keeps in `place` where in its stream it is.
-    loss(batch): the loss and how many tokens the batch holds, padding included. newest: share of a step's
-    loss in the smoothed one that is reported. state: the file from which an interrupted training goes on.
-    clip: largest norm of the gradient.
+    newest: share of a step's loss in the smoothed one that is reported. state: the file from which an
+    interrupted training goes on. clip: largest norm of the gradient. "tokens": padding included.
     """
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     weights = [weight for group in groups for weight in group["params"]]
@@ -102,7 +112,7 @@ def train(
     for step, batch in enumerate(stream, first):
         for group, rate in zip(groups, rates):
             group["lr"] = rate * schedule(step, config.steps, config.warmup)
-        objective, tokens = loss(batch)
+        objective = loss(batch)
         objective.backward()
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(weights, clip)
@@ -111,7 +121,7 @@ def train(
             optimizer.zero_grad(set_to_none=True)
         value = objective.item()
         measured = {
-            "tokens": measured["tokens"] + tokens,
+            "tokens": measured["tokens"] + batch.ids.numel(),
             "seconds": time.perf_counter() - started,
             "loss": value if step == 0 else (1 - newest) * measured["loss"] + newest * value,
         }

@@ -11,11 +11,10 @@ What it sees is in `sights`. Left out on purpose: a second stage that tunes the 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,9 +30,9 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from posttrain.foundation import sights, tokenizer, training
+from posttrain.foundation import sights, tokenizer
+from posttrain.foundation.training import Batch, Report, supervised, train
 from posttrain.policy.load import Policy, read_language
-from posttrain.rendering import Picture
 from posttrain.rollouts import Chat
 
 IMAGE = "<image>"
@@ -126,15 +125,6 @@ def new_policy(config: VisionConfig, text: Path) -> Policy:
     return Policy(model, tokens, processor, bf16=True)
 
 
-class Batch(NamedTuple):
-    """ids: LongTensor[batch, time], padded on the right; learned: BoolTensor of the same shape; a picture
-    a row."""
-
-    ids: torch.Tensor
-    learned: torch.Tensor
-    pictures: Sequence[Picture]
-
-
 def batches(
     config: VisionConfig, tokens: PreTrainedTokenizerFast, step: int = 0, place: dict | None = None
 ) -> Iterator[Batch]:
@@ -150,14 +140,11 @@ def batches(
             (encode(d.before) + shown + encode(d.behind), encode(d.completion + tokenizer.END))
             for d in documents
         ]
-        yield Batch(*training.supervised(rows, tokens.pad_token_id), [d.picture for d in documents])
+        yield Batch(*supervised(rows, tokens.pad_token_id), [d.picture for d in documents])
 
 
 def pretrain(
-    config: VisionConfig,
-    text: Path,
-    report: training.Report = lambda step, measured: None,
-    state: Path | None = None,
+    config: VisionConfig, text: Path, report: Report = lambda step, measured: None, state: Path | None = None
 ) -> tuple[Policy, dict[str, float]]:
     """Train tower and projector before the text foundation in the folder `text`; returns the policy, its
     weights rounded as they are stored, and {"tokens", "seconds", "loss"}. `report` and `state` as in
@@ -169,12 +156,12 @@ def pretrain(
         policy.trainable(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
     )
 
-    def objective(batch: Batch) -> tuple[torch.Tensor, int]:
+    def objective(batch: Batch) -> torch.Tensor:
         logits, _ = policy.score(batch.ids, batch.learned, **chat.pixels(batch.pictures))
-        return torch.nn.functional.cross_entropy(logits, batch.ids[batch.learned]), batch.ids.numel()
+        return torch.nn.functional.cross_entropy(logits, batch.ids[batch.learned])
 
     stream = partial(batches, config, policy.tokenizer)
-    measured = training.train(config, [optimizer], stream, objective, 0.05, report, state, clip=1.0)
+    measured = train(config, [optimizer], stream, objective, 0.05, report, state, clip=1.0)
     for parameter in policy.trainable():
         parameter.data = parameter.data.bfloat16().float()
     policy.model.requires_grad_(False)

@@ -11,9 +11,9 @@ from numpy.random import Generator
 from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.navigation import NOTHING, TURN, NavigationEnv
 from posttrain.foundation import directions
-from posttrain.foundation.corpus import chat
 from posttrain.foundation.directions import Walk, act_answer, act_prompt
-from posttrain.foundation.gates.numbers import complete
+from posttrain.foundation.documents import chat
+from posttrain.foundation.gates import numbers
 from posttrain.verifiers.navigation import FORWARD, STOP, TURNS, NavigationVerifier, Place, turn
 
 CALIBRATION_CITY = "Kelwick"  # the gates' own
@@ -54,7 +54,7 @@ def shares(model, tokens, count: int, rng: Generator) -> dict[str, float]:
     """The measured share of each gate."""
 
     def say(dialogues: list[list[str]], sample: bool = False) -> list[str]:
-        return complete(model, tokens, [chat(turns) for turns in dialogues], sample)
+        return numbers.complete(model, tokens, [chat(turns) for turns in dialogues], sample=sample)
 
     shares, (first, second) = {}, directions.CALIBRATION
     pairs = [(str(rng.choice(first)), str(rng.choice(second))) for _ in range(count)]
@@ -72,7 +72,7 @@ def shares(model, tokens, count: int, rng: Generator) -> dict[str, float]:
         f"{row.start}{row.text(i)}{row.joint if i else ''}{row.items[i][0]}{row.at}"
         for row, i in zip(rows, asked)
     ]
-    answers = complete(model, tokens, texts, new_tokens=1)
+    answers = numbers.complete(model, tokens, texts, new_tokens=1)
     shares["turns a heading"] = np.mean([a == row.items[i][1] for a, row, i in zip(answers, rows, asked)])
 
     points = stops(count, rng, tasks=count)
@@ -83,7 +83,7 @@ def shares(model, tokens, count: int, rng: Generator) -> dict[str, float]:
     for (sentences, passed), at, words, _ in points:
         log = directions.log(passed[:at], passed[at][0])
         texts.append(f"{chat([directions.log_prompt(sentences, words)])}{log}A_{at + 1}: ")
-    answers = complete(model, tokens, texts, new_tokens=6)
+    answers = numbers.complete(model, tokens, texts, new_tokens=6)
     actions = [stop.route.points[stop.at][2] for stop in points]
     shares["follows instructions"] = np.mean([a.partition("\n")[0] == b for a, b in zip(answers, actions)])
 

@@ -12,7 +12,8 @@ from numpy.random import Generator
 
 from posttrain import formulas
 from posttrain.environments import prompts
-from posttrain.foundation.corpus import CALIBRATION_RULES, chat, read_answer, read_prompt, write_prompt
+from posttrain.foundation.corpus import CALIBRATION_RULES, read_answer, read_prompt, write_prompt
+from posttrain.foundation.documents import chat
 from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule, listed
 
 RULES = [Rule.parse(rule) for rule in CALIBRATION_RULES]
