@@ -146,7 +146,8 @@ Entry = (
 )
 
 
-def _join(operator: str, left: Entry, right: Entry) -> Entry:
+def join(operator: str, left: Entry, right: Entry) -> Entry:
+    """Two formulas as one, with the brackets that its value needs."""
     precedence = _PRECEDENCE[operator]
     a = f"({left[0]})" if left[1] < precedence else left[0]
     # a-(b-c) and a/(b*c) need their brackets; a+(b-c) and a*(b/c) mean the same without.
@@ -190,7 +191,7 @@ def _values(hand: tuple[int, ...]) -> dict[Fraction, set[Entry]]:
                 results += [(y / x, "/", ys, xs)] if x else []
                 for result, operator, firsts, seconds in results:
                     found = table.setdefault(result, set())
-                    found.update(_join(operator, a, b) for a in firsts for b in seconds)
+                    found.update(join(operator, a, b) for a in firsts for b in seconds)
     return table
 
 
@@ -225,7 +226,7 @@ def _solve(hand: tuple[int, ...], target: Fraction) -> tuple[str, ...]:
                 if operator == "/" and not (y if first else x):
                     continue
                 for b in table.get(y, ()):
-                    found.update(_join(operator, a, b)[0] if first else _join(operator, b, a)[0] for a in xs)
+                    found.update(join(operator, a, b)[0] if first else join(operator, b, a)[0] for a in xs)
     return tuple(sorted(found, key=lambda text: (len(text), text)))
 
 

@@ -114,7 +114,7 @@ def _said(corpus: str) -> list[list]:
     import numpy as np
 
     from posttrain.foundation import source
-    from posttrain.foundation.corpus import documents
+    from posttrain.foundation.documents import documents
 
     return [
         list(itertools.islice(documents(np.random.default_rng(0), mixture), 256))

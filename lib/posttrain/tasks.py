@@ -16,9 +16,8 @@ import numpy as np
 import pandas as pd
 
 from posttrain.environments import cities
-from posttrain.environments.general_points import GeneralPointsEnv, hands
+from posttrain.environments.general_points import IN_RANGE_RULES, GeneralPointsEnv, hands
 from posttrain.environments.navigation import NOTHING, NavigationEnv
-from posttrain.foundation.corpus import IN_RANGE_RULES
 from posttrain.rollouts import Dialogue
 from posttrain.verifiers.general_points import RANKS
 from posttrain.verifiers.navigation import FORWARD, STOP

@@ -45,6 +45,7 @@ Hand = tuple[str, ...]  # four ranks, sorted as in RANKS
 SUITS = {"mixed": ("S", "H", "D", "C"), "black": BLACK, "red": RED}
 SPLITS = ("all", "train", "test")
 DECKS = ("with_replacement", "without_replacement")
+IN_RANGE_RULES = ("5/7/9", "8/3/6")  # the crossed design's unseen rules with numbers 1-10
 TEST_SHARE = 0.2
 SPLIT_SEED = 2501_17161  # another number would be another split, and results would no longer be comparable
 

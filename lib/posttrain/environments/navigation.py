@@ -192,6 +192,8 @@ class NavigationEnv(gymnasium.Env):
 
     metadata: dict[str, Any] = {"render_modes": []}
     FIELDS = FIELDS  # of an answer, in order
+    places = property(lambda self: self._places)  # of the route being walked
+    sentences = property(lambda self: self._sentences)
 
     def __init__(
         self,
