@@ -17,7 +17,7 @@ from posttrain.environments.navigation import NOTHING, TURN, NavigationEnv
 from posttrain.foundation import corpus, directions, sights
 from posttrain.rendering import Picture, cards
 from posttrain.rendering.cards import Style
-from posttrain.verifiers.answers import Verdict, listed, read_object
+from posttrain.verifiers.answers import Verdict, listed, read_json
 from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule
 from posttrain.verifiers.navigation import FIELDS, FORWARD, STOP, TURNS, NavigationVerifier, turn
 
@@ -451,7 +451,7 @@ def _streets(policy: Policy, count: int, rng: np.random.Generator) -> dict[str, 
         [show(directions.find_prompt(walks[i][0], walks[i][1]), points[i][0]) for i in chosen],
         [pictures[i] for i in chosen],
     )
-    answers = {i: read_object(text, FIELDS[:1])[0] or {} for i, text in zip(chosen, texts)}
+    answers = {i: read_json(text, FIELDS[:1])[0] or {} for i, text in zip(chosen, texts)}
     observed = {
         i: str(answer.get(FIELDS[0])).partition("; ") for i, answer in answers.items()
     }  # an answer without "; " sees nothing
@@ -479,7 +479,7 @@ def _streets(policy: Policy, count: int, rng: np.random.Generator) -> dict[str, 
 
 def _named(text: str) -> list[str]:
     """The cards that a reply names, sorted; empty where it is no answer."""
-    data, _ = read_object(text, ["cards"])
+    data, _ = read_json(text, ["cards"])
     named = (data or {}).get("cards")
     return sorted(map(str, named)) if isinstance(named, list) else []
 

@@ -90,7 +90,7 @@ def read(text: str, asked: Sequence[str], lists: Mapping[str, type], no_answer: 
 
     `no_answer`, `not_text`: the problem if the last field is missing, or is no text. Never raises.
     """
-    data, problem = read_object(text, asked, no_answer)
+    data, problem = read_json(text, asked, no_answer)
     strict, doubt = tuple(data or ()) == tuple(asked), ""
     if data is None and not problem:
         values = {name: _loose(text, name, lists.get(name)) for name in asked}
@@ -106,7 +106,7 @@ def read(text: str, asked: Sequence[str], lists: Mapping[str, type], no_answer: 
     return Reply(fields, problem, doubt, strict and None not in fields.values())
 
 
-def read_object(text: str, asked: Sequence[str], no_answer: str = "") -> tuple[dict | None, str]:
+def read_json(text: str, asked: Sequence[str], no_answer: str = "") -> tuple[dict | None, str]:
     """The JSON object that `text` is, if it has the last key, and what is wrong; no JSON: (None, "")."""
     if len(text) > MAX_REPLY:
         return None, TOO_LONG
