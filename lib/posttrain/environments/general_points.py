@@ -27,17 +27,15 @@ from posttrain import formulas
 from posttrain.environments import prompts
 from posttrain.rendering import Picture, cards
 from posttrain.rendering.cards import BLACK, POCKET, RED, STYLES, Layout, Style
+from posttrain.verifiers.answers import MAX_REPLY, STEP_LIMIT, Verdict
 from posttrain.verifiers.general_points import (
     FACES,
     FIELDS,
-    MAX_REPLY,
     RANKS,
-    STEP_LIMIT,
     TARGET,
     Deal,
     GeneralPointsVerifier,
     Rule,
-    Verdict,
 )
 
 Hand = tuple[str, ...]  # four ranks, sorted as in RANKS

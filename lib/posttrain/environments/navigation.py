@@ -26,7 +26,7 @@ from posttrain.environments.general_points import _CHARACTERS, SOLVED, STOPPED, 
 from posttrain.environments.routes import BEARINGS, COMPASS, DESTINATION, Point, Route, compass, phrase
 from posttrain.rendering import Picture, streets
 from posttrain.rendering.streets import POCKET
-from posttrain.verifiers.general_points import MAX_REPLY, TOO_LONG, TWO_ANSWERS, Verdict
+from posttrain.verifiers.answers import MAX_REPLY, STEP_LIMIT, TOO_LONG, TWO_ANSWERS, Verdict
 from posttrain.verifiers.navigation import (
     ACTIONS,
     FIELDS,
@@ -35,7 +35,6 @@ from posttrain.verifiers.navigation import (
     NO_ANSWER,
     NOT_TEXT,
     NOT_THERE,
-    STEP_LIMIT,
     STOP,
     THERE,
     TURNS,

@@ -50,6 +50,10 @@ class PanoramaEnv(NavigationEnv):
         ways = settings.pop("routes", None) or routes.read(self.folder / "route_infos.json")
         super().__init__(routes=ways, pixels=pixels, **settings)
         self._ids = routes.read_panoramas(self.folder / "gps_pano_mapping.pkl")
+        for name in self._ids.values():
+            if not name.isprintable() or not name or "/" in name or "\\" in name:
+                where = self.folder / "gps_pano_mapping.pkl"
+                raise RouteError(f"{where}: the panorama id {name[:80]!r} names no file in street_views")
         self._points = np.array(list(self._ids))
         turning = {
             point for route in self.routes for point in (route.start, *(leg.end for leg in route.legs))
@@ -80,8 +84,10 @@ class PanoramaEnv(NavigationEnv):
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: no such file; the map of panoramas names it")
         try:
-            rotation = float(json.loads(about.read_text())["rotation"])
-        except (ValueError, KeyError, TypeError):
+            rotation = json.loads(about.read_text())["rotation"]
+            if type(rotation) not in (int, float) or not abs(rotation) < 1e6:  # NaN neither
+                raise ValueError
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ValueError(
                 f'{about}: expected a JSON object with "rotation", a number of degrees'
             ) from None
@@ -90,7 +96,7 @@ class PanoramaEnv(NavigationEnv):
                 raise ValueError(
                     f"{picture}: an equirectangular panorama is twice as wide as high, not {image.width} x {image.height}"
                 )
-        return picture, rotation
+        return picture, float(rotation)
 
     def _look(self, place: Place) -> Picture:
         route = self.routes[self._route]

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Iterable
 
 from posttrain import formulas
-from posttrain.verifiers.general_points import NO_ANSWER, NOT_TEXT, TOO_LONG, TWO_ANSWERS, Deal, Rule
+from posttrain.verifiers.answers import TOO_LONG, TWO_ANSWERS
+from posttrain.verifiers.general_points import NO_ANSWER, NOT_TEXT, Deal, Rule
 
 Message = dict[str, str | list[dict[str, str]]]
 IMAGE = {"type": "image"}  # where a message shows a picture; a chat template puts its own marker there

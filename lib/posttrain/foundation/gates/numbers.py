@@ -14,7 +14,8 @@ from posttrain import formulas
 from posttrain.environments import prompts
 from posttrain.foundation.corpus import CALIBRATION_RULES, read_answer, read_prompt, write_prompt
 from posttrain.foundation.documents import chat
-from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule, listed
+from posttrain.verifiers.answers import listed
+from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule
 
 RULES = [Rule.parse(rule) for rule in CALIBRATION_RULES]
 Hand = tuple[str, ...]

@@ -17,7 +17,8 @@ from posttrain.policy import Policy
 from posttrain.rendering import Picture
 from posttrain.rendering.cards import BLACK, POCKET, RED, STYLES, Style, draw
 from posttrain.rollouts import Opening, Sampling, roll
-from posttrain.verifiers.general_points import Deal, GeneralPointsVerifier, Verdict, read_object
+from posttrain.verifiers.answers import Verdict, read_json
+from posttrain.verifiers.general_points import Deal, GeneralPointsVerifier
 from posttrain.verifiers.navigation import FIELDS, NavigationVerifier
 
 
@@ -34,7 +35,7 @@ def answers(policy: Policy, contents: list, pictures: list[Picture], temperature
 
 def _named(text: str) -> list[str]:
     """The cards that a reply names, sorted; empty where it is no answer."""
-    data, _ = read_object(text, "cards", "")
+    data, _ = read_json(text, ["cards"])
     named = (data or {}).get("cards")
     return sorted(map(str, named)) if isinstance(named, list) else []
 
@@ -86,7 +87,7 @@ def streets(policy: Policy, count: int, rng: Generator) -> dict[str, float]:
     chosen = sorted({*range(count), *named})
     asked = [_content(directions.find_prompt(drawn[i].route, drawn[i].at), points[i][0]) for i in chosen]
     texts = answers(policy, asked, [pictures[i] for i in chosen])
-    replies = {i: read_object(text, FIELDS[0], "")[0] or {} for i, text in zip(chosen, texts)}
+    replies = {i: read_json(text, FIELDS[:1])[0] or {} for i, text in zip(chosen, texts)}
     # An answer without "; " sees nothing.
     seen = {i: str(reply.get(FIELDS[0])).partition("; ") for i, reply in replies.items()}
     truth = [told.partition("; ") for told, _, _ in points]
