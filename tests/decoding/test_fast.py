@@ -53,7 +53,8 @@ def test_hidden_and_logits_equal_transformers(model):
 
 
 def test_decoding_with_holes_and_dropped_rows_equals_a_full_forward(model):
-    """Turns of different lengths leave holes in the cache; rows leave the batch; the cache outgrows its first places."""
+    """Turns of different lengths leave holes in the cache; rows leave the batch; the cache outgrows its first
+    places."""
     generator = torch.Generator().manual_seed(1)
     own, dialogues, rows = fresh(model), [[] for _ in range(4)], [0, 1, 2, 3]
     mask = torch.zeros(4, 0, dtype=torch.long)

@@ -10,7 +10,7 @@ import torch
 from posttrain import foundation, runs
 from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.routes import BEARINGS
-from posttrain.foundation import corpus, directions, gates, sights, vision
+from posttrain.foundation import corpus, gates, sights, vision
 from posttrain.policy import load as models
 from posttrain.rendering import cards, streets
 from posttrain.verifiers.general_points import Rule
@@ -175,9 +175,9 @@ def test_a_tower_without_its_text_foundation_is_an_error(made, tmp_path):
 
 
 def test_another_text_foundation_is_another_identity():
-    name = lambda **text: runs.foundation_identity(
-        json.dumps({**SETTINGS, "text": {**TEXT, **text}}, sort_keys=True)
-    )
+    def name(**text):
+        return runs.foundation_identity(json.dumps({**SETTINGS, "text": {**TEXT, **text}}, sort_keys=True))
+
     assert name() == name() != name(seed=1)
 
 
@@ -228,10 +228,10 @@ def test_gates_count_hands_that_are_named(monkeypatch):
     rule = Rule.parse(corpus.CALIBRATION_RULES[0])
 
     def said(shift):
+        def names(picture):
+            return [cards.RANKS[(cards.RANKS.index(r) + shift) % 13] for r in picture.arguments[0]]
+
         def answer(policy, contents, pictures, temperature=0.0):
-            names = lambda picture: [
-                cards.RANKS[(cards.RANKS.index(r) + shift) % 13] for r in picture.arguments[0]
-            ]
             return [corpus.read_answer(names(p), rule.numbers(names(p))) for p in pictures]
 
         return answer
