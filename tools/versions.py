@@ -35,10 +35,7 @@ TESTS = [
 
 def supported() -> list[str]:
     """Versions that pyproject.toml declares, e.g. "3.12"."""
-    found = [
-        re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", line) for line in PROJECT["classifiers"]
-    ]
-    return [match[1] for match in found if match]
+    return re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
 
 
 def interpreter(version: str) -> str | None:
