@@ -21,7 +21,7 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 # The target comes first: --config would swallow it.
 snakemake = snakemake $(1) --cores $(CORES) --rerun-incomplete --config profile=$(PROFILE) $(2)
 
-.PHONY: help book test reproduce figures figure verify serve bench lint lock clean
+.PHONY: help book test reproduce figures figure verify serve bench lint lock versions clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,12 +54,17 @@ serve: .venv/.installed ## show the built book at http://localhost:8000
 bench: .venv/.installed ## measure speed (never part of the tests)
 	python -m pytest tests/benchmarks -s
 
-lint: .venv/.installed ## compile with warnings as errors, check that notebooks carry no outputs
-	python -W error -m compileall -q -f lib tests tools book/_ext
+lint: .venv/.installed ## check format and style of the code, and that notebooks carry no outputs
+	ruff format --check --quiet lib tests tools book/_ext
+	ruff check --quiet lib tests tools book/_ext
 	nbstripout --verify notebooks/*.ipynb
 
-lock: ## write requirements.lock and environment.yml anew from pyproject.toml
-	$(PYTHON) tools/lock.py
+lock: .venv/.installed ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes the newest versions
+	uv pip compile --quiet --universal $(if $(UPGRADE),--upgrade) --extra book --extra test --extra dev \
+	  --no-annotate --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+versions: .venv/.installed ## plan, verify and tests without torch, under each supported Python of this machine
+	python tools/versions.py
 
 clean: ## remove what the book's build made; stored results and the environment stay
 	rm -rf build book/_build

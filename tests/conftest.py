@@ -79,7 +79,8 @@ def _mllama(tokenizer, **changes):
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory, tokenizer):
-    """Folders of tiny checkpoints: "pocket" (the fast path), "grouped" (grouped-query attention) and "mllama" (a vision class)."""
+    """Folders of tiny checkpoints: "pocket" (the fast path), "grouped" (grouped-query attention) and "mllama"
+    (a vision class)."""
     import torch
 
     made = {}
@@ -99,7 +100,8 @@ def checkpoints(tmp_path_factory, tokenizer):
 
 @pytest.fixture(scope="session")
 def seeing(tmp_path_factory, checkpoints, tokenizer):
-    """Folders of tiny checkpoints with their processors: "llava" (the fast path, a tower before "pocket") and "mllama" (cross-attention)."""
+    """Folders of tiny checkpoints with their processors: "llava" (the fast path, a tower before "pocket") and
+    "mllama" (cross-attention)."""
     import copy
     from pathlib import Path
 
@@ -173,7 +175,8 @@ def plain_llama(request):
 
 @pytest.fixture
 def policy(checkpoints):
-    """policy(name, value=..., fast=..., stirred=..., brief=...): a policy with an adapter, not at its starting point where `stirred`."""
+    """policy(name, value=..., fast=..., stirred=..., brief=...): a policy with an adapter, not at its
+    starting point where `stirred`."""
     import torch
     from posttrain import policy as models
 

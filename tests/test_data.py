@@ -1,4 +1,5 @@
-"""The paper's numbers and the claims: both files have the shape that notebooks rely on, and agree with each other."""
+"""The paper's numbers and the claims: both files have the shape that notebooks rely on, and agree with each
+other."""
 
 import re
 from pathlib import Path

@@ -18,7 +18,8 @@ SETS = TASKS["general-points"].sets
 
 
 class Scripted:
-    """Stands in for a policy and for `roll`: answers every dialogue with `answer(ranks, numbers, attempt)`, read off the prompt's text."""
+    """Stands in for a policy and for `roll`: answers every dialogue with `answer(ranks, numbers, attempt)`,
+    read off the prompt's text."""
 
     device, model = torch.device("cpu"), object()
 
@@ -142,11 +143,18 @@ def test_first_try_within_and_per_step_are_told_apart(monkeypatch):
 
 
 def test_cheaper_settings_leave_out_what_they_say(monkeypatch):
-    wrong = lambda ranks, rule, attempt: "no answer"
+    def wrong(ranks, rule, attempt):
+        return "no answer"
+
+    def answers(hands):
+        return hands.groupby(["set", "decoding"]).answers.first().to_dict()
+
+    def greedy(hands):
+        return hands[(hands.set == "in_range_a") & (hands.decoding == "greedy")].hand.tolist()
+
     settings = dict(sets=("id", "in_range_a"), verify_steps=3, revised=("id",))
     full, everything, _ = play(monkeypatch, wrong, **settings)
     less, some, _ = play(monkeypatch, wrong, **settings, limit_others=5)
-    answers = lambda hands: hands.groupby(["set", "decoding"]).answers.first().to_dict()
     assert answers(everything) == {
         ("id", "greedy"): 3,
         ("id", "sampled"): 3,
@@ -155,8 +163,7 @@ def test_cheaper_settings_leave_out_what_they_say(monkeypatch):
     }
     assert answers(some) == answers(everything)
     assert (less.loc["id"].n == full.loc["id"].n).all() and set(less.loc["in_range_a"].n) == {5}
-    of = lambda hands: hands[(hands.set == "in_range_a") & (hands.decoding == "greedy")].hand.tolist()
-    assert of(some) == of(everything)[:5]  # a part of the same hands
+    assert greedy(some) == greedy(everything)[:5]  # a part of the same hands
     assert set(play(monkeypatch, wrong, **settings, limit=4, limit_others=5)[0].n) == {4}
 
 

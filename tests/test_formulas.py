@@ -1,4 +1,5 @@
-"""Formulas: exact values, reasons for refusals, and the solver against a brute force that shares no code with it."""
+"""Formulas: exact values, reasons for refusals, and the solver against a brute force that shares no code with
+it."""
 
 import random
 from fractions import Fraction
@@ -86,7 +87,7 @@ def test_any_text_has_a_value_or_a_reason(text):
         assert error.reason in formulas.REASONS
 
 
-# --- solving -----------------------------------------------------------------------------------------------------
+# --- solving ------------------------------------------------------------------------------------------------
 
 
 def test_how_many_hands_are_solvable():
@@ -175,7 +176,7 @@ def test_solve_refuses_other_hands(hand):
         solve(hand)
 
 
-# --- canonical forms and typesetting -----------------------------------------------------------------------------
+# --- canonical forms and typesetting ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
-"""Pictures, in both kinds of vision-language class: they reach the sampler, the loss and every part that may learn from them.
+"""Pictures, in both kinds of vision-language class: they reach the sampler, the loss and every part that may
+learn from them.
 
-The released collator of SFT dropped every picture silently (the book's ledger); nothing here may pass for a model that is blind.
+The released collator of SFT dropped every picture silently (the book's ledger); nothing here may pass for a
+model that is blind.
 """
 
 import json
@@ -142,7 +144,8 @@ def test_the_mask_of_cross_attention_is_the_processors(policy):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_image_token_is_never_said(policy, name):
-    """Said, it would take the place of a picture that is not there: every row behind it would see another one's."""
+    """Said, it would take the place of a picture that is not there: every row behind it would see another
+    one's."""
     chosen = policy(name)
     token, head = chosen.base.config.image_token_id, chosen.base.get_output_embeddings().weight
     with torch.no_grad():  # as likely as the likeliest
@@ -172,7 +175,7 @@ def test_fast_and_transformers_path_agree_on_pictures(policy):
     for name, gradient in results[True][2].items():
         other = results[False][2][name]
         torch.testing.assert_close(
-            gradient, other, rtol=2e-3, atol=2e-4 * float(other.abs().max()), msg=lambda m: f"{name}: {m}"
+            gradient, other, rtol=2e-3, atol=2e-4 * float(other.abs().max()), msg=(name + ": {}").format
         )
 
 
@@ -193,7 +196,8 @@ def test_the_adapter_is_where_parts_says(policy, name, parts):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_pictures_reach_the_loss_of_sft(policy, name, tmp_path, monkeypatch):
-    """The loss that SFTTrainer reports is that of the examples with their pictures, and another one without them."""
+    """The loss that SFTTrainer reports is that of the examples with their pictures, and another one without
+    them."""
     chosen, losses = policy(name), []
     chat = Chat(chosen.tokenizer, chosen.processor)
     data, counts = sft.take(
@@ -225,7 +229,8 @@ def test_pictures_reach_the_loss_of_sft(policy, name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("shuffle", [1, 8])
 def test_every_demonstration_has_its_own_picture(seeing, shuffle):
-    """Past the examples that go through the processor together, and out of the buffer: an answer names the cards of its picture."""
+    """Past the examples that go through the processor together, and out of the buffer: an answer names the
+    cards of its picture."""
     chosen = models.load(seeing["llava"])
     chat = Chat(chosen.tokenizer, chosen.processor)
     data, _ = sft.take(

@@ -42,7 +42,7 @@ def tables(folder, steps=(0, 1)):
     return made
 
 
-# --- identity ----------------------------------------------------------------------------------------------------
+# --- identity -----------------------------------------------------------------------------------------------
 
 
 def test_what_a_profile_says_is_a_list_of_runs(tmp_path):
@@ -89,7 +89,7 @@ def test_the_model_changes_the_identity(tmp_path):
     assert all(identities(made)[name] != identity for name, identity in identities(other).items())
 
 
-# --- errors ------------------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_only_the_published_profile_writes_beside_the_sources(tmp_path, monkeypa
     assert len(roots) == 2 and all(root.is_relative_to(runs.ROOT / "build") for root in roots)
 
 
-# --- tables ------------------------------------------------------------------------------------------------------
+# --- tables -------------------------------------------------------------------------------------------------
 
 
 def test_a_step_written_again_replaces_its_rows(tmp_path):
@@ -179,7 +179,7 @@ def test_published_tables_read_back(tmp_path):
         f'"{run.model_identity}"', ""
     )  # no path of this machine
     for name, table in zip(("checkpoints", "training", "hands"), read):
-        # A training table counts its own iterations; the step of the checkpoint that its rows were stored with says nothing.
+        # A training table counts its own iterations, whatever the checkpoint that its rows were stored with.
         assert table.values.tolist() == (
             [[name, 0.0], [name, 0.25]] if name == "training" else [[name, 0.0, 0], [name, 0.25, 1]]
         )

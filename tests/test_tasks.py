@@ -1,4 +1,5 @@
-"""Tasks: what a set holds and what an outcome counts; navigation through the census, told by scripted players."""
+"""Tasks: what a set holds and what an outcome counts; navigation through the census, told by scripted
+players."""
 
 import json
 
@@ -15,7 +16,8 @@ from posttrain.verifiers.navigation import FORWARD, STOP
 
 
 class Scripted:
-    """Stands in for a policy and for `roll`: answers by one of the baselines, which see the dialogue and the environment's info."""
+    """Stands in for a policy and for `roll`: answers by one of the baselines, which see the dialogue and the
+    environment's info."""
 
     device, model = torch.device("cpu"), object()
 
@@ -70,7 +72,8 @@ def test_an_oracle_arrives_on_every_route_of_every_set(monkeypatch):
 
 
 def test_the_blind_baseline_is_told_apart_from_one_that_sees(monkeypatch):
-    """It always arrives, within two answers; at once it is right where one walks on, and at the first turn of each route."""
+    """It always arrives, within two answers; at once it is right where one walks on, and at the first turn of
+    each route."""
     summary, hands = judged(monkeypatch, baselines.blind, sets=("id", "ood"))
     assert (summary.within == 1).all() and (summary.first_route == 0).all()
     forward = 1 - (hands.turns + 1) / hands.points  # all but the turns and the stop

@@ -1,13 +1,13 @@
 r"""Assemble build/site, the source that jupyter-book compiles, as a mirror of the repository.
 
     python tools/stage_book.py [SITE FIGURES]
-    jupyter-book build build/site --config book/_config.yml --toc book/_toc.yml --path-output book -W -n --keep-going \
-        || { rm -rf book/_build/.doctrees; exit 1; }
+    jupyter-book build build/site --config book/_config.yml --toc book/_toc.yml --path-output book \
+        -W -n --keep-going || { rm -rf book/_build/.doctrees; exit 1; }
 
-build/site/notebooks holds the executed notebooks before this starts. The mirror keeps every page at the path of its
-source, so links to edit or launch it work. A file is written only when its content changed, so Sphinx rebuilds only
-what it must. The last line is no decoration: Sphinx caches a page that caused a warning, and without it the next
-build would not read that page again, warn of nothing and succeed.
+build/site/notebooks holds the executed notebooks before this starts. The mirror keeps every page at the path
+of its source, so links to edit or launch it work. A file is written only when its content changed, so Sphinx
+rebuilds only what it must. The command's end is no decoration: Sphinx caches a page that caused a warning;
+without it the next build would not read that page again, warn of nothing and succeed.
 """
 
 import json
@@ -40,7 +40,8 @@ def mirror(source: Path, target: Path, keep: tuple[Path, ...] = ()) -> None:
 
 
 def dress(path: Path) -> dict:
-    """Mark papermill's own cell of one executed notebook as hidden, and let pictures be read out as the heading above them; returns the notebook."""
+    """Mark papermill's own cell of one executed notebook as hidden, and let pictures be read out as the
+    heading above them; returns the notebook."""
     notebook, heading = json.loads(path.read_text()), path.stem
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags", [])
@@ -57,7 +58,8 @@ def dress(path: Path) -> dict:
 
 
 def run_ids(notebook: dict, values: Path) -> list[str]:
-    """Runs that a notebook made or read: its parameter `run_ids` or `run_id`, else `run_ids` among its values."""
+    """Runs that a notebook made or read: its parameter `run_ids` or `run_id`, else `run_ids` among its
+    values."""
     parameters = notebook["metadata"].get("papermill", {}).get("parameters", {})
     found = parameters.get("run_ids") or [parameters.get("run_id")]
     if not any(found) and values.is_file():

@@ -1,8 +1,9 @@
-"""Numbers in prose come from results: {val}`notebook.key|format` inserts one from figures/values/<notebook>.json.
+"""Numbers in prose come from results: {val}`notebook.key|format`, read in figures/values/<notebook>.json.
 
-{val}`rule-generalization.rl.ood|.1%` reads key "ood" within "rl" and formats it like Python's format(value, ".1%").
-Without a format, whole numbers get thousands separators and other numbers three significant digits. What cannot be
-inserted is a warning, so `jupyter-book build -W` fails. Left out on purpose: arithmetic; a notebook computes.
+{val}`rule-generalization.rl.ood|.1%` reads key "ood" within "rl" and formats it like Python's
+format(value, ".1%"). Without a format, whole numbers get thousands separators and other numbers three
+significant digits. What cannot be inserted is a warning, so `jupyter-book build -W` fails. Left out on
+purpose: arithmetic; a notebook computes.
 """
 
 import json
@@ -43,7 +44,8 @@ def look_up(folder: Path, notebook: str, key: str):
 
 
 def show(value, spec: str = "") -> str:
-    """`value` as text. Raises ValueMissing for null, for anything but a number or a string, and for a bad format."""
+    """`value` as text. Raises ValueMissing for null, for anything but a number or a string, and for a bad
+    format."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueMissing(f"{value!r} is neither a number nor a string")
     default = {int: ",", float: ".3g", str: ""}[type(value)]

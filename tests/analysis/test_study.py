@@ -1,6 +1,5 @@
 """A study's tables as chapters read them, on the published runs."""
 
-import json
 from dataclasses import asdict
 
 import numpy as np

@@ -1,4 +1,5 @@
-"""Hands dealt and judged per second, against a brute force like the one that the released environment runs at every reset."""
+"""Hands dealt and judged per second, against a brute force like the one that the released environment runs at
+every reset."""
 
 from fractions import Fraction
 from itertools import permutations, product
@@ -20,7 +21,8 @@ PATTERNS = (
 
 
 def brute_force(numbers: tuple[int, ...], target: int = 24) -> list[str]:
-    """Every order x 64 operator triples x 7 bracket patterns, each evaluated as a text; fractions when a division occurs."""
+    """Every order x 64 operator triples x 7 bracket patterns, each evaluated as a text; fractions when a
+    division occurs."""
     names, solutions = {"F": Fraction, "__builtins__": {}}, []
     for order, operators in product(sorted(set(permutations(numbers))), product("+-*/", repeat=3)):
         (a, b, c, d), (f, g, h) = (map("F({})".format, order) if "/" in operators else order), operators

@@ -17,7 +17,7 @@ def bench_navigation(record):
         for step in range(STEPS):
             if over:
                 info = env.reset()[1]
-            # Every fifth answer is wrong, so that the verifier's message and the second answer are in the measure.
+            # Every fifth answer is wrong, so that the verifier's message and a second answer are measured.
             text = "no" if step % 5 == 0 and not info["attempt"] else answer(info["place"], info["sentence"])
             *_, terminated, truncated, info = env.step(text)
             over = terminated or truncated

@@ -22,7 +22,7 @@ def bench_rendering(record):
         for point in list(cities.city(name).points.values())[:20]
     ]
     rates = {"hands": [], "grids": []}
-    for turn in range(4):  # the first turn draws every card once, for all that follow
+    for _ in range(4):  # the first turn draws every card once, for all that follow
         start = perf_counter()
         for i, (ranks, suits) in enumerate(hands):
             cards.draw(ranks, suits, cards.POCKET, styles[i % len(styles)])

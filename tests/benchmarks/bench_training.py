@@ -49,7 +49,8 @@ def ppo_seconds(policy, steps: int) -> float:
 
 
 def grpo_seconds(policy, folder, steps: int) -> float:
-    """The same in GRPOTrainer: as many completions a step, one update, no reference model, the same adapter and precision."""
+    """The same in GRPOTrainer: as many completions a step, one update, no reference model, the same adapter
+    and precision."""
     environment = GeneralPointsEnv()
     deals = [environment.reset(seed=seed)[1] for seed in range(EPISODES)]
     verifier, marks = GeneralPointsVerifier(), []
@@ -120,7 +121,8 @@ def bench_ppo_against_grpo(init, tmp_path, record):
 
 @pytest.mark.parametrize("name", ["gp-l", "virl-l"])
 def bench_rollouts(name, record, monkeypatch):
-    """Games of a census a second, with guesses and with what is remembered of a route, against the same without either."""
+    """Games of a census a second, with guesses and with what is remembered of a route, against the same
+    without either."""
     torch.set_num_threads(THREADS)
     profile = runs.profile("cpu")
     run = profile.run(f"{name}/ppo/0")
@@ -154,7 +156,8 @@ def bench_rollouts(name, record, monkeypatch):
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16"])
 def bench_sft_utilisation(init, name, record, tmp_path):
-    """Model FLOPs (6N a token) of SFT steps against this machine's matrix products of the same type, measured side by side."""
+    """Model FLOPs (6N a token) of SFT steps against this machine's matrix products of the same type, measured
+    side by side."""
     policy = init()
     policy.bf16 = name == "bfloat16"
     parameters = compute.model_parameters(policy.model)
@@ -181,7 +184,8 @@ def bench_sft_utilisation(init, name, record, tmp_path):
 
 @pytest.mark.parametrize("name", ["gp-l", "virl-l", "gp-vl", "virl-vl"])
 def bench_one_seed(record, name):
-    """Minutes of Init, SFT and PPO of the published runs, censuses included: one after the other, and on two cores side by side."""
+    """Minutes of Init, SFT and PPO of the published runs, censuses included: one after the other, and on two
+    cores side by side."""
     profile, slowest = runs.profile("cpu"), {}
     for seed in sorted({run.seed for run in profile.runs() if run.study == name}):
         seconds = {
@@ -198,7 +202,8 @@ def bench_one_seed(record, name):
 
 @pytest.mark.parametrize("name", ["pocket-text", "pocket-directions", "pocket-cards"])
 def bench_foundation(record, name):
-    """Minutes that one foundation of the cpu profile takes, from the time of its steps (all have the same number of tokens), one thread."""
+    """Minutes that one foundation of the cpu profile takes, from the time of its steps (all have the same
+    number of tokens), one thread."""
     profile = runs.profile("cpu")
     settings = profile.foundation(name, 0)
     marks, tokens = [], []

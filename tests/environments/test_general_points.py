@@ -31,7 +31,7 @@ def deals(env: GeneralPointsEnv, count: int, seed: int | None = None) -> list:
     return [env.reset(seed=seed if i == 0 else None)[1]["deal"] for i in range(count)]
 
 
-# --- which hands there are ---------------------------------------------------------------------------------------
+# --- which hands there are ----------------------------------------------------------------------------------
 
 
 def test_counts_of_hands():
@@ -85,11 +85,11 @@ def test_rules_agree_on_the_split_of_equal_numbers():
     )
 
 
-# --- dealing -----------------------------------------------------------------------------------------------------
+# --- dealing ------------------------------------------------------------------------------------------------
 
 
 def _frequencies(env: GeneralPointsEnv, expected: Counter, count: int = 20_000) -> float:
-    """Chi-squared of dealt hands against `expected` weights, per degree of freedom: near 1 when they agree."""
+    """Chi-squared of dealt hands against `expected` weights, per degree of freedom: near 1 if they agree."""
     seen = Counter(tuple(sorted(deal.ranks, key=RANKS.index)) for deal in deals(env, count, seed=5))
     assert set(seen) <= set(expected)
     scale = count / sum(expected.values())
@@ -171,7 +171,7 @@ def test_a_given_hand_is_dealt_in_its_order():
     assert env.step(right(info["deal"]))[1:4] == (5.0, True, False)
 
 
-# --- episodes ----------------------------------------------------------------------------------------------------
+# --- episodes -----------------------------------------------------------------------------------------------
 
 
 def test_a_correct_answer_ends_the_episode():
@@ -296,7 +296,7 @@ def test_gymnasium_accepts_the_environment(settings):
         assert task in env.observation_space and env.step("24")[0] in env.observation_space
 
 
-# --- what it refuses ---------------------------------------------------------------------------------------------
+# --- what it refuses ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,8 @@ def test_bad_settings_are_named(settings, message):
         ({"ranks": [10, 7, 4, 5]}, "as texts"),
         (
             {"ranks": ["A", "A", "A", "A"]},
-            r"no formula makes 24 from A, A, A, A under the rule 10.*posttrain.formulas.solve\(\[1, 1, 1, 1\], 24\)",
+            r"no formula makes 24 from A, A, A, A under the rule 10.*"
+            r"posttrain.formulas.solve\(\[1, 1, 1, 1\], 24\)",
         ),
         ({"cards": ["2", "3", "4", "5"]}, "unknown options .*cards.*ranks"),
     ],

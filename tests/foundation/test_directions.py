@@ -59,7 +59,8 @@ def test_the_list_decides_which_of_two_words_is_the_action():
 
 
 def test_walks_are_what_the_environment_would_show():
-    """Played as a route: at each point the logged action is the one that the instruction and the place ask for."""
+    """Played as a route: at each point the logged action is the one that the instruction and the place ask
+    for."""
     rng = np.random.default_rng(3)
     for _ in range(200):
         known = directions.convention(rng)
@@ -80,14 +81,14 @@ def test_turning_is_compass_arithmetic():
     words = {1: "slightly right", 2: "right", 3: "right", 5: "left", 6: "left", 7: "slightly left"}
     for made in (directions.turns(rng) for _ in range(400)):
         heading = COMPASS.index(made.start.split()[-1])
-        for given, answer in made.items:
-            facing = answer if answer in COMPASS else given
+        for given, wanted in made.items:
+            facing = wanted if wanted in COMPASS else given
             change = (COMPASS.index(facing) - heading) % 8
-            kinds.add(kind := "degrees" if given.isdigit() else "heading" if answer in COMPASS else "word")
+            kinds.add(kind := "degrees" if given.isdigit() else "heading" if wanted in COMPASS else "word")
             assert (
-                round(int(given) / 45) % 8 == COMPASS.index(answer)
+                round(int(given) / 45) % 8 == COMPASS.index(wanted)
                 if kind == "degrees"
-                else words[change] in (given, answer)
+                else words[change] in (given, wanted)
             )
             heading = COMPASS.index(facing)
     assert kinds == {"degrees", "heading", "word"}

@@ -1,4 +1,5 @@
-"""Policies: three classes of checkpoint, one way in; an adapter that is folded, merged, switched off, saved and read back."""
+"""Policies: three classes of checkpoint, one way in; an adapter that is folded, merged, switched off, saved
+and read back."""
 
 import shutil
 from pathlib import Path
@@ -112,19 +113,20 @@ def test_a_fresh_adapter_changes_nothing_and_is_all_that_trains(checkpoints, pol
 
 
 def test_the_adapter_is_its_seeds(checkpoints):
-    make = lambda seed: models.add_lora(
-        models.load(checkpoints["pocket"]), models.LoraSettings(4, 8), seed=seed, value=True
-    )
+    def make(seed):
+        settings = models.LoraSettings(4, 8)
+        return models.add_lora(models.load(checkpoints["pocket"]), settings, seed=seed, value=True)
+
+    def learnable(policy):
+        return [*policy.trainable(), *policy.value_head.parameters()]
+
+    def same(a, b):
+        return all(torch.equal(p, q) for p, q in zip(learnable(a), learnable(b)))
+
     torch.manual_seed(0)
     first, state = make(1), torch.get_rng_state()
     torch.manual_seed(5)
     second, third = make(1), make(2)
-    same = lambda a, b: all(
-        torch.equal(p, q)
-        for p, q in zip(
-            [*a.trainable(), *a.value_head.parameters()], [*b.trainable(), *b.value_head.parameters()]
-        )
-    )
     assert same(first, second) and not same(first, third)
     torch.manual_seed(0)
     assert torch.equal(torch.get_rng_state(), state)  # nobody else's random numbers are used up
@@ -185,7 +187,7 @@ def test_fast_and_transformers_paths_have_the_same_logits_and_gradients(policy):
         other = results[False][2][name]
         assert gradient.abs().max() > 1e-4, name
         torch.testing.assert_close(
-            gradient, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()), msg=lambda m: f"{name}: {m}"
+            gradient, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()), msg=(name + ": {}").format
         )
 
 

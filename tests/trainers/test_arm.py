@@ -121,7 +121,7 @@ def test_finished_runs_are_left_alone(whole, monkeypatch):
         assert study.carry_out(run, whole) == whole.results / run.id
 
 
-# --- several processes -------------------------------------------------------------------------------------------
+# --- several processes --------------------------------------------------------------------------------------
 
 RANK = """
 import json, sys
@@ -161,17 +161,15 @@ def test_two_processes_carry_out_one_run(whole, tmp_path, checkpoints):
     assert runs.verify(made) == [] and not list(made.state.iterdir())
     alone = runs.collect(whole, "tiny")[2]
     # Two processes hold twice the batch: the same examples, taken in half the steps.
-    tokens = lambda table: table[table.arm == "init"].tokens.tolist()
-    assert tokens(training)[:4] == tokens(alone)[1::2]
-    losses = lambda table: table[table.arm == "init"].loss.tolist()
-    assert losses(training)[0] == pytest.approx(
-        losses(alone)[0], rel=1e-4
-    )  # the main process's share of the first batch
+    ours, theirs = (table[table.arm == "init"] for table in (training, alone))
+    assert ours.tokens.tolist()[:4] == theirs.tokens.tolist()[1::2]
+    first = pytest.approx(theirs.loss.iloc[0], rel=1e-4)
+    assert ours.loss.iloc[0] == first  # the main process's share of the first batch
     for arm in ("sft", "ppo"):
         assert checkpoints_[checkpoints_.arm == arm].gflops.max() >= 0.35
 
 
-# --- killed ------------------------------------------------------------------------------------------------------
+# --- killed -------------------------------------------------------------------------------------------------
 
 KILLER = """
 import json, os, signal, sys

@@ -1,4 +1,5 @@
-"""Supervised fine-tuning: what carries the loss, which answers are shown, and that a killed run ends where an unbroken one does."""
+"""Supervised fine-tuning: what carries the loss, which answers are shown, and that a killed run ends where an
+unbroken one does."""
 
 import itertools
 import shutil
@@ -88,7 +89,8 @@ def test_take_by_steps_and_by_budget(tokenizer):
 
 @pytest.mark.parametrize("name", ["pocket", "grouped", "mllama"])
 def test_the_loss_is_the_mean_cross_entropy_of_the_answers_in_order(policy, tmp_path, name):
-    """At learning rate 0 every step's loss must be transformers' own loss of that step's batch, row by row, unpadded."""
+    """At learning rate 0 every step's loss must be transformers' own loss of that step's batch, row by row,
+    unpadded."""
     chosen = policy(name)
     data, _ = sft.take(stream(chosen.tokenizer), 3, None, 4)
     losses = []

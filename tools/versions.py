@@ -1,0 +1,95 @@
+"""Plan, check of stored results and the tests without torch: the same under every Python?
+
+For each supported Python of this machine: an environment under build/versions with the direct dependencies at
+their locked versions, except those that need torch; `posttrain plan` of every profile, `posttrain verify`,
+the tests below. Left out on purpose: training, where torch counts, not Python. Run it with `make versions`.
+"""
+
+import glob
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NEED_TORCH = {"torch", "trl", "peft", "accelerate"}
+TESTS = [
+    "tests/verifiers",
+    "tests/environments/test_cities.py",
+    "tests/environments/test_general_points.py",
+    "tests/environments/test_navigation.py",
+    "tests/environments/test_panoramas.py",
+    "tests/environments/test_prompts.py",
+    "tests/environments/test_routes.py",
+    "tests/analysis/test_statistics.py",
+    "tests/test_cli.py",
+    "tests/test_formulas.py",
+    "tests/test_lock.py",
+]
+
+
+def supported() -> list[str]:
+    """Versions that pyproject.toml declares, e.g. "3.12"."""
+    return re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of that version on the PATH or among pyenv's; pyenv's shims exist for versions that do not
+    start."""
+    on_path = shutil.which(f"python{version}")
+    for candidate in filter(
+        None, [on_path, *glob.glob(f"{Path.home()}/.pyenv/versions/{version}.*/bin/python")]
+    ):
+        if subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
+            return candidate
+    return None
+
+
+def environment(version: str, python: str) -> str:
+    """The interpreter of an environment with everything but torch and what needs it."""
+    folder = ROOT / "build" / "versions" / version
+    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]
+    light = [line for line in wanted if re.match(r"[\w-]+", line)[0] not in NEED_TORCH]
+    uv = ["uv", "--quiet", "--no-progress"]
+    subprocess.run([*uv, "venv", "--allow-existing", "--python", python, folder], check=True)
+    inside = str(folder / "bin" / "python")
+    install = [*uv, "pip", "install", "--python", inside, "--constraint", "requirements.lock"]
+    subprocess.run([*install, *light], cwd=ROOT, check=True)
+    return inside
+
+
+def main() -> int:
+    settings = {**os.environ, "PYTHONPATH": str(ROOT / "lib")}
+    plans, faults = {}, []
+    for version in supported():
+        python = interpreter(version)
+        if python is None:
+            print(f"Python {version}: not on this machine")
+            continue
+        inside = environment(version, python)
+
+        def run(*command, inside=inside, **options):
+            return subprocess.run([inside, "-m", *command], cwd=ROOT, env=settings, text=True, **options)
+
+        plan = hashlib.sha256()
+        for profile in sorted(path.stem for path in (ROOT / "notebooks" / "profiles").glob("*.yaml")):
+            planned = run("posttrain.cli", "plan", "--profile", profile, stdout=subprocess.PIPE)
+            plan.update(planned.stdout.encode())
+            faults += [f"Python {version}: plan of {profile}"] if planned.returncode else []
+        plans[version] = plan.hexdigest()[:12]
+        print(f"Python {version}: plan {plans[version]}", flush=True)
+        for part, command in (("verify", ("posttrain.cli", "verify")), ("tests", ("pytest", *TESTS))):
+            faults += [f"Python {version}: {part}"] if run(*command).returncode else []
+    if len(set(plans.values())) > 1:
+        faults.append(f"the plans differ: {plans}")
+    print("\n".join(faults) or f"the same under {', '.join(plans)}")
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
