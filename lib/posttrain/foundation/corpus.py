@@ -15,10 +15,10 @@ import numpy as np
 
 from posttrain import formulas
 from posttrain.environments import prompts
+from posttrain.environments.general_points import IN_RANGE_RULES
 from posttrain.verifiers.general_points import FACES, RANKS, Rule, listed
 
 CALIBRATION_RULES = ("3/8/6", "12/4/11", "7/13/2")  # the gates', never an experiment's
-IN_RANGE_RULES = ("5/7/9", "8/3/6")  # the crossed design's unseen rules with numbers 1-10
 HELD_OUT_RULES = frozenset(Rule.parse(rule) for rule in CALIBRATION_RULES + IN_RANGE_RULES)
 
 
@@ -53,7 +53,7 @@ def expression(rng: np.random.Generator, numbers: list[int]) -> tuple[int, str]:
                 if operator == "*"
                 else x // y
             )
-            parts[i : i + 2] = [(value, formulas._join(operator, a, b))]
+            parts[i : i + 2] = [(value, formulas.join(operator, a, b))]
         if len(parts) == 1 and abs(parts[0][0]) <= 999:
             return parts[0][0], parts[0][1][0]
 

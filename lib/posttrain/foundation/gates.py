@@ -365,13 +365,13 @@ def _walks(count: int, rng: np.random.Generator) -> tuple[list, list]:
     for i in range(count):
         environment = environments[tuple(TURNS)[i % 2]]
         _, info = environment.reset(seed=i, options={"route": i})
-        at = int(rng.integers(len(environment._places)))
-        for place in environment._places[:at]:
+        at = int(rng.integers(len(environment.places)))
+        for place in environment.places[:at]:
             info = environment.step(navigation.answer(place, ""))[-1]
         points = [
-            (navigation.observation(place), place.instruction, place.action) for place in environment._places
+            (navigation.observation(place), place.instruction, place.action) for place in environment.places
         ]
-        walks.append((directions.Walk(environment._sentences, points), at, TURNS[environment.actions]))
+        walks.append((directions.Walk(environment.sentences, points), at, TURNS[environment.actions]))
         tasks.append((info["messages"][0]["content"], info["place"]))
     return walks, tasks
 

@@ -16,7 +16,6 @@ import json
 import re
 from typing import NamedTuple
 
-from posttrain.environments.routes import COMPASS
 from posttrain.verifiers.general_points import (
     FEEDBACK,
     MAX_REPLY,
@@ -30,6 +29,7 @@ from posttrain.verifiers.general_points import (
 CORRECT, WRONG_ACTION, WRONG_INTERSECTION = 1.0, -1.0, -1.5
 STEP_LIMIT = -1.0  # as_released only: the answer after the last one is not read
 
+COMPASS = ("north", "northeast", "east", "southeast", "south", "southwest", "west", "northwest")
 TURNS = {"absolute": COMPASS, "relative": ("left", "right", "slightly left", "slightly right")}
 FORWARD, STOP = "forward()", "stop()"
 
