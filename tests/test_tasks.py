@@ -136,12 +136,12 @@ def test_a_game_goes_on_with_a_new_dialogue_where_the_environment_moves(policy, 
         lambda policy, openings, *rest: seen.append(openings) or roll(policy, openings, *rest),
     )
     games = play(policy(brief=True), environments, infos, Sampling(4, 0.0))
-    points = [len(environment._places) for environment in environments]
+    points = [len(environment.places) for environment in environments]
     assert [len(game) for game in games] == points and [len(openings) for openings in seen] == [2] * min(
         points
     ) + [1] * (max(points) - min(points))
     for environment, game in zip(environments, games):
-        assert [d.task for d in game] == environment._places and all(len(d.texts) == 2 for d in game)
+        assert [d.task for d in game] == environment.places and all(len(d.texts) == 2 for d in game)
     assert all(
         opening.messages[0]["content"].count("O_") == i + 1
         for i, openings in enumerate(seen)

@@ -1,15 +1,16 @@
 """Formulas: parse, evaluate exactly, solve, canonical form.
 
-Paper: section 4.1 and appendix A (the formula a GeneralPoints answer must contain). Model text is data: it goes
-through the recursive-descent parser below and is never executed. Left out on purpose: unary signs, implied products,
-powers, decimals, "=" - a player of the card game needs none of them, and each is a known way to cheat a lax verifier.
+Paper: section 4.1 and appendix A (the formula a GeneralPoints answer must contain). Model text is data: it
+goes through the recursive-descent parser below and is never executed. Left out on purpose: unary signs,
+implied products, powers, decimals, "=" - a player of the card game needs none of them, and each is a known
+way to cheat a lax verifier.
 """
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 
 MAX_LENGTH = 200  # characters; the longest formula of four two-digit numbers has 17
 MAX_DEPTH = 20  # nested brackets
@@ -22,7 +23,8 @@ Tree = "int | tuple[str, Tree, Tree]"
 
 
 class FormulaError(ValueError):
-    """A text is not a formula. `reason` is one of a few fixed phrases (fit for a prompt), `position` a 0-based index."""
+    """A text is not a formula. `reason` is one of a few fixed phrases (fit for a prompt), `position` a
+    0-based index."""
 
     def __init__(self, reason: str, position: int):
         super().__init__(f"{reason} at character {position}")
@@ -61,13 +63,14 @@ def _tokenize(text: str) -> list[tuple[str, int]]:
 
 
 def parse(text: str) -> Tree:
-    """Parse `text` into a tree of ints and (operator, left, right) tuples; raise `FormulaError` if it is no formula."""
+    """Parse `text` into a tree of ints and (operator, left, right) tuples; raise `FormulaError` if it is no
+    formula."""
     tokens = [*_tokenize(text), ("", len(text))]
     index = 0
 
     def wrong(token: str, position: int) -> FormulaError:
         reason = NUMBER if token.isdigit() else OPERATOR if token in _PRECEDENCE else BRACKET
-        # A formula that simply stops ("3+") lacks an operand: the operator before the end is what is out of place.
+        # A formula that simply stops ("3+") lacks an operand: the operator before the end is out of place.
         return FormulaError(
             reason if token else (OPERATOR if tokens[index - 1][0] in _PRECEDENCE else BRACKET), position
         )
@@ -139,7 +142,7 @@ def evaluate(text: str) -> Fraction:
     return value(parse(text))
 
 
-# --- solving: tables of every value that a sub-multiset of the hand can make --------------------------------------
+# --- solving: tables of every value that a sub-multiset of the hand can make --------------------------------
 
 Entry = (
     "tuple[str, int]"  # a formula with as few brackets as possible, and its precedence (3 for a bare number)
@@ -170,7 +173,7 @@ def _splits(hand: tuple[int, ...]):
             yield left, right
 
 
-@lru_cache(maxsize=None)
+@cache
 def _values(hand: tuple[int, ...]) -> dict[Fraction, set[Entry]]:
     """Every value that uses all of `hand` (sorted), with every formula that makes it."""
     if len(hand) == 1:
@@ -195,7 +198,7 @@ def _values(hand: tuple[int, ...]) -> dict[Fraction, set[Entry]]:
     return table
 
 
-@lru_cache(maxsize=None)
+@cache
 def _solve(hand: tuple[int, ...], target: Fraction) -> tuple[str, ...]:
     if len(hand) == 1:
         return (str(hand[0]),) if hand[0] == target else ()
@@ -205,7 +208,7 @@ def _solve(hand: tuple[int, ...], target: Fraction) -> tuple[str, ...]:
             left, right = right, left
         table = _values(right)
         for x, xs in _values(left).items():
-            # Only the partner that reaches the target is looked up, so four numbers cost little more than three.
+            # Only the partner that reaches the target is looked up, so four numbers cost little more than 3.
             wanted = [
                 ("+", target - x, True),
                 ("+", target - x, False),
@@ -231,7 +234,8 @@ def _solve(hand: tuple[int, ...], target: Fraction) -> tuple[str, ...]:
 
 
 def solve(hand: list[int], target: int = 24) -> list[str]:
-    """Every distinct formula, with as few brackets as possible, that uses each number of `hand` once and makes `target`.
+    """Every distinct formula, with as few brackets as possible, that uses each number of `hand` once and
+    makes `target`.
 
     >>> solve([3, 3, 8, 8], target=24)
     ['8/(3-8/3)']
@@ -241,7 +245,7 @@ def solve(hand: list[int], target: int = 24) -> list[str]:
     return list(_solve(tuple(sorted(hand)), Fraction(target)))
 
 
-# --- canonical forms (sympy never sees model text: only trees that `parse` made) and typesetting -----------------
+# --- canonical forms (sympy never sees model text: only trees that `parse` made) and typesetting ------------
 
 
 def canonical(text: str) -> str:

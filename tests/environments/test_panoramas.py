@@ -10,6 +10,8 @@ from PIL import Image
 from posttrain.environments import NavigationEnv, cities, routes
 from posttrain.environments.panoramas import PanoramaEnv
 
+from . import released
+
 ROUTES = cities.routes("Calvero", "wide")[:3]
 
 
@@ -17,7 +19,7 @@ ROUTES = cities.routes("Calvero", "wide")[:3]
 def folder(tmp_path):
     """Two routes; each panorama has one level of blue, so that it is known again, and red tells the direction
     (0 to 255 for 0 to 360 degrees)."""
-    routes.dump(ROUTES, tmp_path / "route_infos.json")
+    released.dump(ROUTES, tmp_path / "route_infos.json")
     points = []
     for route in ROUTES:
         before = [route.start, *(leg.end for leg in route.legs)]

@@ -19,7 +19,8 @@ from posttrain import formulas
 from posttrain.environments import prompts
 from posttrain.environments.general_points import IN_RANGE_RULES
 from posttrain.foundation.documents import ANSWER, JOINTS, Document, Mixture, ask, chat, pick, shuffled
-from posttrain.verifiers.general_points import FACES, RANKS, Rule, listed
+from posttrain.verifiers.answers import listed
+from posttrain.verifiers.general_points import FACES, RANKS, Rule
 
 CALIBRATION_RULES = ("3/8/6", "12/4/11", "7/13/2")  # the gates', never an experiment's
 HELD_OUT_RULES = frozenset(Rule.parse(rule) for rule in CALIBRATION_RULES + IN_RANGE_RULES)

@@ -72,7 +72,7 @@ def _crossings(name: str) -> list[tuple[float, ...]]:
     """The directions of the streets at each crossing of a city."""
     city = cities.City(name)
     return [
-        streets.around(city, point).streets
+        city.around(point).streets
         for node, point in city.points.items()
         if len(city.streets[node]) > 1
     ]
