@@ -269,16 +269,14 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
     fig.draw_without_rendering()
     options = {"dpi": 150, "bbox_inches": fig.get_tightbbox().padded(0.08), "facecolor": PAPER}
     drafts = [path.with_name(f".{path.name}.{os.getpid()}") for path in (svg, png)]
-    fixed = {"figure.constrained_layout.use": False, "svg.fonttype": "none", "svg.hashsalt": "posttrain"}
     try:
-        with mpl.rc_context(fixed):
+        with mpl.rc_context({"figure.constrained_layout.use": False}):
             fig.set_layout_engine(None)  # with any engine, also a "none" one, every file is drawn twice
+        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "posttrain"}):
             fig.savefig(drafts[0], format="svg", metadata={"Date": None, "Creator": None}, **options)
-            options["pil_kwargs"] = {"compress_level": 1}  # packed again below
-            fig.savefig(drafts[1], format="png", metadata={"Software": None}, **options)
-        with Image.open(
-            drafts[1]
-        ) as image:  # a palette is a third of the size, and no plot needs more colours
+        options["pil_kwargs"] = {"compress_level": 1}  # packed again below
+        fig.savefig(drafts[1], format="png", metadata={"Software": None}, **options)
+        with Image.open(drafts[1]) as image:  # a palette is a third of the size, and enough for a plot
             small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
         small.save(drafts[1], format="png", compress_level=8)  # 9 takes twice the time for one percent
         for draft, path in zip(drafts, (svg, png)):

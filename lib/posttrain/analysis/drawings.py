@@ -32,9 +32,9 @@ INDENT, LETTER = 6, 0.602  # of answers, in letters; a letter of DejaVu Sans Mon
 SUITS = {"S": "spade", "H": "heart", "D": "diamond", "C": "club"}
 
 
-def picture(ax: Axes, image: Any, title: str = "") -> None:
-    """A picture as it is, pixel by pixel, without axes."""
-    ax.imshow(image, interpolation="nearest")
+def picture(ax: Axes, image: Any, title: str = "", interpolation: str | None = "nearest") -> None:
+    """A picture without axes, pixel by pixel (`interpolation` None: smooth, for one that is drawn smaller)."""
+    ax.imshow(image, interpolation=interpolation)
     ax.set_title(title, fontsize=9)
     ax.axis("off")
 
