@@ -17,7 +17,7 @@ import numpy as np
 
 from posttrain.environments import prompts
 from posttrain.rendering import Picture
-from posttrain.verifiers.general_points import MAX_REPLY, STEP_LIMIT, Verdict
+from posttrain.verifiers.answers import MAX_REPLY, STEP_LIMIT, Verdict
 
 SOLVED = "correct"  # what the observation says once an episode is over and no feedback is due
 STOPPED = "the step limit is reached"
