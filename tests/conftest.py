@@ -104,10 +104,9 @@ def seeing(tmp_path_factory, checkpoints, tokenizer):
     from pathlib import Path
 
     import torch
+    from posttrain.foundation import vision
     from transformers import MllamaProcessor
     from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
-
-    from posttrain.foundation import vision
 
     with torch.random.fork_rng():
         made = vision.new_policy(
@@ -142,8 +141,7 @@ def seeing(tmp_path_factory, checkpoints, tokenizer):
 def policy(checkpoints):
     """policy(name, value=..., fast=..., stirred=..., brief=...): a policy with an adapter, not at its starting point where `stirred`."""
     import torch
-
-    from posttrain import models
+    from posttrain.policy import load as models
 
     def make(name="pocket", value=False, fast=True, stirred=True, rank=4, brief=False):
         made = models.add_lora(

@@ -1,5 +1,4 @@
 import pytest
-
 from posttrain import cli, runs
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from posttrain.analysis.statistics import two_proportion, wilson
 from posttrain.compute import LAMBDA, rl_flops_published
-from posttrain.statistics import two_proportion, wilson
 from posttrain.verifiers import general_points
 
 DATA = Path(__file__).resolve().parent.parent / "data"

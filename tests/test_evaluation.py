@@ -3,11 +3,12 @@
 import pandas as pd
 import pytest
 import torch
-
-from posttrain import formulas, prompts, rollouts
-from posttrain.environments.general_points import hands as all_hands, split_of
+from posttrain import formulas, rollouts
+from posttrain.environments import prompts
+from posttrain.environments.general_points import hands as all_hands
+from posttrain.environments.general_points import split_of
+from posttrain.environments.prompts import dialogue
 from posttrain.evaluation import CensusConfig, census, divergence
-from posttrain.prompts import dialogue
 from posttrain.rollouts import Chat, Dialogue
 from posttrain.tasks import TASKS
 from posttrain.verifiers.general_points import RANKS, Rule

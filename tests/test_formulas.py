@@ -7,7 +7,6 @@ from itertools import combinations_with_replacement, permutations, product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from posttrain import formulas
 from posttrain.formulas import FormulaError, evaluate, solve
 

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from posttrain import models, prompts, rollouts
+from posttrain import rollouts
+from posttrain.environments import prompts
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.evaluation import CensusConfig, census, divergence
+from posttrain.policy import load as models
 from posttrain.rendering import cards
 from posttrain.rollouts import Chat, roll, stacked
 from posttrain.tasks import TASKS
 from posttrain.trainers import ppo, sft
+
 from tests.conftest import stir
 
 CLASSES = ("llava", "mllama")

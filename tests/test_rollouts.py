@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
-from posttrain import prompts, rollouts
+from posttrain import rollouts
+from posttrain.environments import prompts
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.environments.navigation import NavigationEnv
 from posttrain.rollouts import Chat, roll

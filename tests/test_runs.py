@@ -6,7 +6,6 @@ import shutil
 
 import pandas as pd
 import pytest
-
 from posttrain import runs
 
 STUDY = {
@@ -88,85 +87,6 @@ def test_the_model_changes_the_identity(tmp_path):
     made = profile(tmp_path)
     other = runs.Profile("tiny", {**made.settings, "model": "/elsewhere"}, tmp_path)
     assert all(identities(made)[name] != identity for name, identity in identities(other).items())
-
-
-def _forget():
-    """What a process keeps of the library's source."""
-    for kept in (runs._parsed, runs._path, runs.code_identity, runs.foundation_identity):
-        kept.cache_clear()
-
-
-@pytest.fixture
-def library(tmp_path, monkeypatch):
-    """edit(module, old, new): a copy of the library in which a text is replaced; the real one stays as it is."""
-    copy = tmp_path / "library"
-    shutil.copytree(runs.LIBRARY, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(runs, "LIBRARY", copy)
-
-    def edit(module, old, new):
-        path = copy / module
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
-        _forget()
-
-    _forget()
-    yield edit
-    _forget()
-
-
-def by_arm(made):
-    return {run.arm: run.identity for run in made.runs() if run.seed == 0}
-
-
-@pytest.mark.parametrize(
-    "module, old, new, changed",
-    [
-        ("trainers/ppo.py", "gamma: float = 0.9 ", "gamma: float = 0.8 ", {"ppo"}),
-        (
-            "trainers/sft.py",
-            "adam_beta2: float = 0.98",
-            "adam_beta2: float = 0.99",
-            {"init", "sft", "ppo"},
-        ),  # ppo's Init is made by it
-        (
-            "formulas.py",
-            "def solve(",
-            "def another():\n    pass\n\n\ndef solve(",
-            {"init", "sft", "ppo"},
-        ),  # reached through others
-        ("verifiers/general_points.py", "ILLEGAL = 5.0", "ILLEGAL = 6.0", {"init", "sft", "ppo"}),
-        ("trainers/ppo.py", '"""PPO for', '"""Our PPO for', set()),
-        ("trainers/ppo.py", "class PPOConfig:", "class PPOConfig:  # all of it", set()),
-        ("rollouts.py", '    """One dialogue as the trainer sees it.', '    """A dialogue.', set()),
-        (
-            "models.py",
-            "from __future__ import annotations\n",
-            "from __future__ import annotations\n\n\n# a remark\n",
-            set(),
-        ),
-        ("plots.py", "import ", "import os\nimport ", set()),  # decides no number of a run
-        ("runs.py", "def digest(", "def other():\n    pass\n\n\ndef digest(", set()),
-    ],
-)
-def test_code_changes_the_identity_and_prose_does_not(tmp_path, library, module, old, new, changed):
-    before = by_arm(profile(tmp_path))
-    library(module, old, new)
-    after = by_arm(profile(tmp_path))
-    assert {arm for arm in before if before[arm] != after[arm]} == changed
-
-
-def test_foundations_are_told_apart_by_settings_and_code(library):
-    name = lambda **settings: runs.foundation_identity(json.dumps(settings, sort_keys=True))
-    first = name(seed=0)
-    assert first == name(seed=0) and len({first, name(seed=1), name(seed=0, steps=10)}) == 3
-    for module, old, new, same in (
-        ("foundation/pretraining.py", '"""Pretraining', '"""The pretraining', True),
-        ("rollouts.py", "def roll(", "def roll2(", True),
-        ("foundation/pretraining.py", "steps: int = 4500", "steps: int = 4600", False),
-    ):
-        library(module, old, new)
-        assert (name(seed=0) == first) == same
 
 
 # --- errors ------------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-
-from posttrain import baselines, cities, rollouts, runs, tasks
+from posttrain import rollouts, runs, tasks
+from posttrain.environments import baselines, cities
 from posttrain.environments.general_points import hands
 from posttrain.environments.navigation import NavigationEnv
 from posttrain.evaluation import CensusConfig, census

@@ -45,7 +45,7 @@ def pretrain(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """carry out one run, or what is left of it"""
-    from posttrain import study
+    from posttrain.trainers import arm as study
 
     profile = _profile(options)
     folder = study.carry_out(profile.run(options.run), profile, options.threads, options.device)

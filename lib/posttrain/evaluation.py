@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from posttrain.models import Policy
+from posttrain.policy.load import Policy
 from posttrain.rollouts import Dialogue, parts, play, stacked
 from posttrain.tasks import TASKS, Task, task
 

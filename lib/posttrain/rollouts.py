@@ -17,13 +17,13 @@ import torch
 from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache
 
-from posttrain import prompts
-from posttrain.models import Policy
+from posttrain.environments import prompts
+from posttrain.policy.load import Policy
 from posttrain.rendering import Picture
 
 
 class _Transformers:
-    """Decoding through transformers, for any model; the same calls as `posttrain.llama.Llama`, all rows to the end."""
+    """Decoding through transformers, for any model; the same calls as `posttrain.decoding.fast.Llama`, all rows to the end."""
 
     narrows = shares = False
 

@@ -46,8 +46,8 @@ ARM_SETTINGS = {
 _NAVIGATION = {
     "posttrain.environments.navigation",
     "posttrain.verifiers.navigation",
-    "posttrain.cities",
-    "posttrain.routes",
+    "posttrain.environments.cities",
+    "posttrain.environments.routes",
 }
 _CARDS, _STREETS = {"posttrain.rendering.cards"}, {"posttrain.rendering.cards", "posttrain.rendering.streets"}
 OTHER_TASKS = {
@@ -65,36 +65,6 @@ def digest(thing: Any, length: int = 10) -> str:
 # --- identity of code ---------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
-def _parsed(path: Path) -> tuple[str, frozenset[str]]:
-    """Hash of a module's syntax without docstrings, and the posttrain modules it imports. Every chapter of the book asks for all modules,
-    so both are kept under build/, by the text they belong to."""
-    text = path.read_text()
-    key = digest(
-        [text, sys.version, Path(__file__).read_text()]
-    )  # this module too: it says what counts as syntax
-    syntax, *imported = _kept(f"syntax/{key}", lambda: _parse(text)).split()
-    return syntax, frozenset(imported)
-
-
-def _parse(text: str) -> str:
-    tree = ast.parse(text)
-    imported = set()
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-            and isinstance(body[0].value.value, str)
-        ):
-            body.pop(0)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("posttrain"):
-            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return " ".join([digest(ast.dump(tree)), *sorted(imported)])
-
-
 def _kept(name: str, make: Callable[[], str]) -> str:
     """What `make` gives, kept under build/: `name` says all that it depends on."""
     path = ROOT / "build" / name
@@ -103,31 +73,18 @@ def _kept(name: str, make: Callable[[], str]) -> str:
     return path.read_text()
 
 
-@lru_cache(maxsize=None)
-def _path(module: str) -> Path | None:
-    base = LIBRARY.joinpath(*module.split(".")[1:])
-    return (
-        base.with_suffix(".py")
-        if base.with_suffix(".py").is_file()
-        else base / "__init__.py"
-        if (base / "__init__.py").is_file()
-        else None
-    )
-
-
-@lru_cache(maxsize=None)
-def code_identity(entry: str, skip: frozenset[str] = frozenset()) -> str:
-    """Hash of the modules that `entry` reaches through imports within the library, `skip` left out."""
-    found: dict[str, str] = {}
-    waiting = [entry]
-    while waiting:
-        module = waiting.pop()
-        path = _path(module)
-        if path is None or module in found or module in skip:
-            continue
-        found[module], imported = _parsed(path)
-        waiting += imported
-    return digest(found)
+# The code that made the stored runs, by task and trainer; versions take the place of this (posttrain.numerics).
+CODE = {
+    "general-points/init": "8313e9552e",
+    "general-points/ppo": "cc195f8690",
+    "general-points-vision/init": "e584d48e38",
+    "general-points-vision/ppo": "af9bd7ecce",
+    "navigation/init": "422922675f",
+    "navigation/ppo": "99469feaac",
+    "navigation-vision/init": "66ef7f38fa",
+    "navigation-vision/ppo": "fad1477559",
+}
+FOUNDATION_CODE = {"tokenizer": "bf39f3b1b8", "pretraining": "225438b25a", "vision": "4e283822c6"}
 
 
 @lru_cache(maxsize=None)
@@ -148,7 +105,7 @@ def _shown(corpus: str) -> str:
             ]
         )
 
-    return _kept(f"shown/{corpus}-{code_identity('posttrain.foundation.sights')}", draw)
+    return _kept(f"shown/{corpus}-0.6", draw)
 
 
 @lru_cache(maxsize=None)
@@ -175,14 +132,14 @@ def foundation_identity(settings: str) -> str:
 
     if "text" in (own := json.loads(settings)):
         text = foundation_identity(json.dumps(own.pop("text"), sort_keys=True))
-        return digest([own, text, _shown(own["corpus"]), _parsed(_path("posttrain.foundation.vision"))[0]])
+        return digest([own, text, _shown(own["corpus"]), FOUNDATION_CODE["vision"]])
     corpus = source(own.get("corpus", "numbers"))
     return digest(
         [
             own,
             _said(own.get("corpus", "numbers")),
             corpus.vocabulary(),
-            *(_parsed(_path(f"posttrain.foundation.{name}"))[0] for name in ("tokenizer", "pretraining")),
+            *(FOUNDATION_CODE[name] for name in ("tokenizer", "pretraining")),
         ]
     )
 
@@ -218,10 +175,7 @@ class Run:
 
     @property
     def identity(self) -> str:
-        skip = {
-            "posttrain.runs",
-            "posttrain.trainers.sft" if self.algorithm == "ppo" else "posttrain.trainers.ppo",
-        } | OTHER_TASKS[self.task]
+        code = CODE[f"{self.task}/{'ppo' if self.algorithm == 'ppo' else 'init'}"]
         return digest(
             [
                 self.study,
@@ -229,7 +183,7 @@ class Run:
                 self.seed,
                 self.model_identity,
                 self.settings,
-                code_identity("posttrain.study", frozenset(skip)),
+                code,
                 self.parent.identity if self.parent else None,
             ]
         )

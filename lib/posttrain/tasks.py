@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 import pandas as pd
 
-from posttrain import cities
+from posttrain.environments import cities
 from posttrain.environments.general_points import GeneralPointsEnv, hands
 from posttrain.environments.navigation import NOTHING, NavigationEnv
 from posttrain.foundation.corpus import IN_RANGE_RULES

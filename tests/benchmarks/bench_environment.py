@@ -5,9 +5,8 @@ from itertools import permutations, product
 from time import perf_counter
 
 import numpy as np
-
-from posttrain import formulas, prompts
-from posttrain.environments import GeneralPointsEnv
+from posttrain import formulas
+from posttrain.environments import GeneralPointsEnv, prompts
 
 PATTERNS = (
     "{}{}{}{}{}{}{}",

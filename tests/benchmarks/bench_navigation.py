@@ -3,8 +3,7 @@
 from time import perf_counter
 
 import numpy as np
-
-from posttrain import cities
+from posttrain.environments import cities
 from posttrain.environments.navigation import NavigationEnv, answer
 
 STEPS, ROUTES = 20_000, 2_000

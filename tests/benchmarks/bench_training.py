@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 import trl
-
-from posttrain import compute, rollouts, runs, study, tasks
+from posttrain import compute, rollouts, runs, tasks
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.foundation import pretraining, vision
 from posttrain.rollouts import Chat
+from posttrain.trainers import arm as study
 from posttrain.trainers import ppo, sft
 from posttrain.verifiers import GeneralPointsVerifier
 

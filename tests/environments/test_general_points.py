@@ -9,9 +9,8 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-
-from posttrain import formulas, prompts
-from posttrain.environments import GeneralPointsEnv, hands
+from posttrain import formulas
+from posttrain.environments import GeneralPointsEnv, hands, prompts
 from posttrain.environments.general_points import SOLVED, STOPPED, split_of
 from posttrain.verifiers.general_points import FACES, RANKS, Rule
 

@@ -2,14 +2,12 @@
 
 import gymnasium
 import numpy as np
+import posttrain.environments  # noqa: F401
 import pytest
 from gymnasium.utils.env_checker import check_env
-
-import posttrain.environments  # noqa: F401
-from posttrain import cities
-from posttrain.environments import navigation
+from posttrain.environments import cities, navigation
 from posttrain.environments.navigation import NavigationEnv, answer, relative_word
-from posttrain.routes import Leg, Route
+from posttrain.environments.routes import Leg, Route
 from posttrain.verifiers.navigation import ACTIONS, FORWARD, STOP
 
 # North 100 m, east to the next crossing, and slightly right to the destination.

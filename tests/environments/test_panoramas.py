@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from PIL import Image
-
-from posttrain import cities, routes
-from posttrain.environments import NavigationEnv
+from posttrain.environments import NavigationEnv, cities, routes
 from posttrain.environments.panoramas import PanoramaEnv
 
 ROUTES = cities.routes("Calvero", "wide")[:3]

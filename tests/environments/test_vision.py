@@ -2,15 +2,13 @@
 
 import gymnasium
 import numpy as np
+import posttrain.environments  # noqa: F401
 import pytest
 from gymnasium.utils.env_checker import check_env
-
-import posttrain.environments  # noqa: F401
-from posttrain import cities, prompts
-from posttrain.environments import GeneralPointsEnv, navigation
+from posttrain.environments import GeneralPointsEnv, cities, navigation, prompts
 from posttrain.environments.navigation import CROSSING, NavigationEnv
+from posttrain.environments.routes import Leg, Route
 from posttrain.rendering import cards, streets
-from posttrain.routes import Leg, Route
 from posttrain.tasks import TASKS
 
 NAMES = ("posttrain/GeneralPoints-v0", "posttrain/Navigation-v0")

@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pytest
-
-from posttrain import formulas, prompts
+from posttrain import formulas
+from posttrain.environments import prompts
 from posttrain.foundation import corpus, tokenizer
 from posttrain.verifiers.general_points import Deal, Rule
 

@@ -3,7 +3,6 @@ import json
 
 import pytest
 import torch
-
 from posttrain import foundation
 from posttrain.foundation import gates, pretraining, tokenizer
 

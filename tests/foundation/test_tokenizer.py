@@ -1,8 +1,8 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from posttrain import formulas, prompts
+from posttrain import formulas
+from posttrain.environments import prompts
 from posttrain.environments.general_points import hands
 from posttrain.foundation import tokenizer
 from posttrain.verifiers.general_points import Deal, Rule

@@ -7,13 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-
-from posttrain import foundation, models, prompts, runs
-from posttrain import cities
-from posttrain.environments import navigation
+from posttrain import foundation, runs
+from posttrain.environments import cities, navigation, prompts
+from posttrain.environments.routes import BEARINGS
 from posttrain.foundation import corpus, directions, gates, sights, vision
+from posttrain.policy import load as models
 from posttrain.rendering import cards, streets
-from posttrain.routes import BEARINGS
 from posttrain.verifiers.general_points import Rule
 
 TEXT = {

@@ -4,7 +4,6 @@ import random
 
 import numpy as np
 import pytest
-
 from posttrain.rendering import cards
 from posttrain.rendering.cards import PAPER, POCKET, RANKS, SUITS, Layout, Style, draw
 

@@ -6,8 +6,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-
-from posttrain import cities, routes
+from posttrain.environments import cities, routes
 from posttrain.rendering import streets
 from posttrain.rendering.streets import Look, Scene, around, cut, draw, grid, view
 

@@ -13,10 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
-from posttrain import models, prompts
+from posttrain.environments import NavigationEnv, prompts
 from posttrain.environments.general_points import GeneralPointsEnv
-from posttrain.environments import NavigationEnv
+from posttrain.policy import load as models
 from posttrain.rollouts import Chat, Dialogue
 from posttrain.trainers.ppo import PPO, PPOConfig, collate, gae
 
@@ -574,7 +573,7 @@ import torch
 from accelerate import PartialState
 torch.set_num_threads(1)
 import conftest
-from posttrain import models
+from posttrain.policy import load as models
 from trainers import test_ppo
 
 folder, checkpoint = sys.argv[1:3]

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from posttrain import formulas
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.rollouts import Chat

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from posttrain import formulas, prompts
+from posttrain import formulas
+from posttrain.environments import prompts
 from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule
 
 HACKS = json.loads(Path(__file__).with_name("reward_hacks.json").read_text())

@@ -5,7 +5,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from posttrain.environments import navigation
 from posttrain.verifiers.navigation import (
     ACTIONS,

@@ -23,7 +23,8 @@ from typing import Any, Iterable
 import gymnasium
 import numpy as np
 
-from posttrain import formulas, prompts
+from posttrain import formulas
+from posttrain.environments import prompts
 from posttrain.rendering import Picture, cards
 from posttrain.rendering.cards import BLACK, POCKET, RED, STYLES, Layout, Style
 from posttrain.verifiers.general_points import (

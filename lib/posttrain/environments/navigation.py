@@ -20,12 +20,12 @@ from typing import Any, Iterable
 import gymnasium
 import numpy as np
 
-from posttrain import cities, prompts
-from posttrain.cities import FIRST, SECOND
+from posttrain.environments import cities, prompts
+from posttrain.environments.cities import FIRST, SECOND
 from posttrain.environments.general_points import _CHARACTERS, SOLVED, STOPPED, _one_of, _whole
+from posttrain.environments.routes import BEARINGS, COMPASS, DESTINATION, Point, Route, compass, phrase
 from posttrain.rendering import Picture, streets
 from posttrain.rendering.streets import POCKET
-from posttrain.routes import BEARINGS, COMPASS, DESTINATION, Point, Route, compass, phrase
 from posttrain.verifiers.general_points import MAX_REPLY, TOO_LONG, TWO_ANSWERS, Verdict
 from posttrain.verifiers.navigation import (
     ACTIONS,
@@ -173,14 +173,14 @@ class NavigationEnv(gymnasium.Env):
     Settings::
 
         actions         "absolute" (eight compass words) or "relative" (four words): the rule
-        city, split     which routes, see `posttrain.cities.routes`; or `routes`, the only ones
+        city, split     which routes, see `posttrain.environments.cities.routes`; or `routes`, the only ones
         verify_steps    answers per point
         skip_failed     go on to the next point when all answers at a point were wrong; the episode is no success then
         feedback        "informative", "verdict" or "none"
         protocol        "clean", or "as_released": one more answer a point is asked for, not read and punished with -1; the verifier does
                         not know the intersections; changes of heading are not wrapped (350 to 10 degrees is "left"); with `vision` the
                         text says where an intersection is, and the views are turned by 135 degrees
-        vision          show what is seen now as a picture of four views; only routes of made cities (`posttrain.cities`) can be drawn
+        vision          show what is seen now as a picture of four views; only routes of made cities (`posttrain.environments.cities`) can be drawn
         pixels          side of a view
 
     Observation: the newest user turn, a text: a point's task, or the verifier's feedback. Action: the answer, any text. With `vision` the

@@ -3,7 +3,7 @@
 Paper: appendix B and Figure 13; the released routes come with about six thousand panoramas of a map service, which are not ours to give.
 The folder holds, as released::
 
-    route_infos.json                        the routes (`posttrain.routes.read`)
+    route_infos.json                        the routes (`posttrain.environments.routes.read`)
     gps_pano_mapping.pkl                    (latitude, longitude) -> panorama id
     street_views/<id>.jpg                   equirectangular, twice as wide as high
     street_views/<id>.metadata.json         {"rotation": direction of the picture's middle, degrees clockwise from north}
@@ -23,10 +23,10 @@ import gymnasium
 import numpy as np
 from PIL import Image
 
-from posttrain import routes
+from posttrain.environments import routes
 from posttrain.environments.navigation import NavigationEnv, _between
+from posttrain.environments.routes import Point, RouteError
 from posttrain.rendering import Picture, streets
-from posttrain.routes import Point, RouteError
 from posttrain.verifiers.navigation import Place
 
 NEAR = 60.0  # metres: a panorama farther away shows another place

@@ -13,7 +13,8 @@ from typing import Callable, Iterator, NamedTuple
 
 import numpy as np
 
-from posttrain import formulas, prompts
+from posttrain import formulas
+from posttrain.environments import prompts
 from posttrain.verifiers.general_points import FACES, RANKS, Rule, listed
 
 CALIBRATION_RULES = ("3/8/6", "12/4/11", "7/13/2")  # the gates', never an experiment's

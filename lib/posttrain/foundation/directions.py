@@ -13,9 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from posttrain import prompts
-from posttrain.cities import FIRST, SECOND
-from posttrain.environments import navigation
+from posttrain.environments import navigation, prompts
+from posttrain.environments.cities import FIRST, SECOND
 from posttrain.environments.navigation import (
     CROSSING,
     FORWARD_POINTS,
@@ -26,8 +25,8 @@ from posttrain.environments.navigation import (
     relative_word,
     space,
 )
+from posttrain.environments.routes import BEARINGS, COMPASS
 from posttrain.foundation.corpus import _JOINTS, Document, Mixture, _one, _shuffled, chat
-from posttrain.routes import BEARINGS, COMPASS
 from posttrain.verifiers.navigation import FIELDS, FORWARD, STOP, TURNS, WRONG, turn
 
 WORDS = (

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from posttrain import cities, formulas, prompts
-from posttrain.environments import navigation
+from posttrain import formulas
+from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.navigation import NOTHING, TURN, NavigationEnv
 from posttrain.foundation import corpus, directions, sights
 from posttrain.rendering import Picture, cards
@@ -29,7 +29,7 @@ from posttrain.verifiers.general_points import (
 from posttrain.verifiers.navigation import FIELDS, FORWARD, STOP, TURNS, NavigationVerifier, turn
 
 if TYPE_CHECKING:
-    from posttrain.models import Policy
+    from posttrain.policy.load import Policy
 
 # gate -> (bound, True where the measured share must be at least the bound, what it says)
 Gates = dict[str, tuple[float, bool, str]]

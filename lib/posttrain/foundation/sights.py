@@ -12,13 +12,12 @@ from typing import Callable, Iterator, NamedTuple
 
 import numpy as np
 
-from posttrain import cities, prompts
-from posttrain.environments import navigation
+from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.navigation import NOTHING
+from posttrain.environments.routes import BEARINGS
 from posttrain.foundation import corpus, directions
 from posttrain.foundation.corpus import Mixture, chat
 from posttrain.rendering import Picture, cards, streets
-from posttrain.routes import BEARINGS
 from posttrain.verifiers.navigation import FIELDS
 
 

@@ -30,7 +30,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from posttrain.foundation import sights, tokenizer
 from posttrain.foundation.pretraining import schedule
-from posttrain.models import Policy, read_language
+from posttrain.policy.load import Policy, read_language
 from posttrain.rollouts import Chat
 
 IMAGE = "<image>"

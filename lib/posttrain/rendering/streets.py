@@ -1,7 +1,7 @@
 """What one sees at a place of a city: four views, to the front, right, back and left, in one picture.
 
 Paper: appendix B and Figure 13 (V-IRL-VL): a 2 x 2 grid of views with a black cross between them. Made cities
-(`posttrain.cities`) are drawn: sky, streets where there are streets, houses elsewhere, the landmark's sign in its direction. Every
+(`posttrain.environments.cities`) are drawn: sky, streets where there are streets, houses elsewhere, the landmark's sign in its direction. Every
 city has its own look, drawn from its name, so another city is a visual shift. A landmark's first word decides the colour of its
 sign's upper half and its second word that of the lower half, so it can be told apart where letters no longer can; large pictures
 show the name too. Streets that meet have zebra crossings. A reader who has the released panoramas cuts them with `cut` instead.
@@ -21,9 +21,9 @@ from typing import NamedTuple, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from posttrain.cities import FIRST, SECOND, STEPS, City
+from posttrain.environments.cities import FIRST, SECOND, STEPS, City
+from posttrain.environments.routes import Point, direction, metres
 from posttrain.rendering.cards import _font
-from posttrain.routes import Point, direction, metres
 
 # Degrees clockwise from the front, in the grid's order: upper left, upper right, lower left, lower right.
 ORDERS = {"clean": (0, 90, 180, 270), "as_released": (-135, -45, 45, 135)}

@@ -25,7 +25,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
 
-from posttrain.models import Policy, average_gradients
+from posttrain.policy.load import Policy, average_gradients
 from posttrain.rollouts import Dialogue, parts, play, stacked
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from posttrain.models import Policy, average_gradients
+from posttrain.policy.load import Policy, average_gradients
 from posttrain.rollouts import Chat, Picture, parts
 
 

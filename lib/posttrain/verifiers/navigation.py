@@ -16,7 +16,7 @@ import json
 import re
 from typing import NamedTuple
 
-from posttrain.routes import COMPASS
+from posttrain.environments.routes import COMPASS
 from posttrain.verifiers.general_points import (
     FEEDBACK,
     MAX_REPLY,

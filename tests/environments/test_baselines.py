@@ -1,8 +1,7 @@
 """Policies without learning score what the task's structure says."""
 
 import pytest
-
-from posttrain import baselines
+from posttrain.environments import baselines
 from posttrain.environments.navigation import NavigationEnv
 
 

@@ -9,8 +9,8 @@ import sys
 
 import pandas as pd
 import pytest
-
-from posttrain import runs, study
+from posttrain import runs
+from posttrain.trainers import arm as study
 
 CLOCKS = [
     "evaluation_seconds",
@@ -125,7 +125,8 @@ def test_finished_runs_are_left_alone(whole, monkeypatch):
 
 RANK = """
 import json, sys
-from posttrain import runs, study
+from posttrain import runs
+from posttrain.trainers import arm as study
 settings, root = json.loads(sys.argv[1])
 made = runs.Profile("tiny", settings, runs.Path(root))
 for arm in ("sft", "ppo"):
@@ -175,7 +176,9 @@ def test_two_processes_carry_out_one_run(whole, tmp_path, checkpoints):
 KILLER = """
 import json, os, signal, sys
 import torch
-from posttrain import models, runs, study, tasks
+from posttrain import runs, tasks
+from posttrain.policy import load as models
+from posttrain.trainers import arm as study
 from posttrain.trainers import ppo, sft
 
 OWNERS = {"PPO": ppo.PPO, "study.os": study.os, "SFTTrainer": sft._Trainer}

@@ -4,7 +4,7 @@ Paper: section 5 (backbone) and appendix C.2 (tuned parts). The pocket checkpoin
 `load`. The released code tunes every weight; LoRA (peft) is this study's substitute, on all linear layers of the language model.
 
 Trap: at pocket size the low-rank products cost more kernels than the layers they adapt, so a small Llama is computed by
-`posttrain.llama` on the folded weights W + s*B*A, formed once a step and differentiated through: the same function and
+`posttrain.decoding.fast` on the folded weights W + s*B*A, formed once a step and differentiated through: the same function and
 gradient at less than half the time. Everything else takes peft's and transformers' own path.
 """
 
@@ -31,8 +31,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import logging
 
-from posttrain import llama
-
+from posttrain.decoding import fast as llama
 
 PARTS = ("language", "projector", "vision")
 

@@ -5,9 +5,8 @@ import os
 import pickle
 
 import pytest
-
-from posttrain import cities, routes
-from posttrain.routes import Leg, Route, RouteError
+from posttrain.environments import cities, routes
+from posttrain.environments.routes import Leg, Route, RouteError
 
 A, B, C = (40.0, -74.0), (40.001, -74.0), (40.001, -73.999)
 ROUTE = Route(A, (Leg(0, B, "Blue Bakery", "right"), Leg(90, C, "Elm Hotel", "left behind")), 270, "Here")

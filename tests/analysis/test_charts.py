@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
-from posttrain import cities, plots, routes
-from posttrain.statistics import Interval
+from posttrain.analysis import charts as plots
+from posttrain.analysis.statistics import Interval
+from posttrain.environments import cities, routes
 from posttrain.verifiers.general_points import Verdict
 
 MESSAGES = [

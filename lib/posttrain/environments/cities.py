@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from posttrain.routes import Leg, Point, Route, bearing, compass, direction, phrase
+from posttrain.environments.routes import Leg, Point, Route, bearing, compass, direction, phrase
 
 TRAINING_CITY = "Alderby"
 OTHER_CITIES = (

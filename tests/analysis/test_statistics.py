@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from posttrain.statistics import (
+from posttrain.analysis.statistics import (
     Interval,
     bootstrap,
     decide,

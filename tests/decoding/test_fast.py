@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from posttrain.decoding import fast as llama
+from posttrain.policy import load as models
 from transformers import LlamaConfig, LlamaForCausalLM
-
-from posttrain import llama, models
 
 
 @pytest.fixture(

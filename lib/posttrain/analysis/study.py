@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from posttrain import runs, statistics
+from posttrain import runs
+from posttrain.analysis import statistics
 
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
 METRICS = {"first_try": "first_try", "within_k": "within", "per_step": "per_step", "recognized": "recognized"}
@@ -297,7 +298,7 @@ def defaults() -> dict[str, dict]:
     for part, module, name in (
         ("sft", "trainers/sft", "SFTConfig"),
         ("ppo", "trainers/ppo", "PPOConfig"),
-        ("lora", "models", "LoraSettings"),
+        ("lora", "policy/load", "LoraSettings"),
         ("census", "evaluation", "CensusConfig"),
     ):
         tree = ast.parse((runs.LIBRARY / f"{module}.py").read_text())

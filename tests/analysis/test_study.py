@@ -5,9 +5,11 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-
-from posttrain import models, results, runs, statistics
+from posttrain import runs
+from posttrain.analysis import statistics
+from posttrain.analysis import study as results
 from posttrain.evaluation import CensusConfig
+from posttrain.policy import load as models
 from posttrain.trainers import ppo, sft
 
 

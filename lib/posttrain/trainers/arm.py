@@ -21,8 +21,9 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from posttrain import compute, models, runs
+from posttrain import compute, runs
 from posttrain.evaluation import CensusConfig, census
+from posttrain.policy import load as models
 from posttrain.rollouts import Chat
 from posttrain.tasks import task
 

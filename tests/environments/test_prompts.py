@@ -4,8 +4,7 @@ import json
 import re
 
 import pytest
-
-from posttrain import prompts
+from posttrain.environments import prompts
 from posttrain.verifiers.general_points import Deal, GeneralPointsVerifier, Rule
 
 HAND = Deal(("10", "7", "4", "5"), (10, 7, 4, 5))

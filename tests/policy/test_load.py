@@ -7,8 +7,7 @@ import pytest
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
-
-from posttrain import models
+from posttrain.policy import load as models
 
 CLASSES = {
     "pocket": "LlamaForCausalLM",

@@ -5,8 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-
-from posttrain import cities, routes
+from posttrain.environments import cities, routes
 
 
 def test_the_splits_have_their_sizes_and_share_no_route():
@@ -58,7 +57,7 @@ def test_landmarks_have_different_names():
 
 
 def test_a_city_follows_from_its_name_in_every_process():
-    code = "from posttrain import cities; print(hash(0), [repr(r) for r in cities.routes('Dunmarsh', 'benchmark')])"
+    code = "from posttrain.environments import cities; print(hash(0), [repr(r) for r in cities.routes('Dunmarsh', 'benchmark')])"
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "5"}
     ).stdout

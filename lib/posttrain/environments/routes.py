@@ -2,7 +2,7 @@
 
 Paper: section 3 and appendix B.1 (V-IRL). A route is a chain of straight legs; each ends at an intersection or at the destination,
 perhaps beside a landmark. `read` loads files of the released schema (`route_infos.json`) and `dump` writes it, so that made cities
-(`posttrain.cities`) and the authors' data go the same way. Every error names the file, the route and the field.
+(`posttrain.environments.cities`) and the authors' data go the same way. Every error names the file, the route and the field.
 
 Trap: `milestone_info` is one *string* holding a brace block for each leg, and no valid JSON (trailing commas). It is parsed,
 never evaluated. The released map of panoramas is a pickle: `read_panoramas` refuses whatever is not a plain value.

@@ -15,7 +15,7 @@ from typing import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from posttrain import cities
+from posttrain.environments import cities
 from posttrain.environments.navigation import (
     CROSSING,
     NOTHING,

@@ -31,9 +31,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
 
-from posttrain.cities import DEGREE, STEPS, City
-from posttrain.routes import Route
-from posttrain.statistics import Interval
+from posttrain.analysis.statistics import Interval
+from posttrain.environments.cities import DEGREE, STEPS, City
+from posttrain.environments.routes import Route
 
 INK, QUIET, PAPER = "#222222", "#6b6b6b", "#ffffff"
 MINUS = "\N{MINUS SIGN}"
@@ -358,7 +358,8 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
 
 def show(fig: Figure, name: str, folder: str | Path = "figures") -> None:
     """`save`, then show the saved picture in the notebook and close the figure: to draw it again would cost as much as the rest of a cell."""
-    from IPython.display import Image as Picture, display
+    from IPython.display import Image as Picture
+    from IPython.display import display
 
     _, png = save(fig, name, folder)
     display(Picture(data=png.read_bytes(), format="png"))

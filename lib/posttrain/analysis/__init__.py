@@ -1,0 +1,1 @@
+"""Reading the tables of finished runs: studies, statistics, charts."""

@@ -1,0 +1,1 @@
+"""Decoding: how answers are sampled."""

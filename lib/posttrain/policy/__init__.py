@@ -1,0 +1,1 @@
+"""A policy: a model with its adapter and value head."""
