@@ -21,6 +21,8 @@ from posttrain.config.tasks import TASKS, CensusConfig, GeneralPointsConfig, Nav
 from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 
 __all__ = [
+    "PROFILES",
+    "ROOT",
     *("ConfigError", "Profile", "Study", "Arm", "Run", "load", "check", "merged", "read", "Settings", "TASKS"),
     *("CensusConfig", "GeneralPointsConfig", "NavigationConfig", "FoundationConfig", "VisionConfig"),
     *("LoraSettings", "PPOConfig", "SFTConfig"),

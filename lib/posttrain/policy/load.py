@@ -31,24 +31,8 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import logging
 
+from posttrain.config import LoraSettings
 from posttrain.decoding import fast as llama
-
-PARTS = ("language", "projector", "vision")
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """LoRA on all linear layers of the language model and, where `parts` says so, of what brings a picture to it: "language" (alone),
-    "projector" (and the language model), "vision" (all three). A text model has the first part only."""
-
-    rank: int = 32
-    alpha: int = 64
-    parts: str = "language"
-
-    def __post_init__(self):
-        if self.parts not in PARTS:
-            raise ValueError(f"unknown parts {self.parts!r}: use one of {', '.join(PARTS)}")
-
 
 class ValueHead(nn.Module):
     """Value of the dialogue so far, read at the last prompt token: FloatTensor[n, hidden] -> FloatTensor[n]."""
@@ -320,7 +304,7 @@ def add_lora(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         # An image-text-to-text class has linear layers of its own in the vision tower and the projector.
-        others = [part for part in ("projector", "vision") if PARTS.index(part) > PARTS.index(settings.parts)]
+        others = {"language": ("projector", "vision"), "projector": ("vision",), "vision": ()}[settings.parts]
         targets = [
             name
             for name, module in policy.model.named_modules()

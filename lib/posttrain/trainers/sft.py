@@ -20,20 +20,9 @@ from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
+from posttrain.config import SFTConfig
 from posttrain.policy.load import Policy, average_gradients
 from posttrain.rollouts import Chat, Picture, parts
-
-
-@dataclass(frozen=True)
-class SFTConfig:
-    """Hyperparameters of supervised fine-tuning."""
-
-    learning_rate: float = 1e-3  # AdamW, constant after warm-up
-    batch_size: int = 128  # examples per optimizer step and process (the paper's global batch)
-    shuffle: int = 1  # examples are drawn from a buffer of so many: those of one route follow each other
-    warmup: float = 0.03  # share of the steps
-    adam_beta2: float = 0.98
-    max_grad_norm: float = 1.0
 
 
 @dataclass(frozen=True)
