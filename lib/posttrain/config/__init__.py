@@ -23,7 +23,19 @@ from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 __all__ = [
     "PROFILES",
     "ROOT",
-    *("ConfigError", "Profile", "Study", "Arm", "Run", "load", "check", "merged", "read", "Settings", "TASKS"),
+    *(
+        "ConfigError",
+        "Profile",
+        "Study",
+        "Arm",
+        "Run",
+        "load",
+        "check",
+        "merged",
+        "read",
+        "Settings",
+        "TASKS",
+    ),
     *("CensusConfig", "GeneralPointsConfig", "NavigationConfig", "FoundationConfig", "VisionConfig"),
     *("LoraSettings", "PPOConfig", "SFTConfig"),
 ]

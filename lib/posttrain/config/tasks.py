@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import re
+import reprlib
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from posttrain.config.settings import Count, Distinct, Feedback, Listed, Problem, Protocol, Settings, choose
-from posttrain.verifiers.general_points import Rule
 
 
 class Task(NamedTuple):
@@ -113,10 +114,25 @@ class CensusConfig(TaskSettings):
         return self
 
 
+def _rule(value: Any) -> str:
+    """ "10", "11/12/13" or {J: 11, Q: 12, K: 13} as a text; what `verifiers.general_points.Rule` reads, without importing it."""
+    faces = isinstance(value, dict) and set(value) == set("JQK")
+    parts = [str(value[face]) for face in "JQK"] if faces else str(value).split("/")
+    if (
+        isinstance(value, bool)
+        or len(parts) not in (1, 3)
+        or not all(re.fullmatch("[1-9][0-9]?", p) for p in parts)
+    ):
+        raise ValueError(
+            f'must be "10", "11/12/13" or {{J: 11, Q: 12, K: 13}}, values 1 to 99, not {reprlib.repr(value)}'
+        )
+    return "/".join(parts if len(set(parts)) > 1 else parts[:1])
+
+
 class GeneralPointsConfig(TaskSettings):
     """The training environment of GeneralPoints: four cards, and a formula that makes the target."""
 
-    rule: Annotated[str, BeforeValidator(lambda value: str(Rule.parse(value)))] = Field(
+    rule: Annotated[str, BeforeValidator(_rule)] = Field(
         "10", description='What J, Q and K count as, 1 to 99: one number for all, "10", or three, "11/12/13".'
     )
     target: Annotated[int, Field(ge=1, le=1000)] = Field(
@@ -140,7 +156,7 @@ class GeneralPointsConfig(TaskSettings):
 
     @model_validator(mode="after")
     def _check(self) -> GeneralPointsConfig:
-        if self.faces and self.split == "train" and min(Rule.parse(self.rule)) > 10:
+        if self.faces and self.split == "train" and min(map(int, self.rule.split("/"))) > 10:
             raise Problem(
                 f"train has no hand with faces under the rule {self.rule}; use all or test", "split"
             )
