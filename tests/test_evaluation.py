@@ -259,8 +259,13 @@ def test_divergence_is_the_exact_kl_of_the_first_answers(policy, name):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"sets": ("id", "oood")}, {"decodings": ("beam",)}, {"revised": ("idd",)}]
+    "settings, complaint",
+    [
+        ({"sets": ("id", "oood")}, "'oood'; did you mean ood. choose one of id, id_seen, ood"),
+        ({"revised": ("idd",)}, "choose one of id, id_seen, ood"),
+        ({"decodings": ("beam",)}, "'greedy' or 'sampled'"),
+    ],
 )
-def test_unknown_names_are_errors(settings):
-    with pytest.raises(ValueError, match="unknown .*sets are id, id_seen, ood"):
+def test_unknown_names_are_errors(settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
         CensusConfig(**settings)

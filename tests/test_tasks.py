@@ -154,7 +154,7 @@ def test_an_unknown_task_says_which_there_are():
     for call in (lambda: tasks.task("chess"), lambda: CensusConfig(task="chess")):
         with pytest.raises(ValueError, match="general-points, general-points-vision, navigation"):
             call()
-    with pytest.raises(ValueError, match="sets are id, ood, id_seen, ood_seen, cities"):
+    with pytest.raises(ValueError, match="choose one of id, ood, id_seen, ood_seen, cities"):
         CensusConfig(task="navigation", sets=("in_range_a",))
 
 

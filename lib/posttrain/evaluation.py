@@ -7,52 +7,15 @@ outcome.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import torch
 
+from posttrain.config import CensusConfig
 from posttrain.policy import Policy
 from posttrain.policy.batching import parts, stacked, supervised
 from posttrain.rollouts import Dialogue, Sampling, play
-from posttrain.tasks import TASKS, Task, task
-
-
-@dataclass(frozen=True)
-class CensusConfig:
-    """What is measured at a checkpoint. `verify_steps`, `revised` and `sets` are the task's if left out."""
-
-    task: str = "general-points"
-    verify_steps: int | None = None  # answers per dialogue, for `revised` sets; one for the others
-    revised: tuple[str, ...] | None = None
-    decodings: tuple[str, ...] = ("greedy", "sampled")
-    sets: tuple[str, ...] | None = None
-    limit: int | None = None  # cases per set; a fixed random choice
-    limit_others: int | None = None  # the same for the sets that are not `revised`, where it is smaller
-    batch: int = 512
-    max_tokens: int = 40
-    kl_hands: int = 256  # dialogues per set for the KL to the starting model
-    feedback: str = "informative"
-    protocol: str = "clean"
-    pixels: int | None = (
-        None  # side of a picture; the environment's default if left out, and it should be what the policy was trained on
-    )
-
-    def __post_init__(self):
-        known: Task = task(self.task)
-        for name, given in (
-            ("verify_steps", known.verify_steps),
-            ("revised", known.revised),
-            ("sets", tuple(known.sets)),
-        ):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, given)
-        unknown = [*{*self.sets, *self.revised} - set(known.sets), *{*self.decodings} - {"greedy", "sampled"}]
-        if unknown:
-            raise ValueError(
-                f"unknown {', '.join(map(repr, unknown))}: sets are {', '.join(known.sets)}; decodings greedy, sampled"
-            )
+from posttrain.tasks import TASKS
 
 
 def census(

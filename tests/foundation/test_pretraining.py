@@ -44,7 +44,7 @@ def test_padding_does_not_matter():
 
 
 def test_schedule_warms_up_and_ends_at_zero():
-    config = pretraining.FoundationConfig(steps=100, warmup=10)
+    config = pretraining.FoundationConfig(steps=100, warmup=10, reading_steps=50)
     rates = [training.schedule(step, config.steps, config.warmup) for step in range(100)]
     assert rates[0] == 0.1 and max(rates) == 1.0 and rates[49] == 1.0 and rates[-1] == pytest.approx(0.02)
 

@@ -19,6 +19,12 @@ from posttrain.rollouts import Dialogue
 from posttrain.trainers.batch import collate
 from posttrain.trainers.ppo import PPO, PPOConfig, gae
 
+
+
+def changed(config, **changes):
+    return config.model_copy(update=changes)
+
+
 SMALL = PPOConfig(episodes=8, max_tokens=6, minibatches=2, value_clip=0.2)
 
 
@@ -126,7 +132,7 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
     wanted = gradients(chosen)
     assert wanted["base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight"].abs().max() > 0
 
-    made = trainer(chosen, replace(SMALL, value_coefficient=0.0, ratio=ratio))
+    made = trainer(chosen, changed(SMALL, value_coefficient=0.0, ratio=ratio))
     batch = collate([[e] for e in episodes], chosen.tokenizer.pad_token_id)
     batch.returns = gae(batch.rewards, batch.values, batch.answered, 1.0, 1.0)
     answers = float(batch.answered.sum())
@@ -212,7 +218,7 @@ def rolled_batch(made, scatter=0.0, seed=0):
 )
 def test_the_loss_is_the_one_written_by_hand(policy, name, changes):
     chosen = policy(name, value=True, brief=True)
-    made = trainer(chosen, replace(SMALL, **changes))
+    made = trainer(chosen, changed(SMALL, **changes))
     batch = rolled_batch(made, scatter=0.3)
     if "thought_coefficient" in changes:
         batch.weight[:, ::2] = changes["thought_coefficient"]
@@ -250,7 +256,7 @@ def test_the_loss_is_the_one_written_by_hand(policy, name, changes):
 
 
 def test_right_after_a_rollout_the_ratio_is_one(policy):
-    for config in (SMALL, replace(SMALL, ratio="answer"), replace(SMALL, temperature=0.5)):
+    for config in (SMALL, changed(SMALL, ratio="answer"), changed(SMALL, temperature=0.5)):
         made = trainer(policy(value=True, brief=True), config)
         batch = rolled_batch(made)
         _, metrics = made.loss(batch, torch.arange(8), float(batch.answered.sum()))
@@ -265,7 +271,7 @@ def test_right_after_a_rollout_the_ratio_is_one(policy):
 )
 def test_entropy_is_raised_and_divergence_lowered(policy, changes, measure):
     chosen = policy(value=True)
-    made = trainer(chosen, replace(SMALL, value_coefficient=0.0, **changes))
+    made = trainer(chosen, changed(SMALL, value_coefficient=0.0, **changes))
     batch = rolled_batch(made)
     batch.advantages.zero_()
 
@@ -288,7 +294,7 @@ def test_entropy_is_raised_and_divergence_lowered(policy, changes, measure):
 def test_the_value_heads_gradient_reaches_the_backbone_only_if_asked(policy):
     for detach in (True, False):
         chosen = policy(value=True)
-        made = trainer(chosen, replace(SMALL, detach_value=detach))
+        made = trainer(chosen, changed(SMALL, detach_value=detach))
         batch = rolled_batch(made)
         batch.advantages.zero_()
         made.loss(batch, torch.arange(8), 8.0)[0].backward()
@@ -301,7 +307,7 @@ def test_the_value_heads_gradient_reaches_the_backbone_only_if_asked(policy):
 
 def test_thoughts_are_the_tokens_before_the_formula(policy):
     chosen = policy(value=True)
-    made = trainer(chosen, replace(SMALL, ratio="answer", thought_coefficient=0.25))
+    made = trainer(chosen, changed(SMALL, ratio="answer", thought_coefficient=0.25))
     encode, chat = (
         lambda text: chosen.tokenizer(text, add_special_tokens=False)["input_ids"],
         Chat(chosen.tokenizer),
@@ -367,7 +373,7 @@ def test_only_the_released_bug_bootstraps_behind_an_episode(policy):
         for r, v, c in ((5.0, 1.0, True), (-1.0, 2.0, False), (-2.0, 4.0, False))
     ]
     for bug, expected in ((False, [5.0, -1.0, -2.0]), (True, [5.0, -1.0 + 0.9 * 4.0, -2.0 + 0.9 * 1.0])):
-        batch = trainer(policy(value=True), replace(SMALL, bootstrap_truncated=bug))._estimate(
+        batch = trainer(policy(value=True), changed(SMALL, bootstrap_truncated=bug))._estimate(
             collate([[e] for e in episodes], 0)
         )
         assert batch.returns[:, 0].tolist() == pytest.approx(expected)
@@ -399,7 +405,7 @@ def test_advantages_run_across_the_dialogues_of_an_episode(policy):
         ],
         [dialogue([-1.0, -1.5], [0.2, 0.1], False)],
     ]
-    batch = trainer(policy(value=True), replace(SMALL, gae_lambda=1.0))._estimate(collate(games, 0))
+    batch = trainer(policy(value=True), changed(SMALL, gae_lambda=1.0))._estimate(collate(games, 0))
     assert batch.episode.tolist() == [0, 0, 0, 1]
     returns = [
         1 + 0.9 * (-1 + 0.9 * (1 + 0.9 * 1)),
@@ -410,7 +416,7 @@ def test_advantages_run_across_the_dialogues_of_an_episode(policy):
         -1.5,
     ]
     assert batch.returns[batch.answered].tolist() == pytest.approx(returns)
-    bug = trainer(policy(value=True), replace(SMALL, bootstrap_truncated=True, gae_lambda=1.0))._estimate(
+    bug = trainer(policy(value=True), changed(SMALL, bootstrap_truncated=True, gae_lambda=1.0))._estimate(
         collate(games, 0)
     )
     assert bug.returns[batch.answered].tolist() == pytest.approx(
@@ -421,7 +427,7 @@ def test_advantages_run_across_the_dialogues_of_an_episode(policy):
 def test_an_iteration_on_routes_learns_from_every_point_reached(policy):
     routes = NavigationEnv(split="held_out").routes[:3]
     chosen = policy(value=True, brief=True)
-    made = PPO(chosen, [NavigationEnv(routes=routes) for _ in range(4)], replace(SMALL, episodes=4), seed=3)
+    made = PPO(chosen, [NavigationEnv(routes=routes) for _ in range(4)], changed(SMALL, episodes=4), seed=3)
     games = made.rollout()
     assert (
         all(len(d.texts) == 2 for game in games for d in game) and [len(game) for game in games] == [1] * 4
@@ -466,7 +472,7 @@ def test_microbatches_do_not_change_the_update(policy):
     results = []
     for tokens in (10**6, 60, 1):
         chosen = policy(value=True)
-        made = trainer(chosen, replace(SMALL, minibatches=1, microbatch_tokens=tokens))
+        made = trainer(chosen, changed(SMALL, minibatches=1, microbatch_tokens=tokens))
         parts = []
         loss = made.loss
         made.loss = lambda batch, rows, answers: parts.append(rows) or loss(batch, rows, answers)
@@ -482,7 +488,7 @@ def test_microbatches_do_not_change_the_update(policy):
 
 def test_epochs_and_minibatches_take_steps_and_count_tokens(policy):
     chosen = policy(value=True)
-    made = trainer(chosen, replace(SMALL, epochs=3, minibatches=4))
+    made = trainer(chosen, changed(SMALL, epochs=3, minibatches=4))
     steps, start = [], adapter(chosen)
     made.optimizer.register_step_post_hook(lambda *_: steps.append(1))
     first, second = made.iterate(), made.iterate()
@@ -493,7 +499,7 @@ def test_epochs_and_minibatches_take_steps_and_count_tokens(policy):
 
 
 def test_resuming_is_exact(policy):
-    config = replace(SMALL, epochs=2)
+    config = changed(SMALL, epochs=2)
     whole = trainer(policy(value=True), config)
     whole.iterate()
     stored = io.BytesIO()
@@ -522,7 +528,7 @@ def test_resuming_is_exact(policy):
 
 
 def test_one_answer_an_episode_on_the_real_task(policy):
-    config = replace(SMALL, episodes=4)
+    config = changed(SMALL, episodes=4)
     made = PPO(policy(value=True), [GeneralPointsEnv(verify_steps=1) for _ in range(4)], config)
     metrics = made.iterate()
     assert (
@@ -546,9 +552,9 @@ def test_success_rises_on_an_easy_task(policy):
 @pytest.mark.parametrize(
     "changes, complaint",
     [
-        ({"ratio": "word"}, "token or answer"),
-        ({"thought_coefficient": 0.5}, "needs ratio"),
-        ({"temperature": 0.0}, "above 0"),
+        ({"ratio": "word"}, "'token' or 'answer'"),
+        ({"thought_coefficient": 0.5}, "unless ratio is answer"),
+        ({"temperature": 0.0}, "greater than 0"),
         ({"episodes": 9, "minibatches": 2}, "multiple"),
     ],
 )
@@ -584,7 +590,7 @@ for rank in range(2):
     if not children[-1]:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
         PartialState(cpu=True)
-        chosen = models.add_lora(base, models.LoraSettings(4, 8), seed=1, value=True)
+        chosen = models.add_lora(base, models.LoraSettings(rank=4, alpha=8), seed=1, value=True)
         conftest.stir(chosen)
         made = test_ppo.trainer(chosen, test_ppo.PAIR, seed=4)
         rollout, seen = made.rollout, []
@@ -630,7 +636,7 @@ def test_two_processes_train_as_one_on_the_episodes_of_both(policy, checkpoints,
     chosen = policy(value=True)
     start = adapter(chosen)
     assert all(not torch.equal(start[n], final[n]) for n in start)
-    alone = trainer(chosen, replace(PAIR, episodes=8))
+    alone = trainer(chosen, changed(PAIR, episodes=8))
     alone.rollout = lambda: [[Dialogue(**e)] for e in episodes + others]
     alone.iterate()
     same(gradients(chosen), gradient, 1e-3)

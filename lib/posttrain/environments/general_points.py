@@ -30,16 +30,8 @@ from posttrain.environments import prompts
 from posttrain.environments.revision import RevisionEnv, one_of, whole
 from posttrain.rendering import Picture, cards
 from posttrain.rendering.cards import BLACK, POCKET, RED, STYLES, Layout, Style
-from posttrain.verifiers.answers import MAX_REPLY, STEP_LIMIT, Verdict
-from posttrain.verifiers.general_points import (
-    FACES,
-    FIELDS,
-    RANKS,
-    TARGET,
-    Deal,
-    GeneralPointsVerifier,
-    Rule,
-)
+from posttrain.verifiers.answers import MAX_REPLY
+from posttrain.verifiers.general_points import FACES, FIELDS, RANKS, TARGET, Deal, GeneralPointsVerifier, Rule
 
 Hand = tuple[str, ...]  # four ranks, sorted as in RANKS
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,34 +23,13 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from posttrain.config import FoundationConfig
 from posttrain.foundation import tokenizer
 from posttrain.foundation.corpora import source
 from posttrain.foundation.documents import CHUNK, documents
 from posttrain.foundation.training import Batch, Report, supervised, train
 
 POOL = 8 * CHUNK  # documents that are sorted by length together
-
-
-@dataclass(frozen=True)
-class FoundationConfig:
-    """Everything that decides a foundation's weights, together with the code."""
-
-    seed: int = 0
-    corpus: str = "numbers"  # or "directions": the foundation of GeneralPoints, or of navigation
-    steps: int = (
-        4500  # optimizer steps on the corpus' MIXTURE, the first `reading_steps` of them on its READING
-    )
-    batch_tokens: int = 4096  # tokens in a step, padding included
-    hidden: int = 128
-    layers: int = 4
-    heads: int = 4
-    mlp: int = 384
-    muon_lr: float = 0.02
-    muon_decay: float = 0.2
-    adam_lr: float = 3e-3
-    reading_steps: int = 300
-    warmup: int = 100  # steps of linear warm-up; linear decay to zero over the second half
-    threads: int = 1  # one per core in parallel beats two in one process
 
 
 def batches(

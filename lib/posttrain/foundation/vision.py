@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from posttrain.config import VisionConfig
 from posttrain.foundation import sights, tokenizer
 from posttrain.foundation.training import Batch, Report, supervised, train
 from posttrain.policy import Chat, Policy
@@ -43,31 +43,6 @@ CHAT_TEMPLATE = tokenizer.CHAT_TEMPLATE.replace(
         "{{ '" + IMAGE + "' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}"
     ),
 )
-
-
-@dataclass(frozen=True)
-class VisionConfig:
-    """Everything that decides a vision-language foundation's weights, together with the code and the text
-    foundation."""
-
-    seed: int = 0
-    corpus: str = "cards"
-    language: str = "pocket-text"  # the text foundation before which the tower stands
-    steps: int = 200
-    reading_steps: int = 0  # of them, the first that show short documents alone
-    batch: int = 96  # documents in a step, a picture each
-    size: int = 56  # pixels
-    patch: int = 14
-    hidden: int = 96
-    layers: int = 2
-    heads: int = 4
-    mlp: int = 192
-    learning_rate: float = 2e-3  # AdamW
-    warmup: int = 50  # steps of linear warm-up; linear decay to zero over the second half
-    threads: int = 1
-
-    def __post_init__(self):
-        sights.corpus_of(self.corpus)  # ValueError for an unknown one
 
 
 def new_policy(config: VisionConfig, text: Path) -> Policy:

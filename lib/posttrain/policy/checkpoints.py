@@ -8,7 +8,7 @@ linear layers of the language model.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,24 +25,10 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils import logging
 
+from posttrain.config import LoraSettings
 from posttrain.policy.model import Policy, ValueHead
 
 PARTS = ("language", "projector", "vision")
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """LoRA on all linear layers of the language model and, where `parts` says so, of what brings a picture to
-    it: "language" (alone), "projector" (and the language model), "vision" (all three). A text model has the
-    first part only."""
-
-    rank: int = 32
-    alpha: int = 64
-    parts: str = "language"
-
-    def __post_init__(self):
-        if self.parts not in PARTS:
-            raise ValueError(f"unknown parts {self.parts!r}: use one of {', '.join(PARTS)}")
 
 
 def load(

@@ -22,8 +22,8 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from posttrain import compute, runs
-from posttrain.evaluation import CensusConfig, census
 from posttrain import policy as models
+from posttrain.evaluation import CensusConfig, census
 from posttrain.policy import Chat
 from posttrain.tasks import task
 

@@ -21,57 +21,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from accelerate import PartialState
 
+from posttrain.config import PPOConfig
 from posttrain.policy import Policy
 from posttrain.policy.batching import parts
 from posttrain.rollouts import Dialogue, Sampling, play
 from posttrain.trainers.batch import Batch, collate
 from posttrain.trainers.processes import average_gradients, total
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """Hyperparameters of PPO."""
-
-    learning_rate: float = 1e-3  # AdamW on the adapter
-    value_learning_rate: float = 3e-3  # AdamW on the value head
-    episodes: int = 256  # per iteration and process
-    epochs: int = 1  # passes over an iteration's episodes
-    minibatches: int = 4  # optimizer steps per pass
-    clip: float = 0.2  # of the ratio
-    value_clip: float = (
-        5.0  # of the value, in units of reward: a return of -10 must be learned within a few iterations
-    )
-    value_coefficient: float = 0.5
-    entropy_coefficient: float = 0.0  # nats per token
-    kl_coefficient: float = 0.0  # to the starting model, nats per token
-    gamma: float = 0.9  # discount across answers
-    gae_lambda: float = 0.95
-    temperature: float = 1.0
-    max_tokens: int = 40  # per answer
-    max_grad_norm: float = 1.0
-    ratio: str = "token"  # or "answer"
-    thought_coefficient: float = 1.0
-    bootstrap_truncated: bool = False
-    detach_value: bool = True
-    microbatch_tokens: int = 8192  # tokens scored at once; memory and cache, never the result
-
-    def __post_init__(self):
-        if self.ratio not in ("token", "answer"):
-            raise ValueError(f"unknown ratio {self.ratio!r}: use token or answer")
-        if self.thought_coefficient != 1 and self.ratio != "answer":
-            raise ValueError('thought_coefficient needs ratio="answer"')
-        if self.temperature <= 0:
-            raise ValueError("PPO samples its answers: temperature must be above 0")
-        if self.episodes % self.minibatches:
-            raise ValueError(
-                f"episodes ({self.episodes}) must be a multiple of minibatches ({self.minibatches})"
-            )
 
 
 def gae(

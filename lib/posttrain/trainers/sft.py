@@ -23,22 +23,11 @@ from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
+from posttrain.config import SFTConfig
 from posttrain.policy import Chat, Policy
 from posttrain.policy.batching import parts
 from posttrain.rendering import Picture
 from posttrain.trainers.processes import average_gradients
-
-
-@dataclass(frozen=True)
-class SFTConfig:
-    """Hyperparameters of supervised fine-tuning."""
-
-    learning_rate: float = 1e-3  # AdamW, constant after warm-up
-    batch_size: int = 128  # examples per optimizer step and process (the paper's global batch)
-    shuffle: int = 1  # examples are drawn from a buffer of so many: those of one route follow each other
-    warmup: float = 0.03  # share of the steps
-    adam_beta2: float = 0.98
-    max_grad_norm: float = 1.0
 
 
 @dataclass(frozen=True)
