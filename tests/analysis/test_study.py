@@ -1,16 +1,11 @@
 """A study's tables as chapters read them, on the published runs."""
 
-import json
-from dataclasses import asdict
 
 import numpy as np
 import pytest
 from posttrain import runs
 from posttrain.analysis import statistics
 from posttrain.analysis import study as results
-from posttrain.evaluation import CensusConfig
-from posttrain.policy import load as models
-from posttrain.trainers import ppo, sft
 
 
 @pytest.fixture(scope="module")
@@ -82,19 +77,13 @@ def test_values_and_tables_for_the_prose(points):
         values["ppo_ood_first_greedy_delta"]
     )
     assert values["seeds"] == 3 and values["run_ids"] == points.run_ids
-    built = {
-        "sft": asdict(sft.SFTConfig()),
-        "ppo": asdict(ppo.PPOConfig()),
-        "lora": asdict(models.LoraSettings()),
-        "census": asdict(CensusConfig()),
-    }
-    assert results.defaults() == {
-        **built,
-        "census": {**built["census"], "verify_steps": None, "revised": None, "sets": None},
-    }  # these three are the task's
-    settings = points.hyperparameters(results.defaults())
+    settings = points.hyperparameters()
     rate = settings.set_index("setting").loc["ppo.learning_rate"]
-    assert (rate["RL"], rate["SFT"]) == (1e-3, "") and len(points.table()) == 9
+    assert (rate["RL"], rate["SFT"], rate["meaning"]) == (
+        "0.001",
+        "",
+        "AdamW's step on the adapter.",
+    ) and len(points.table()) == 9
     assert ("computed by" in points.table()) == any(
         "carried_over" in record for record in points.records
     )  # carried over a change of the code: it says so
@@ -123,18 +112,11 @@ def test_navigation_divides_sums_as_the_paper_does():
     assert pooled == pytest.approx(
         last[(last["arm"] == "RL") & (last["set"] == "ood")]["per_step"].mean(), abs=1e-5
     )  # what the curves show
-    settings = walks.hyperparameters(results.defaults()).set_index("setting")
-    assert settings.loc["task", "RL"] == "navigation-vision" and settings.loc["census.revised", "SFT"] == [
-        "id",
-        "ood",
-        "cities",
-        "benchmark",
-    ]
-    assert (
-        settings.loc["census.verify_steps", "RL"] == "the task's"
-        and settings.loc["steps", "Init"] == 14
-        and settings.loc["budget", "SFT"] == 6000
-    )
+    settings = walks.hyperparameters().set_index("setting")
+    assert settings.loc["task", "RL"] == "navigation-vision" and settings.loc["seeds", "SFT"] == "0, 1, 2"
+    assert settings.loc["census.revised", "SFT"] == "id, ood, cities, benchmark"
+    assert settings.loc["census.verify_steps", "RL"] == "2" and settings.loc["steps", "Init"] == "14"
+    assert settings.loc["budget_gflop", "SFT"] == "6000.0" and settings["meaning"].str.endswith(".").all()
 
 
 def test_a_study_without_results_says_how_to_get_them(tmp_path):

@@ -5,7 +5,6 @@ Paper: Figures 5 and 6. Both arms start at Init, so Init is the first checkpoint
 
 from __future__ import annotations
 
-import ast
 from functools import cached_property
 from typing import Iterable
 
@@ -13,19 +12,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from posttrain import runs
+from posttrain import config, runs
 from posttrain.analysis import statistics
 
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
 METRICS = {"first_try": "first_try", "within_k": "within", "per_step": "per_step", "recognized": "recognized"}
-
-# What a census does where its profile says nothing.
-LEFT_OUT = {
-    **dict.fromkeys(("task", "verify_steps", "revised", "sets"), "the task's"),
-    "limit": "every case",
-    "limit_others": "as limit",
-    "pixels": "the environment's",
-}
 
 
 class Study:
@@ -35,7 +26,7 @@ class Study:
     """
 
     def __init__(self, profile: runs.Profile, name: str):
-        self.name = name
+        self.profile, self.name = profile, name
         self.records, checkpoints, self.training, self.hands = runs.collect(profile, name)
         checkpoints["arm"], self.hands["arm"] = checkpoints["arm"].map(ARMS), self.hands["arm"].map(ARMS)
         self.seeds = sorted(checkpoints["seed"].unique().tolist())
@@ -248,66 +239,24 @@ class Study:
                 )
         return pd.DataFrame(rows)
 
-    def hyperparameters(self, defaults: dict[str, dict]) -> pd.DataFrame:
-        """Every setting of `defaults()`, overlaid by what the profile sets, for the arms that use it."""
-        settings = self.settings
-        of = {
-            "task": "general-points",
-            "seeds": ", ".join(map(str, self.seeds)),
-            "environment": {},
-            "steps": "",
-            "budget": "",
-        }
-        rows = [
-            {
-                "setting": name,
-                **{
-                    label: (
-                        settings[arm].get(name, value)
-                        if name != "environment"
-                        else ", ".join(f"{k}: {v}" for k, v in settings[arm].get(name, value).items())
-                    )
-                    for arm, label in ARMS.items()
-                },
-            }
-            for name, value in of.items()
-        ]
-        for part, known in defaults.items():
-            for name, value in known.items():
-                value = LEFT_OUT.get(name, value) if part == "census" else value
-                value = list(value) if isinstance(value, tuple) else value
-                used = {
-                    arm: part in ("lora", "census") or part == ("ppo" if arm == "ppo" else "sft")
-                    for arm in ARMS
-                }
-                rows.append(
-                    {
-                        "setting": f"{part}.{name}",
-                        **{
-                            label: settings[arm].get(part, {}).get(name, value) if used[arm] else ""
-                            for arm, label in ARMS.items()
-                        },
-                    }
-                )
-        return pd.DataFrame(rows)
+    def hyperparameters(self) -> pd.DataFrame:
+        """Every setting that decides the arms' numbers, defaults filled in, and what it means."""
+        columns, meanings = {}, {"seeds": "Seeds of its runs."}
+        for run in config.load(self.profile.name).runs():
+            if run.study == self.name and run.seed == self.seeds[0]:
+                columns[ARMS[run.arm]] = _flat({"seeds": self.seeds, **run.resolved()})
+                meanings |= run.settings.sentences()
+        names = dict.fromkeys(name for column in columns.values() for name in column)
+        said = {arm: [column.get(name, "") for name in names] for arm, column in columns.items()}
+        return pd.DataFrame({"setting": list(names), **said, "meaning": [meanings[name] for name in names]})
 
 
-def defaults() -> dict[str, dict]:
-    """Every hyperparameter with its default, as the configurations' source says: a chapter that only reads tables need not wait for torch."""
+def _flat(settings: dict, path: str = "") -> dict[str, str]:
+    """Settings by their paths, as a profile has them."""
     found = {}
-    for part, module, name in (
-        ("sft", "trainers/sft", "SFTConfig"),
-        ("ppo", "trainers/ppo", "PPOConfig"),
-        ("lora", "policy/load", "LoraSettings"),
-        ("census", "evaluation", "CensusConfig"),
-    ):
-        tree = ast.parse((runs.LIBRARY / f"{module}.py").read_text())
-        config = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-        found[part] = {
-            field.target.id: ast.literal_eval(field.value)
-            for field in config.body
-            if isinstance(field, ast.AnnAssign)
-        }
+    for name, value in settings.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+        found |= _flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: shown}
     return found
 
 
