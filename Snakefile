@@ -72,7 +72,7 @@ def stamps(*identities):
 def before_foundation(wildcards):
     name, seed = TO_PRETRAIN[wildcards.identity]
     text = getattr(PROFILE.foundations[name], "language", None)  # a tower stands before a text foundation
-    return stamps(PROFILE.foundation_identity(text, seed)) if text else []
+    return stamps(PROFILE.foundation(text, seed).identity) if text else []
 
 
 def before_run(wildcards):

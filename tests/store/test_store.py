@@ -140,13 +140,13 @@ def test_a_foundation_is_told_by_its_settings_and_a_tower_by_its_text_too(tmp_pa
     other = tiny(tmp_path, foundations={**towers, "pocket-text": {"steps": 501}})
     assert [n for n, _, _ in first.foundation_list()] == ["pocket-text"] * 2  # no run starts from the tower
     assert (
-        first.foundation_identity("eyes", 0)
-        != other.foundation_identity("eyes", 0)
-        != other.foundation_identity("eyes", 1)
+        first.foundation("eyes", 0).identity
+        != other.foundation("eyes", 0).identity
+        != other.foundation("eyes", 1).identity
     )
-    before = [first.foundation_identity(name, 0) for name in ("pocket-text", "eyes")]
+    before = [first.foundation(name, 0).identity for name in ("pocket-text", "eyes")]
     monkeypatch.setitem(numerics.VERSIONS, "pictures", 99)
-    assert [first.foundation_identity(name, 0) == b for name, b in zip(("pocket-text", "eyes"), before)] == [
+    assert [first.foundation(name, 0).identity == b for name, b in zip(("pocket-text", "eyes"), before)] == [
         True,
         False,
     ]

@@ -22,6 +22,7 @@ from posttrain.config.settings import ConfigError, Count, Problem, Seeds, Settin
 from posttrain.config.tasks import TASKS, CensusConfig, GeneralPointsConfig, NavigationConfig
 from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 
+ALGORITHMS = ("init", "sft", "ppo")  # in the order that seeds count on
 ROOT = Path(__file__).parents[3]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
 Device = Annotated[str, Field(pattern="^(cpu|mps|cuda(:[0-9]+)?)$")]
@@ -49,9 +50,7 @@ def _sees(said: dict) -> bool:
 class Arm(Settings):
     """One arm of a study: what is trained, for how long, and how it is judged."""
 
-    algorithm: Literal["init", "sft", "ppo"] = setting(
-        ..., "init (supervised, where other arms start), sft or ppo."
-    )
+    algorithm: Literal[ALGORITHMS] = setting(..., "init (supervised, where other arms start), sft or ppo.")
     task: Literal[tuple(TASKS)] = setting("general-points", "What is posed, in text or with pictures.")
     start: str | None = setting(
         None, "The init arm, listed before, that it starts from; the model if left out."

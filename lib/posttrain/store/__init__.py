@@ -87,7 +87,7 @@ def find(profile: Profile, run: Run) -> Path | None:
 
 def find_foundation(profile: Profile, name: str, seed: int) -> Path | None:
     """The folder that holds a pocket foundation, or None where it must be made."""
-    return _by_identity(profile, f"data/models/[!.]*/{CARD}", profile.foundation_identity(name, seed))
+    return _by_identity(profile, f"data/models/[!.]*/{CARD}", profile.foundation(name, seed).identity)
 
 
 def model_path(profile: Profile, run: Run) -> str:
