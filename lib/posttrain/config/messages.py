@@ -48,19 +48,19 @@ def _line(problem: dict[str, Any], said: dict) -> str:
         text = f"must be {must}, not {brief(value)}"
     # What stands in a study is checked in each of its arms, and told of once.
     shared = path[:2] + path[4:]
-    if path[:3:2] == ["studies", "arms"] and not _stands(said, path) and _stands(said, shared):
+    in_arm = len(path) > 4 and path[:3:2] == ["studies", "arms"]
+    if in_arm and _standing(said, shared) - 2 > _standing(said, path) - 4:
         path = shared
     return f"{''.join(map(_step, path)).removeprefix('.')}: {text}"
 
 
-def _stands(said: Any, path: list) -> bool:
-    for part in path:
-        if isinstance(said, list):
-            return True
+def _standing(said: Any, path: list) -> int:
+    """How many steps of `path` a profile holds."""
+    for steps, part in enumerate(path):
         if not isinstance(said, dict) or part not in said:
-            return False
+            return steps
         said = said[part]
-    return True
+    return len(path)
 
 
 def _step(part: Any) -> str:
