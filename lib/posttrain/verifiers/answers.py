@@ -8,9 +8,9 @@ A task asks for a few fields; the last one is judged. A key is a name in quotes 
    value (not the target: a wrong answer, in the right form). Other fields are no part of the answer.
 2. Or text that is no JSON, read tolerantly: words around the object, other quotes, commas and closing
    brackets missing or too many. The judged text itself gets no tolerance.
-3. Each asked key once, however it is spelled: escaped (``"f\u006frmula"``), in an object within, in
-   a string that holds JSON, in other quotes. In text that is no JSON all asked keys stand at the top of one object,
-   in the kind of quotes that it begins with: the object lies in no list, the key in no string.
+3. Each asked key once, however it is spelled: escaped (``"f\u006frmula"``), in an object within, in a string
+   that holds JSON, in other quotes. In text that is no JSON all asked keys stand at the top of one object, in
+   the kind of quotes that it begins with: the object lies in no list, the key in no string.
 
 A reply that breaks 3 is never paid. JSON that does is not judged, nor is text with two values of one text
 field. For the rest, a wrong answer is told what is wrong with it, and a right one is refused.
