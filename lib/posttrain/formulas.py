@@ -9,8 +9,10 @@ way to cheat a lax verifier.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from functools import cache
+from operator import add, mul, sub, truediv
 
 MAX_LENGTH = 200  # characters; the longest formula of four two-digit numbers has 17
 MAX_DEPTH = 20  # nested brackets
@@ -113,24 +115,23 @@ def numbers(tree: Tree) -> list[int]:
     return [tree] if isinstance(tree, int) else numbers(tree[1]) + numbers(tree[2])
 
 
-def value(tree: Tree) -> Fraction:
-    """Exact value of a parsed formula; `FormulaError` on a division by zero."""
-    return Fraction(_value(tree))
-
-
-def _value(tree: Tree) -> int | Fraction:  # whole numbers stay ints: several times faster, and as exact
+def fold(tree: Tree, number: Callable, operations: dict[str, Callable]):
+    """`tree` computed with `number` of each number and `operations[operator]` of each operator's sides."""
     if isinstance(tree, int):
-        return tree
-    operator, left, right = tree[0], _value(tree[1]), _value(tree[2])
-    if operator == "+":
-        return left + right
-    if operator == "-":
-        return left - right
-    if operator == "*":
-        return left * right
+        return number(tree)
+    return operations[tree[0]](fold(tree[1], number, operations), fold(tree[2], number, operations))
+
+
+def _divide(left: int | Fraction, right: int | Fraction) -> Fraction:
     if not right:
         raise FormulaError(DIVISION, 0)
     return Fraction(left) / right
+
+
+def value(tree: Tree) -> Fraction:
+    """Exact value of a parsed formula; `FormulaError` on a division by zero."""
+    # Whole numbers stay ints: several times faster, and as exact.
+    return Fraction(fold(tree, int, {"+": add, "-": sub, "*": mul, "/": _divide}))
 
 
 def evaluate(text: str) -> Fraction:
@@ -144,24 +145,20 @@ def evaluate(text: str) -> Fraction:
 
 # --- solving: tables of every value that a sub-multiset of the hand can make --------------------------------
 
-Entry = (
-    "tuple[str, int]"  # a formula with as few brackets as possible, and its precedence (3 for a bare number)
-)
+# A formula with as few brackets as possible, and its precedence (3 for a bare number).
+Entry = tuple[str, int]
 
 
 def join(operator: str, left: Entry, right: Entry) -> Entry:
+    """The formula of two formulas."""
     precedence = _PRECEDENCE[operator]
     a = f"({left[0]})" if left[1] < precedence else left[0]
     # a-(b-c) and a/(b*c) need their brackets; a+(b-c) and a*(b/c) mean the same without.
-    b = (
-        f"({right[0]})"
-        if right[1] < precedence or (right[1] == precedence and operator in "-/")
-        else right[0]
-    )
-    return f"{a}{operator}{b}", precedence
+    bare = right[1] > precedence or (right[1] == precedence and operator in "+*")
+    return f"{a}{operator}{right[0] if bare else f'({right[0]})'}", precedence
 
 
-def _splits(hand: tuple[int, ...]):
+def _splits(hand: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Both parts, as sorted tuples, of every way to cut `hand` in two; each unordered cut once."""
     seen = set()
     for mask in range(1, 2 ** len(hand) - 1):
@@ -181,55 +178,42 @@ def _values(hand: tuple[int, ...]) -> dict[Fraction, set[Entry]]:
     for left, right in _splits(hand):
         for x, xs in _values(left).items():
             for y, ys in _values(right).items():
-                results = [
-                    (x + y, "+", xs, ys),
-                    (x + y, "+", ys, xs),
-                    (x - y, "-", xs, ys),
-                    (y - x, "-", ys, xs),
-                    (x * y, "*", xs, ys),
-                    (x * y, "*", ys, xs),
-                ]
-                results += [(x / y, "/", xs, ys)] if y else []
-                results += [(y / x, "/", ys, xs)] if x else []
-                for result, operator, firsts, seconds in results:
-                    found = table.setdefault(result, set())
-                    found.update(join(operator, a, b) for a in firsts for b in seconds)
+                for a, firsts, b, seconds in ((x, xs, y, ys), (y, ys, x, xs)):
+                    results = {"+": a + b, "-": a - b, "*": a * b} | ({"/": a / b} if b else {})
+                    for operator, result in results.items():
+                        entries = table.setdefault(result, set())
+                        entries.update(join(operator, p, q) for p in firsts for q in seconds)
     return table
+
+
+def _partners(
+    x: Fraction, target: Fraction, values: Iterable[Fraction]
+) -> Iterator[tuple[str, Fraction, bool]]:
+    """(operator, y, whether x stands first) of every way to make `target` of x and a y."""
+    yield from (("+", target - x, True), ("+", target - x, False))
+    yield from (("-", x - target, True), ("-", target + x, False))
+    if x:
+        yield from (("*", target / x, True), ("*", target / x, False), ("/", target * x, False))
+        yield from [("/", x / target, True)] if target else []
+    elif not target:
+        yield from (("*", y, first) for y in values for first in (True, False))
+        yield from (("/", y, True) for y in values if y)
 
 
 @cache
 def _solve(hand: tuple[int, ...], target: Fraction) -> tuple[str, ...]:
     if len(hand) == 1:
         return (str(hand[0]),) if hand[0] == target else ()
-    found: set[str] = set()
-    for left, right in _splits(hand):
-        if len(left) > len(right):
-            left, right = right, left
-        table = _values(right)
-        for x, xs in _values(left).items():
-            # Only the partner that reaches the target is looked up, so four numbers cost little more than 3.
-            wanted = [
-                ("+", target - x, True),
-                ("+", target - x, False),
-                ("-", x - target, True),
-                ("-", target + x, False),
-            ]
-            if x:
-                wanted += [("*", target / x, True), ("*", target / x, False), ("/", target * x, False)]
-                wanted += [("/", x / target, True)] if target else []
-            elif not target:
-                wanted += [
-                    (op, y, first)
-                    for y in table
-                    for op, first in (("*", True), ("*", False), ("/", True))
-                    if y or op == "*"
-                ]
-            for operator, y, first in wanted:
-                if operator == "/" and not (y if first else x):
-                    continue
+    solutions: set[str] = set()
+    for parts in _splits(hand):
+        short, long = sorted(parts, key=len)
+        table = _values(long)
+        for x, xs in _values(short).items():
+            # Only the partner that reaches the target is looked up: four numbers cost little more than three.
+            for operator, y, first in _partners(x, target, table):
                 for b in table.get(y, ()):
-                    found.update(join(operator, a, b)[0] if first else join(operator, b, a)[0] for a in xs)
-    return tuple(sorted(found, key=lambda text: (len(text), text)))
+                    solutions.update(join(operator, *((a, b) if first else (b, a)))[0] for a in xs)
+    return tuple(sorted(solutions, key=lambda text: (len(text), text)))
 
 
 def solve(hand: list[int], target: int = 24) -> list[str]:
@@ -254,18 +238,8 @@ def canonical(text: str) -> str:
     """
     import sympy
 
-    def walk(tree: Tree):
-        if isinstance(tree, int):
-            return sympy.Symbol(f"n{tree}")
-        left, right = walk(tree[1]), walk(tree[2])
-        return {
-            "+": lambda: left + right,
-            "-": lambda: left - right,
-            "*": lambda: left * right,
-            "/": lambda: left / right,
-        }[tree[0]]()
-
-    expression = walk(parse(text))
+    operations = {"+": add, "-": sub, "*": mul, "/": truediv}
+    expression = fold(parse(text), lambda number: sympy.Symbol(f"n{number}"), operations)
     return "undefined" if expression.has(sympy.zoo, sympy.nan) else str(sympy.cancel(expression))
 
 

@@ -1,5 +1,6 @@
 """Made cities: deterministic, sound, and enough of them."""
 
+import os
 import subprocess
 import sys
 
@@ -57,9 +58,14 @@ def test_landmarks_have_different_names():
 
 
 def test_a_city_follows_from_its_name_in_every_process():
-    code = "from posttrain.environments import cities; print(hash(0), [repr(r) for r in cities.routes('Dunmarsh', 'benchmark')])"
+    code = "from posttrain.environments.cities import routes; "
+    code += "print(hash(0), [repr(r) for r in routes('Dunmarsh', 'benchmark')])"
     other = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "5"}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "5"},
     ).stdout
     assert other.strip() == f"0 {[repr(r) for r in cities.routes('Dunmarsh', 'benchmark')]}"
     assert cities.City("Dunmarsh").points != cities.City("Calvero").points

@@ -11,7 +11,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from posttrain import formulas
 from posttrain.environments import GeneralPointsEnv, hands, prompts
-from posttrain.environments.general_points import SOLVED, STOPPED, split_of
+from posttrain.environments.general_points import split_of
+from posttrain.environments.revision import SOLVED, STOPPED
 from posttrain.verifiers.general_points import FACES, RANKS, Rule
 
 RULES = ("10", "11/12/13")
@@ -31,7 +32,7 @@ def deals(env: GeneralPointsEnv, count: int, seed: int | None = None) -> list:
     return [env.reset(seed=seed if i == 0 else None)[1]["deal"] for i in range(count)]
 
 
-# --- which hands there are ---------------------------------------------------------------------------------------
+# --- which hands there are ----------------------------------------------------------------------------------
 
 
 def test_counts_of_hands():
@@ -85,7 +86,7 @@ def test_rules_agree_on_the_split_of_equal_numbers():
     )
 
 
-# --- dealing -----------------------------------------------------------------------------------------------------
+# --- dealing ------------------------------------------------------------------------------------------------
 
 
 def _frequencies(env: GeneralPointsEnv, expected: Counter, count: int = 20_000) -> float:
@@ -171,7 +172,7 @@ def test_a_given_hand_is_dealt_in_its_order():
     assert env.step(right(info["deal"]))[1:4] == (5.0, True, False)
 
 
-# --- episodes ----------------------------------------------------------------------------------------------------
+# --- episodes -----------------------------------------------------------------------------------------------
 
 
 def test_a_correct_answer_ends_the_episode():
@@ -296,7 +297,7 @@ def test_gymnasium_accepts_the_environment(settings):
         assert task in env.observation_space and env.step("24")[0] in env.observation_space
 
 
-# --- what it refuses ---------------------------------------------------------------------------------------------
+# --- what it refuses ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -334,7 +335,7 @@ def test_bad_settings_are_named(settings, message):
         ({"ranks": [10, 7, 4, 5]}, "as texts"),
         (
             {"ranks": ["A", "A", "A", "A"]},
-            r"no formula makes 24 from A, A, A, A under the rule 10.*posttrain.formulas.solve\(\[1, 1, 1, 1\], 24\)",
+            r"no formula makes 24 from A, A, A, A under the rule 10.*formulas.solve\(\[1, 1, 1, 1\], 24\)",
         ),
         ({"cards": ["2", "3", "4", "5"]}, "unknown options .*cards.*ranks"),
     ],

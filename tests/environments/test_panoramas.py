@@ -17,7 +17,8 @@ ROUTES = cities.routes("Calvero", "wide")[:3]
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two routes; each panorama has one level of blue, so that it is known again, and red tells the direction (0 to 255 for 0 to 360 degrees)."""
+    """Two routes; each panorama has one level of blue, so that it is known again, and red tells the direction
+    (0 to 255 for 0 to 360 degrees)."""
     released.dump(ROUTES, tmp_path / "route_infos.json")
     points = []
     for route in ROUTES:

@@ -1,4 +1,5 @@
-"""The two environments with pictures: what is shown, what is hidden from the text, what the verifier asks for besides."""
+"""The two environments with pictures: what is shown, what is hidden from the text, what the verifier asks for
+besides."""
 
 import gymnasium
 import numpy as np
@@ -26,7 +27,7 @@ def content(messages):
     return before["text"], behind["text"]
 
 
-# --- cards ------------------------------------------------------------------------------------------------------------
+# --- cards --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_text_is_dealt_as_before():
     ]
 
 
-# --- streets ----------------------------------------------------------------------------------------------------------
+# --- streets ------------------------------------------------------------------------------------------------
 
 
 def walk(env, route):

@@ -1,5 +1,6 @@
 """Street views: what stands where, how cities differ, and how released panoramas are cut."""
 
+import os
 import subprocess
 import sys
 
@@ -102,7 +103,10 @@ def test_a_signs_halves_have_the_colours_of_the_landmarks_two_words(size):
         (slice(round(size * 0.32), round(size * 0.46)), slice(size // 2 - 3, size // 2 + 3)),
         (slice(round(size * 0.54), round(size * 0.68)), slice(size // 2 - 3, size // 2 + 3)),
     )
-    same = lambda a, b, part: bool((shown[a][part] == shown[b][part]).all())
+
+    def same(a, b, part):
+        return bool((shown[a][part] == shown[b][part]).all())
+
     assert same(0, 1, above) and not same(0, 1, below) and not same(0, 2, above) and same(0, 2, below)
     assert same(0, 4, below) and not same(0, 4, above)  # a first word of two words
     assert (
@@ -129,7 +133,8 @@ def test_cities_differ_in_looks_and_a_city_is_the_same_in_every_process():
     for i, a in enumerate(grids):
         assert all(np.abs(a - b).mean() > 10 for b in grids[:i])
     code = (
-        "from posttrain.environments import cities; from posttrain.rendering import streets; import zlib; c = cities.city('Calvero');"
+        "from posttrain.environments import cities; from posttrain.rendering import streets; import zlib;"
+        "c = cities.city('Calvero');"
         "print(zlib.crc32(streets.draw(c.around(c.points[4, 4]), 10).tobytes()))"
     )
     seen = {
@@ -138,7 +143,7 @@ def test_cities_differ_in_looks_and_a_city_is_the_same_in_every_process():
             capture_output=True,
             text=True,
             check=True,
-            env={"PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
         ).stdout
         for seed in "12"
     }

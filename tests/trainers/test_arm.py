@@ -177,6 +177,7 @@ KILLER = """
 import json, os, signal, sys
 import torch
 from posttrain import runs, tasks
+from posttrain.environments import hands
 from posttrain.policy import load as models
 from posttrain.trainers import arm as study
 from posttrain.trainers import ppo, sft
@@ -187,7 +188,7 @@ settings, jobs = json.loads(sys.argv[1])
 torch.set_num_threads(1)
 models.load(settings["model"])
 for each in tasks.TASKS['general-points'].sets.values():
-    tasks.hands(each.rule, split=each.split, faces=each.faces)
+    hands(each.rule, split=each.split, faces=each.faces)
 
 def after(owner, name, calls):
     '''The process kills itself in call number `calls` of owner.name.'''
