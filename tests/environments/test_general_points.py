@@ -90,7 +90,7 @@ def test_rules_agree_on_the_split_of_equal_numbers():
 
 
 def _frequencies(env: GeneralPointsEnv, expected: Counter, count: int = 20_000) -> float:
-    """Chi-squared of dealt hands against `expected` weights, per degree of freedom: near 1 when they agree."""
+    """Chi-squared of dealt hands against `expected` weights, per degree of freedom: near 1 if they agree."""
     seen = Counter(tuple(sorted(deal.ranks, key=RANKS.index)) for deal in deals(env, count, seed=5))
     assert set(seen) <= set(expected)
     scale = count / sum(expected.values())
