@@ -22,12 +22,8 @@ def test_a_random_formula_uses_the_four_numbers_once():
     rng, forms = np.random.default_rng(0), set()
     for _ in range(300):
         text = ledger.random_formula((3, 5, 7, 9), rng)
-        assert sorted(int(n) for n in "".join(c if c.isdigit() else " " for c in text).split()) == [
-            3,
-            5,
-            7,
-            11,
-        ]
+        digits = [c for c in text if c.isdigit()]
+        assert sorted(digits) == ["3", "5", "7", "9"]
         assert parse(text)  # legal
         forms.add("".join("n" if c.isdigit() else c for c in text if c.isdigit() or c in "()"))
     assert len(forms) == 7
@@ -45,10 +41,20 @@ def test_released_words_and_intersections_are_counted_over_whole_routes(monkeypa
     shares = ledger.released_navigation()
     environment, places = three_routes(actions="relative"), []
     for index in range(3):
-        _, info = environment.reset(seed=0, options={"route": index})
+        _, info = environment.reset(seed=index, options={"route": index})
         over = False
         while not over:
             places.append(info["place"])
             *_, over, _, info = environment.step(environment.expert())
     assert shares["points_misjudged"] == np.mean([place.intersection for place in places])
     assert 0 < shares["words_changed"] < 1
+
+
+def test_chance_and_refusals_on_a_few_hands(monkeypatch):
+    every = ledger.hands
+    monkeypatch.setattr(ledger, "hands", lambda rule, **options: every(rule, **options)[:12])
+    refused = ledger.released_refusals()
+    assert 0 <= refused["hands_never_winnable"] <= refused["hands_only_floats_refuse"] <= 24
+    shares = ledger.chance(np.random.default_rng(1))
+    assert 0 <= shares["chance_first"] <= shares["chance_within5"] <= 1 and shares["prefix_leak_share"] > 0.5
+    assert shares == ledger.chance(np.random.default_rng(1)) and len(ledger.measure()) == 7

@@ -79,10 +79,13 @@ def test_claims_are_decided_by_their_own_rule(points, book):
 
 def test_published_values_are_what_a_chapter_computes(points, book):
     published = json.loads((book.figures / "values" / "rule-generalization.json").read_text())
-    values = prose.verdict_values(points.decisions("fig05")) | points.values(("first_try",))
+    words = prose.verdict_values(points.decisions("fig05", "fig06"))
+    assert words == {name: published[name] for name in words}
+    values = points.values(("first_try",))
+    assert values.pop("run_ids") == published["run_ids"]
     bounds = {name for name in values if name.endswith(("_low", "_high"))}  # of fewer draws here
     assert {values.pop(name) <= published[name] + 0.02 for name in bounds} == {True}
-    assert values == {name: pytest.approx(published[name], rel=1e-9) for name in values}
+    assert values == pytest.approx({name: published[name] for name in values}, rel=1e-9)
 
 
 def test_hyperparameters_are_the_librarys_overlaid_by_the_profiles(points, walks):
@@ -154,7 +157,7 @@ def test_the_level_of_every_seed(book):
     last = rows[rows["step"] == rows["step"].max()]["within"]
     assert levels["interval"][0] == statistics.wilson(int(last.sum()), len(last))
     published = json.loads((book.figures / "values" / "rl-without-sft.json").read_text())
-    assert study.of_every_seed(levels["verdict"]) == published["verdict"]
+    assert statistics.of_every_seed(levels["verdict"]) == published["verdict"]
     assert published["run_ids"] == base.run_ids
 
 

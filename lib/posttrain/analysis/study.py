@@ -30,12 +30,8 @@ ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
 METRICS = {"within_k": "within"}  # of data/claims.yaml -> columns, where they differ
 SEED = 0  # every interval draws anew from it, so one quantity has one interval
 # What a census does where its profile says nothing.
-LEFT_OUT = {
-    **dict.fromkeys(("task", "verify_steps", "revised", "sets"), "the task's"),
-    "limit": "every case",
-    "limit_others": "as limit",
-    "pixels": "the environment's",
-}
+LEFT_OUT = dict.fromkeys(("task", "verify_steps", "revised", "sets"), "the task's")
+LEFT_OUT |= {"limit": "every case", "limit_others": "as limit", "pixels": "the environment's"}
 
 
 class Book:
@@ -144,12 +140,6 @@ class Results:
             row = {"arm": record["arm"], "seed": record["seed"], "gflops": record["spent_gflops"]}
             rows.append(row | {"cases": len(cases), "interval": interval, "verdict": verdict})
         return pd.DataFrame(rows)
-
-
-def of_every_seed(verdicts: Iterable[str]) -> str:
-    """The verdict on all seeds: holds if it holds for each, fails if it fails for any, else undecided."""
-    verdicts = set(verdicts)
-    return "fails" if "fails" in verdicts else "holds" if verdicts == {"holds"} else "undecided"
 
 
 class Study(Results):
