@@ -139,12 +139,46 @@ def seeing(tmp_path_factory, checkpoints, tokenizer):
     return {"llava": str(llava), "mllama": str(mllama)}
 
 
+@pytest.fixture(
+    scope="session",
+    params=[{}, {"head_dim": 12, "rope_theta": 500.0, "tie_word_embeddings": False, "rms_norm_eps": 1e-3}],
+)
+def plain_llama(request):
+    """Two small Llamas of transformers' own, with norms that are not ones."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(11)
+    made = (
+        LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=60,
+                hidden_size=32,
+                intermediate_size=40,
+                num_hidden_layers=3,
+                num_attention_heads=4,
+                max_position_embeddings=256,
+                initializer_range=0.2,
+                **request.param,
+            )
+        )
+        .eval()
+        .requires_grad_(False)
+    )
+    for name, parameter in made.named_parameters():
+        if "norm" in name:
+            parameter.add_(
+                0.3 * torch.randn_like(parameter)
+            )  # a scale of ones would hide a norm that is never applied
+    return made
+
+
 @pytest.fixture
 def policy(checkpoints):
     """policy(name, value=..., fast=..., stirred=..., brief=...): a policy with an adapter, not at its
     starting point where `stirred`."""
     import torch
-    from posttrain.policy import load as models
+    from posttrain import policy as models
 
     def make(name="pocket", value=False, fast=True, stirred=True, rank=4, brief=False):
         made = models.add_lora(

@@ -9,7 +9,8 @@ from posttrain.environments.general_points import hands as all_hands
 from posttrain.environments.general_points import split_of
 from posttrain.environments.prompts import dialogue
 from posttrain.evaluation import CensusConfig, census, divergence
-from posttrain.rollouts import Chat, Dialogue
+from posttrain.policy import Chat
+from posttrain.rollouts import Dialogue
 from posttrain.tasks import TASKS
 from posttrain.verifiers.general_points import RANKS, Rule
 
@@ -28,11 +29,11 @@ class Scripted:
     def merged(self):
         return torch.no_grad()
 
-    def roll(self, policy, openings, judge, max_tokens, heat, generator, pictures, *_):
-        self.batches.append((len(openings), heat.tolist()))
+    def roll(self, policy, openings, judge, sampling, prefixes):
+        self.batches.append((len(openings), sampling.temperature.tolist()))
         episodes = []
-        for row, messages in enumerate(openings):
-            text = messages[0]["content"]
+        for row, opening in enumerate(openings):
+            text = opening.messages[0]["content"]
             rule = Rule(
                 *(int(text.split(f"{face} counts as ")[1].split(",")[0].split(" ")[0]) for face in "JQK")
             )
@@ -258,8 +259,13 @@ def test_divergence_is_the_exact_kl_of_the_first_answers(policy, name):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"sets": ("id", "oood")}, {"decodings": ("beam",)}, {"revised": ("idd",)}]
+    "settings, complaint",
+    [
+        ({"sets": ("id", "oood")}, "'oood'; did you mean ood. choose one of id, id_seen, ood"),
+        ({"revised": ("idd",)}, "choose one of id, id_seen, ood"),
+        ({"decodings": ("beam",)}, "'greedy' or 'sampled'"),
+    ],
 )
-def test_unknown_names_are_errors(settings):
-    with pytest.raises(ValueError, match="unknown .*sets are id, id_seen, ood"):
+def test_unknown_names_are_errors(settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
         CensusConfig(**settings)

@@ -13,22 +13,26 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from posttrain import policy as models
 from posttrain import rollouts
+from posttrain.decoding.drafting import NOTHING
 from posttrain.environments import prompts
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.evaluation import CensusConfig, census, divergence
-from posttrain.policy import load as models
+from posttrain.policy import Chat
+from posttrain.policy.batching import padded, stacked
 from posttrain.rendering import cards
-from posttrain.rollouts import Chat, roll, stacked
+from posttrain.rollouts import Opening, Sampling, roll
 from posttrain.tasks import TASKS
 from posttrain.trainers import ppo, sft
+from posttrain.trainers.batch import collate
 
 from tests.conftest import stir
 
 CLASSES = ("llava", "mllama")
 HANDS = (("A", "2", "10", "K"), ("7", "7", "J", "3"), ("Q", "Q", "Q", "Q"))
 PICTURES = [partial(cards.draw, hand, ("S", "C", "S", "C"), cards.POCKET) for hand in HANDS]
-OPENINGS = [
+MESSAGES = [
     [{"role": "user", "content": prompts.with_picture(f"{'look ' * i}here: [] and say", "[")}]
     for i in range(3)
 ]
@@ -39,7 +43,7 @@ ENVIRONMENT = {"vision": True, "suits": "black", "pixels": 56}
 def policy(seeing):
     def make(name, parts="vision", value=False, fast=True, stirred=True):
         made = models.add_lora(
-            models.load(seeing[name]), models.LoraSettings(4, 8, parts), seed=1, value=value
+            models.load(seeing[name]), models.LoraSettings(rank=4, alpha=8, parts=parts), seed=1, value=value
         )
         made.fast = fast
         if stirred:
@@ -50,18 +54,19 @@ def policy(seeing):
 
 
 def rolled(policy, pictures=PICTURES, turns=2, temperature=1.0):
-    seen = [0] * len(OPENINGS)
+    seen = [0] * len(MESSAGES)
 
     def judge(row, text):
         seen[row] += 1
         return 1.0, prompts.feedback("x" * row), seen[row] > (row < turns), SimpleNamespace(correct=False)
 
     with policy.merged():
-        return roll(policy, OPENINGS, judge, 5, temperature, torch.Generator().manual_seed(0), pictures)
+        openings = [Opening(messages, picture) for messages, picture in zip(MESSAGES, pictures)]
+        return roll(policy, openings, judge, Sampling(5, temperature, torch.Generator().manual_seed(0)))
 
 
 def trainer(policy, dialogues, **other):
-    batch = ppo.collate([[d] for d in dialogues], policy.tokenizer.pad_token_id)
+    batch = collate([[d] for d in dialogues], policy.tokenizer.pad_token_id)
     logits, hidden = policy.score(batch.ids, batch.sampled, **(other or batch.inputs))
     return batch, logits.log_softmax(-1).gather(1, batch.ids[batch.sampled][:, None]).squeeze(1), hidden
 
@@ -93,12 +98,9 @@ def test_a_guess_beside_a_picture_changes_nothing(policy, monkeypatch, name):
     ]
     said = [d.ids[d.ask[0] + 1 : end] for d, end in zip(plain, ends)]
     said[1] = said[1][:1] + [7] * 3
-    width = max(map(len, said))
-    monkeypatch.setattr(
-        rollouts, "_guess", lambda *_: torch.tensor([row + [-1] * (width - len(row)) for row in said])
-    )
+    monkeypatch.setattr(rollouts, "guessed", lambda *_: padded(said, NOTHING))
     guessed = rolled(chosen)
-    assert width > 3 and [d.ids for d in guessed] == [d.ids for d in plain]
+    assert max(map(len, said)) > 3 and [d.ids for d in guessed] == [d.ids for d in plain]
     for kind in ("logprobs", "values"):
         torch.testing.assert_close(
             *([x for d in dialogues for x in getattr(d, kind)] for dialogues in (guessed, plain)),
@@ -109,7 +111,7 @@ def test_a_guess_beside_a_picture_changes_nothing(policy, monkeypatch, name):
 
 def test_a_picture_changes_only_what_comes_behind_it(policy):
     chosen = policy("llava")
-    ids, inputs = Chat(chosen.tokenizer, chosen.processor).openings(OPENINGS[:1] * 2, PICTURES[:2])
+    ids, inputs = Chat(chosen.tokenizer, chosen.processor).openings(MESSAGES[:1] * 2, PICTURES[:2])
     ids = torch.tensor(ids)
     hidden = chosen.score(ids, torch.ones_like(ids, dtype=torch.bool), **inputs)[1].view(
         2, ids.shape[1] - 1, -1
@@ -123,13 +125,13 @@ def test_a_picture_changes_only_what_comes_behind_it(policy):
 def test_the_mask_of_cross_attention_is_the_processors(policy):
     chosen = policy("mllama")
     made = chosen.processor(
-        text=[Chat(chosen.tokenizer)._render(m, True) for m in OPENINGS],
+        text=[Chat(chosen.tokenizer).render(m) for m in MESSAGES],
         images=[[p()] for p in PICTURES],
         padding=True,
         return_tensors="pt",
         add_special_tokens=False,
     )
-    ids, inputs = Chat(chosen.tokenizer, chosen.processor).openings(OPENINGS, PICTURES)
+    ids, inputs = Chat(chosen.tokenizer, chosen.processor).openings(MESSAGES, PICTURES)
     for r, row in enumerate(ids):
         own = chosen.visible(torch.tensor([row]), {k: v[r : r + 1] for k, v in inputs.items()})[
             "cross_attention_mask"
@@ -178,7 +180,7 @@ def test_fast_and_transformers_path_agree_on_pictures(policy):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-@pytest.mark.parametrize("parts", models.PARTS)
+@pytest.mark.parametrize("parts", ("language", "projector", "vision"))
 def test_the_adapter_is_where_parts_says(policy, name, parts):
     chosen = policy(name, parts)
     _, logprobs, _ = trainer(chosen, rolled(chosen))
@@ -188,7 +190,7 @@ def test_the_adapter_is_where_parts_says(policy, name, parts):
     }
     where = {part: any(part in n for n in moved) for part in ("language_model", "projector", "vision")}
     assert where == {"language_model": True, "projector": parts != "language", "vision": parts == "vision"}
-    with pytest.raises(ValueError, match="unknown parts 'eyes': use one of language, projector, vision"):
+    with pytest.raises(ValueError, match="'language', 'projector' or 'vision'"):
         models.LoraSettings(parts="eyes")
 
 
@@ -205,19 +207,8 @@ def test_pictures_reach_the_loss_of_sft(policy, name, tmp_path, monkeypatch):
 
     def loss(pictures):
         rows = [data.rows[i] for i in range(3)]
-        width = max(len(row["input_ids"]) for row in rows)
-        ids = torch.tensor(
-            [
-                row["input_ids"] + [chosen.tokenizer.pad_token_id] * (width - len(row["input_ids"]))
-                for row in rows
-            ]
-        )
-        learned = torch.tensor(
-            [
-                [label != -100 for label in row["labels"]] + [False] * (width - len(row["labels"]))
-                for row in rows
-            ]
-        )
+        ids = padded([row["input_ids"] for row in rows], chosen.tokenizer.pad_token_id)
+        learned = padded([row["labels"] for row in rows], -100) != -100
         with torch.no_grad():
             return float(
                 torch.nn.functional.cross_entropy(
@@ -304,7 +295,10 @@ def test_census_with_pictures(policy, name):
     again, _ = census(chosen, config)
     assert summary.equals(again)  # suits and style belong to the hand
     dialogues = rolled(chosen)
-    assert set(stacked(dialogues)) >= {"pixel_values"} and divergence(chosen, dialogues) > 1e-4
+    assert (
+        set(stacked([d.inputs for d in dialogues])) >= {"pixel_values"}
+        and divergence(chosen, dialogues) > 1e-4
+    )
 
 
 def test_a_census_shows_pictures_of_the_size_it_was_told(policy, monkeypatch):
@@ -325,4 +319,4 @@ def test_a_text_model_says_that_it_cannot_see(checkpoints):
     with pytest.raises(
         ValueError, match="reads text only: a task with pictures needs an image-text-to-text checkpoint"
     ):
-        roll(chosen, OPENINGS, None, 4, 1.0, None, PICTURES)
+        roll(chosen, [Opening(m, p) for m, p in zip(MESSAGES, PICTURES)], None)

@@ -1,20 +1,23 @@
-"""Rollouts: what the sampler says a token's probability was is what the trainer computes, whatever the class
-and the lengths."""
+"""Rollouts: what the sampler says a token's probability was is what the trainer computes, whatever the class and the lengths."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
 from posttrain import rollouts
+from posttrain.decoding.drafting import NOTHING
+from posttrain.decoding.prefixes import Prefixes
 from posttrain.environments import prompts
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.environments.navigation import NavigationEnv
-from posttrain.rollouts import Chat, roll
-from posttrain.trainers.ppo import collate
+from posttrain.policy import Chat
+from posttrain.policy.batching import padded
+from posttrain.rollouts import Opening, Sampling, roll
+from posttrain.trainers.batch import collate
 
 CLASSES = ("pocket", "grouped", "mllama")
 OPENINGS = [
-    prompts.dialogue(text)
+    Opening(prompts.dialogue(text))
     for text in (
         "x",
         "a much longer question: 1, 2, 3?",
@@ -42,9 +45,8 @@ def judge_until(turns):
 
 def rolled(policy, turns=(1, 3, 2, 3), temperature=1.0, max_tokens=6, seed=0, openings=OPENINGS):
     with policy.merged():
-        return roll(
-            policy, openings, judge_until(turns), max_tokens, temperature, torch.Generator().manual_seed(seed)
-        )
+        sampling = Sampling(max_tokens, temperature, torch.Generator().manual_seed(seed))
+        return roll(policy, openings, judge_until(turns), sampling)
 
 
 def trainer_logprobs(policy, episodes, temperature=1.0):
@@ -95,8 +97,8 @@ def test_fast_and_transformers_path_sample_the_same_dialogues(policy):
 def test_greedy_equals_transformers_generate(policy, name):
     chosen = policy(name, brief=True)
     episodes = rolled(chosen, turns=[1] * 4, temperature=0.0, max_tokens=8)
-    for messages, episode in zip(OPENINGS, episodes):
-        ids = torch.tensor([Chat(chosen.tokenizer).opening(messages)])
+    for opening, episode in zip(OPENINGS, episodes):
+        ids = torch.tensor([Chat(chosen.tokenizer).opening(opening.messages)])
         expected = chosen.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -125,9 +127,7 @@ def test_each_row_has_its_own_temperature_and_greedy_rows_ignore_their_batch(pol
         turns = [1, 3, 2, 3]
         judge = judge_until(turns)
         with chosen.merged():
-            alone = roll(
-                chosen, [OPENINGS[row]], lambda _, text, row=row, judge=judge: judge(row, text), 6, 0.0
-            )
+            alone = roll(chosen, [OPENINGS[row]], lambda _, text, row=row: judge(row, text), Sampling(6, 0.0))
         assert alone[0].ids == mixed[row].ids == other[row].ids
         assert alone[0].sampled == mixed[row].sampled
     assert mixed[1].ids != other[1].ids and mixed[3].ids != other[3].ids
@@ -137,7 +137,7 @@ def test_temperature_is_that_of_the_distribution(policy):
     """4,000 draws of one token: frequencies of the likeliest tokens as softmax(logits / temperature) says."""
     chosen = policy()
     episodes = rolled(chosen, turns=[1] * 4000, temperature=0.5, max_tokens=1, openings=[OPENINGS[0]] * 4000)
-    ids = torch.tensor([Chat(chosen.tokenizer).opening(OPENINGS[0]) + [0]])
+    ids = torch.tensor([Chat(chosen.tokenizer).opening(OPENINGS[0].messages) + [0]])
     learned = torch.zeros_like(ids, dtype=torch.bool)
     learned[0, -1] = True
     with torch.no_grad():
@@ -170,47 +170,13 @@ def test_cut_answers_get_an_end_token_that_is_not_learned(policy):
         )
 
 
-LLAMA3 = (
-    "{{ '<|user|>system' + '\n\n' + 'Date' + '<|end|>' }}"
-    "{% for m in messages %}{{ '<|user|>' + m['role'] + '\n\n' + m['content'] | trim + '<|end|>' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|user|>assistant\n\n' }}{% endif %}"
-)
-CHATML = (
-    "{% for m in messages %}<|user|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|user|>assistant\n{% endif %}"
-)
-
-
-@pytest.mark.parametrize("template", [None, LLAMA3, CHATML])
-def test_the_cut_chat_template_makes_the_dialogue_rendered_at_once(tokenizer, template):
-    kept = tokenizer.chat_template
-    tokenizer.chat_template = template or kept
-    try:
-        chat, encode = Chat(tokenizer), lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
-        attempts = [
-            ('{"formula": "1+1"}', "the answer is wrong"),
-            ("answer", ""),
-            ("no answer at all", "it leaves out 4"),
-        ]
-        for n in range(len(attempts) + 1):
-            messages = prompts.dialogue("a task", attempts[:n])
-            ids = chat.opening(messages[:1])
-            for (text, _), says in zip(attempts[:n], (m["content"] for m in messages[2::2])):
-                ids = ids + encode(text) + [chat.end] + chat.feedback(says)
-            assert ids == encode(
-                tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            )
-    finally:
-        tokenizer.chat_template = kept
-
-
 @pytest.mark.parametrize("name", ("pocket", "mllama"))
 def test_the_dialogue_is_the_environments(policy, name):
     """What the policy reads, token by token, is the environment's own dialogue through the chat template."""
     chosen = policy(name)
     environments = [GeneralPointsEnv(verify_steps=steps) for steps in (1, 2, 3)]
     dialogues = [e.reset(seed=i)[1]["messages"] for i, e in enumerate(environments)]
-    openings, read = list(dialogues), []
+    openings, read = [Opening(messages) for messages in dialogues], []
 
     def judge(row, text):
         says, reward, terminated, truncated, info = environments[row].step(text)
@@ -218,7 +184,7 @@ def test_the_dialogue_is_the_environments(policy, name):
         return reward, says, terminated or truncated, info["verdict"]
 
     with chosen.merged():
-        episodes = roll(chosen, openings, judge, 5, 1.0, torch.Generator().manual_seed(2))
+        episodes = roll(chosen, openings, judge, Sampling(5, 1.0, torch.Generator().manual_seed(2)))
     for row, episode in enumerate(episodes):
         messages = [m for r, m in read if r == row][-1]
         parts = [m["content"] for m in messages if m["role"] == "user"]
@@ -235,8 +201,7 @@ def test_the_dialogue_is_the_environments(policy, name):
 @pytest.mark.parametrize("temperature", [0.0, 1.0, [0.0, 1.0, 0.7, 0.0]])
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_guess_saves_steps_and_changes_nothing(policy, monkeypatch, name, temperature):
-    """The very answers as guesses, one of them spoilt in its middle, one missing, one cut off: the same
-    tokens, probabilities and values."""
+    """The very answers as guesses, one of them spoilt in its middle, one missing, one cut off: the same tokens, probabilities and values."""
     chosen, steps = policy(name, value=True, brief=True), []
     plain = rolled(chosen, temperature=temperature)
     first = [next(k for k in range(len(e.ids)) if not (e.sampled + [False])[e.ask[0] + 1 + k]) for e in plain]
@@ -244,12 +209,11 @@ def test_a_guess_saves_steps_and_changes_nothing(policy, monkeypatch, name, temp
     assert max(first) > 3
     said[1] = [*said[1][:1], (said[1][1] + 1) % 50, *said[1][2:]] if first[1] > 1 else []
     said[3] = said[3][:2]
-    width = max(map(len, said))
-    answer = rollouts._answer
+    answer = rollouts.answer
+    monkeypatch.setattr(rollouts, "guessed", lambda *_: padded(said, NOTHING))
     monkeypatch.setattr(
-        rollouts, "_guess", lambda *_: torch.tensor([row + [-1] * (width - len(row)) for row in said])
+        rollouts, "answer", lambda *a: steps.append(int((a[-1].guess != NOTHING).sum())) or answer(*a)
     )
-    monkeypatch.setattr(rollouts, "_answer", lambda *a: steps.append(int((a[-1] >= 0).sum())) or answer(*a))
     guessed = rolled(chosen, temperature=temperature)
     assert (
         steps[0] > 5
@@ -266,8 +230,7 @@ def test_a_guess_saves_steps_and_changes_nothing(policy, monkeypatch, name, temp
 
 
 def test_what_is_remembered_of_a_route_changes_nothing(policy, monkeypatch):
-    """Every point's dialogue begins like the one before; routes end at different points, and a failed point
-    is tried twice."""
+    """Every point's dialogue begins like the one before; routes end at different points, and a failed point is tried twice."""
     chosen, read = policy(value=True), []
 
     def play():
@@ -276,28 +239,23 @@ def test_what_is_remembered_of_a_route_changes_nothing(policy, monkeypatch):
         ]
         infos = [environment.reset(seed=i)[1] for i, environment in enumerate(environments)]
         with chosen.merged():
-            return rollouts.play(
-                chosen, environments, infos, 6, [0.0, 1.0, 1.0, 0.0, 1.0], torch.Generator().manual_seed(1)
-            )
+            sampling = Sampling(6, [0.0, 1.0, 1.0, 0.0, 1.0], torch.Generator().manual_seed(1))
+            return rollouts.play(chosen, environments, infos, sampling)
 
-    recall = rollouts._Memory.recall
-    monkeypatch.setattr(
-        rollouts._Memory,
-        "recall",
-        lambda self, openings, image: (
-            read.append((recall(self, openings, image)[0], list(map(len, openings))))
-            or recall(self, openings, image)
-        ),
-    )
+    begin = Prefixes.begin
+
+    def watched(self, decoder, openings, device):
+        held, (mask, left) = bool(self.openings), begin(self, decoder, openings, device)
+        read.append((held, mask.sum(1).tolist(), list(map(len, openings))))
+        return mask, left
+
+    monkeypatch.setattr(Prefixes, "begin", watched)
     remembered = play()
-    monkeypatch.setattr(rollouts._Memory, "hold", lambda *_: None)
-    calls = len(read)
+    monkeypatch.setattr(Prefixes, "hold", lambda *_: None)
+    later, calls = [(known, lengths) for held, known, lengths in read if held], len(read)
     afresh = play()
-    assert (
-        calls > 5
-        and len(read) == calls
-        and all(k > 0.5 * n for known, whole in read for k, n in zip(known, whole))
-    )
+    assert len(later) > 5 and all(k > 0.5 * n for known, lengths in later for k, n in zip(known, lengths))
+    assert not any(held for held, _, _ in read[calls:])
     assert [[d.ids for d in game] for game in remembered] == [
         [d.ids for d in game] for game in afresh
     ] and max(map(len, remembered)) > 8

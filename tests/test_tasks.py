@@ -11,7 +11,7 @@ from posttrain.environments import baselines, cities
 from posttrain.environments.general_points import hands
 from posttrain.environments.navigation import NavigationEnv
 from posttrain.evaluation import CensusConfig, census
-from posttrain.rollouts import Dialogue, play
+from posttrain.rollouts import Dialogue, Sampling, play
 from posttrain.verifiers.navigation import FORWARD, STOP
 
 
@@ -27,7 +27,7 @@ class Scripted:
     def merged(self):
         return torch.no_grad()
 
-    def play(self, policy, environments, infos, max_tokens, temperature, generator):
+    def play(self, policy, environments, infos, sampling):
         games = []
         for environment, info in zip(environments, infos):
             game, over = [], False
@@ -135,15 +135,17 @@ def test_a_game_goes_on_with_a_new_dialogue_where_the_environment_moves(policy, 
         "roll",
         lambda policy, openings, *rest: seen.append(openings) or roll(policy, openings, *rest),
     )
-    games = play(policy(brief=True), environments, infos, 4, 0.0)
-    points = [len(environment._places) for environment in environments]
+    games = play(policy(brief=True), environments, infos, Sampling(4, 0.0))
+    points = [len(environment.places) for environment in environments]
     assert [len(game) for game in games] == points and [len(openings) for openings in seen] == [2] * min(
         points
     ) + [1] * (max(points) - min(points))
     for environment, game in zip(environments, games):
-        assert [d.task for d in game] == environment._places and all(len(d.texts) == 2 for d in game)
+        assert [d.task for d in game] == environment.places and all(len(d.texts) == 2 for d in game)
     assert all(
-        opening[0]["content"].count("O_") == i + 1 for i, openings in enumerate(seen) for opening in openings
+        opening.messages[0]["content"].count("O_") == i + 1
+        for i, openings in enumerate(seen)
+        for opening in openings
     )
     assert games[0][0].task.action not in (FORWARD, STOP)
 
@@ -152,7 +154,7 @@ def test_an_unknown_task_says_which_there_are():
     for call in (lambda: tasks.task("chess"), lambda: CensusConfig(task="chess")):
         with pytest.raises(ValueError, match="general-points, general-points-vision, navigation"):
             call()
-    with pytest.raises(ValueError, match="sets are id, ood, id_seen, ood_seen, cities"):
+    with pytest.raises(ValueError, match="choose one of id, ood, id_seen, ood_seen, cities"):
         CensusConfig(task="navigation", sets=("in_range_a",))
 
 

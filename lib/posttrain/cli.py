@@ -7,6 +7,7 @@ posttrain train --profile cpu --run gp-l/ppo/0
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 from posttrain import runs
@@ -31,10 +32,14 @@ def pretrain(options: argparse.Namespace) -> int:
     from posttrain import foundation
 
     profile = _profile(options)
+    settings = profile.foundation(options.foundation, options.seed)
+    identity = runs.foundation_identity(json.dumps(settings, sort_keys=True))
     card = foundation.make(
-        profile.foundation(options.foundation, options.seed),
+        settings,
         options.out or profile.models / f"{options.foundation}-{options.seed}",
         profile.settings.get("gate_hands", 512),
+        identity,
+        profile.state / f"{options.foundation}-{options.seed}",
     )
     for gate, result in card["gates"].items():
         print(

@@ -1,55 +1,21 @@
-"""Census evaluation: every solvable hand (or a fixed set of routes), not a sample (paper, section 5.1 and appendix C.3, there 234 hands).
+"""Census evaluation: every solvable hand (or a fixed set of routes), not a sample (paper, section 5.1 and
+appendix C.3, there 234 hands).
 
-A census plays the sets of a task (`posttrain.tasks`) with each way of decoding and keeps every case's outcome.
+A census plays the sets of a task (`posttrain.tasks`) with each way of decoding and keeps every case's
+outcome.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 
-from posttrain.policy.load import Policy
-from posttrain.rollouts import Dialogue, parts, play, stacked
-from posttrain.tasks import TASKS, Task, task
-
-
-@dataclass(frozen=True)
-class CensusConfig:
-    """What is measured at a checkpoint. `verify_steps`, `revised` and `sets` are the task's if left out."""
-
-    task: str = "general-points"
-    verify_steps: int | None = None  # answers per dialogue, for `revised` sets; one for the others
-    revised: tuple[str, ...] | None = None
-    decodings: tuple[str, ...] = ("greedy", "sampled")
-    sets: tuple[str, ...] | None = None
-    limit: int | None = None  # cases per set; a fixed random choice
-    limit_others: int | None = None  # the same for the sets that are not `revised`, where it is smaller
-    batch: int = 512
-    max_tokens: int = 40
-    kl_hands: int = 256  # dialogues per set for the KL to the starting model
-    feedback: str = "informative"
-    protocol: str = "clean"
-    pixels: int | None = (
-        None  # side of a picture; the environment's default if left out, and it should be what the policy was trained on
-    )
-
-    def __post_init__(self):
-        known: Task = task(self.task)
-        for name, given in (
-            ("verify_steps", known.verify_steps),
-            ("revised", known.revised),
-            ("sets", tuple(known.sets)),
-        ):
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, given)
-        unknown = [*{*self.sets, *self.revised} - set(known.sets), *{*self.decodings} - {"greedy", "sampled"}]
-        if unknown:
-            raise ValueError(
-                f"unknown {', '.join(map(repr, unknown))}: sets are {', '.join(known.sets)}; decodings greedy, sampled"
-            )
+from posttrain.config import CensusConfig
+from posttrain.policy import Policy
+from posttrain.policy.batching import parts, stacked, supervised
+from posttrain.rollouts import Dialogue, Sampling, play
+from posttrain.tasks import TASKS
 
 
 def census(
@@ -57,18 +23,17 @@ def census(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Evaluate `policy` on every set: (summary, one row per set and decoding; hands, one row per case).
 
-    Deterministic in `seed` on one machine. Summary columns: n (cases), the task's (`Hands.summary`, `Routes.summary`), kl (nats per
-    first answer to the starting model; sampled decoding only), tokens.
+    Deterministic in `seed` on one machine. Summary columns: n (cases), the task's (`Hands.summary`,
+    `Routes.summary`), kl (nats per first answer to the starting model; sampled decoding only), tokens.
     """
     sets = TASKS[config.task].sets
-    places = [(name, decoding) for name in config.sets for decoding in config.decodings]
-    games, labels = _play(policy, config, places, seed)
+    cases = {name: _cases(config, name, seed) for name in config.sets}
+    games = _play(policy, config, cases, seed)
     summaries, outcomes = [], []
-    for name, decoding in places:
-        played = games[name, decoding]
+    for (name, decoding), played in games.items():
         dialogues = [dialogue for game in played for dialogue in game]
         table = pd.DataFrame([sets[name].outcome(game) for game in played])
-        table.insert(0, "hand", labels[name])
+        table.insert(0, "hand", [sets[name].label(case) for case in cases[name]])
         summary = {
             "set": name,
             "decoding": decoding,
@@ -84,63 +49,56 @@ def census(
     return pd.DataFrame(summaries), pd.concat(outcomes, ignore_index=True)
 
 
-def _play(policy: Policy, config: CensusConfig, places: list[tuple[str, str]], seed: int):
-    """Games (lists of dialogues) by set and decoding, labels of the cases by set; all share batches, whatever their set and decoding."""
-    sets, cases, rows = TASKS[config.task].sets, {}, []
-    for name in config.sets:
-        # The same cases (and order of cards) at every checkpoint: differences between checkpoints are paired.
-        rng = np.random.default_rng(np.random.SeedSequence([seed, list(sets).index(name)]))
-        limits = (config.limit, None if name in config.revised else config.limit_others)
-        cases[name] = sets[name].cases(rng, min(filter(None, limits), default=None))
-    for name, decoding in places:
+def _cases(config: CensusConfig, name: str, seed: int) -> list:
+    """The same cases (and order of cards) at every checkpoint: differences between checkpoints are paired."""
+    sets = TASKS[config.task].sets
+    rng = np.random.default_rng(np.random.SeedSequence([seed, list(sets).index(name)]))
+    limits = (config.limit, None if name in config.revised else config.limit_others)
+    return sets[name].cases(rng, min(filter(None, limits), default=None))
+
+
+def _play(
+    policy: Policy, config: CensusConfig, cases: dict[str, list], seed: int
+) -> dict[tuple[str, str], list[list[Dialogue]]]:
+    """Games (lists of dialogues) by set and decoding; all share batches, whatever their set and decoding."""
+    games = {(name, decoding): [] for name in config.sets for decoding in config.decodings}
+    how = {"feedback": config.feedback, "protocol": config.protocol}
+    if config.pixels:
+        how["pixels"] = config.pixels
+    posed = []
+    for name, decoding in games:
         steps = config.verify_steps if name in config.revised else 1
         for case in cases[name]:
-            shown = {"pixels": config.pixels} if config.pixels else {}
-            rows.append(
-                (
-                    name,
-                    decoding,
-                    *sets[name].pose(
-                        case, verify_steps=steps, feedback=config.feedback, protocol=config.protocol, **shown
-                    ),
-                )
-            )
-
-    noise = torch.Generator(device=policy.device).manual_seed(seed)
-    games: dict[tuple[str, str], list[list[Dialogue]]] = {place: [] for place in places}
+            environment, info = TASKS[config.task].sets[name].pose(case, verify_steps=steps, **how)
+            posed.append(((name, decoding), float(decoding == "sampled"), environment, info))
+    generator = torch.Generator(device=policy.device).manual_seed(seed)
     with policy.merged():
-        for start in range(0, len(rows), config.batch):
-            names, decodings, environments, infos = zip(*rows[start : start + config.batch])
-            heat = [float(decoding == "sampled") for decoding in decodings]
-            for name, decoding, game in zip(
-                names, decodings, play(policy, environments, infos, config.max_tokens, heat, noise)
-            ):
-                games[name, decoding].append(game)
-    return games, {name: [sets[name].label(case) for case in cases[name]] for name in config.sets}
+        for start in range(0, len(posed), config.batch):
+            keys, temperatures, environments, infos = zip(*posed[start : start + config.batch])
+            sampling = Sampling(config.max_tokens, list(temperatures), generator)
+            for key, game in zip(keys, play(policy, environments, infos, sampling)):
+                games[key].append(game)
+    return games
 
 
 @torch.no_grad()
 def divergence(policy: Policy, dialogues: list[Dialogue], tokens: int = 8192) -> float:
-    """Mean KL(policy || starting model) of the first answer, in nats: summed over its tokens, exact at each position."""
-    total, answered = 0.0, []
+    """Mean KL(policy || starting model) of the first answer, in nats: summed over its tokens, exact at each
+    position.
+
+    `tokens`: so many are read at once, padding included. ValueError if the policy has no adapter.
+    """
+    total, rows = 0.0, []
     for dialogue in dialogues:
+        begin = dialogue.ask[0] + 1
         end = dialogue.ask[1] if len(dialogue.ask) > 1 else len(dialogue.ids)
-        answer = [i for i in range(dialogue.ask[0] + 1, end) if dialogue.sampled[i]]
-        answered.append((dialogue.ids[: answer[-1] + 1], answer[0]))
-    for part in parts([len(ids) for ids, _ in answered], tokens):
-        rows = [answered[i] for i in part]
-        inputs = {
-            name: value.to(policy.device) for name, value in stacked([dialogues[i] for i in part]).items()
-        }
-        width = max(len(ids) for ids, _ in rows)
-        ids, learned = (
-            torch.full((len(rows), width), policy.tokenizer.pad_token_id),
-            torch.zeros(len(rows), width, dtype=torch.bool),
-        )
-        for r, (row, begin) in enumerate(rows):
-            ids[r, : len(row)] = torch.tensor(row)
-            learned[r, begin : len(row)] = True
+        last = max(i for i in range(begin, end) if dialogue.sampled[i])
+        rows.append((dialogue.ids[:begin], dialogue.ids[begin : last + 1]))
+    for part in parts([len(prompt) + len(answer) for prompt, answer in rows], tokens):
+        ids, learned = supervised([rows[i] for i in part], policy.tokenizer.pad_token_id)
         ids, learned = ids.to(policy.device), learned.to(policy.device)
+        inputs = stacked([dialogues[i].inputs for i in part])
+        inputs = {name: value.to(policy.device) for name, value in inputs.items()}
         current = policy.score(ids, learned, **inputs)[0].log_softmax(-1)
         with policy.start():
             reference = policy.score(ids, learned, **inputs)[0].log_softmax(-1)

@@ -1,15 +1,16 @@
 """Formulas: parse, evaluate exactly, solve, canonical form.
 
-Paper: section 4.1 and appendix A (the formula a GeneralPoints answer must contain). Model text is data: it goes
-through the recursive-descent parser below and is never executed. Left out on purpose: unary signs, implied products,
-powers, decimals, "=" - a player of the card game needs none of them, and each is a known way to cheat a lax verifier.
+Paper: section 4.1 and appendix A (the formula a GeneralPoints answer must contain). Model text is data: it
+goes through the recursive-descent parser below and is never executed. Left out on purpose: unary signs,
+implied products, powers, decimals, "=" - a player of the card game needs none of them, and each is a known
+way to cheat a lax verifier.
 """
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 
 MAX_LENGTH = 200  # characters; the longest formula of four two-digit numbers has 17
 MAX_DEPTH = 20  # nested brackets
@@ -22,7 +23,8 @@ Tree = "int | tuple[str, Tree, Tree]"
 
 
 class FormulaError(ValueError):
-    """A text is not a formula. `reason` is one of a few fixed phrases (fit for a prompt), `position` a 0-based index."""
+    """A text is not a formula. `reason` is one of a few fixed phrases (fit for a prompt), `position` a
+    0-based index."""
 
     def __init__(self, reason: str, position: int):
         super().__init__(f"{reason} at character {position}")
@@ -61,13 +63,14 @@ def _tokenize(text: str) -> list[tuple[str, int]]:
 
 
 def parse(text: str) -> Tree:
-    """Parse `text` into a tree of ints and (operator, left, right) tuples; raise `FormulaError` if it is no formula."""
+    """Parse `text` into a tree of ints and (operator, left, right) tuples; raise `FormulaError` if it is no
+    formula."""
     tokens = [*_tokenize(text), ("", len(text))]
     index = 0
 
     def wrong(token: str, position: int) -> FormulaError:
         reason = NUMBER if token.isdigit() else OPERATOR if token in _PRECEDENCE else BRACKET
-        # A formula that simply stops ("3+") lacks an operand: the operator before the end is what is out of place.
+        # A formula that simply stops ("3+") lacks an operand: the operator before the end is out of place.
         return FormulaError(
             reason if token else (OPERATOR if tokens[index - 1][0] in _PRECEDENCE else BRACKET), position
         )
@@ -139,14 +142,15 @@ def evaluate(text: str) -> Fraction:
     return value(parse(text))
 
 
-# --- solving: tables of every value that a sub-multiset of the hand can make --------------------------------------
+# --- solving: tables of every value that a sub-multiset of the hand can make --------------------------------
 
 Entry = (
     "tuple[str, int]"  # a formula with as few brackets as possible, and its precedence (3 for a bare number)
 )
 
 
-def _join(operator: str, left: Entry, right: Entry) -> Entry:
+def join(operator: str, left: Entry, right: Entry) -> Entry:
+    """Two formulas as one, with the brackets that its value needs."""
     precedence = _PRECEDENCE[operator]
     a = f"({left[0]})" if left[1] < precedence else left[0]
     # a-(b-c) and a/(b*c) need their brackets; a+(b-c) and a*(b/c) mean the same without.
@@ -169,7 +173,7 @@ def _splits(hand: tuple[int, ...]):
             yield left, right
 
 
-@lru_cache(maxsize=None)
+@cache
 def _values(hand: tuple[int, ...]) -> dict[Fraction, set[Entry]]:
     """Every value that uses all of `hand` (sorted), with every formula that makes it."""
     if len(hand) == 1:
@@ -190,11 +194,11 @@ def _values(hand: tuple[int, ...]) -> dict[Fraction, set[Entry]]:
                 results += [(y / x, "/", ys, xs)] if x else []
                 for result, operator, firsts, seconds in results:
                     found = table.setdefault(result, set())
-                    found.update(_join(operator, a, b) for a in firsts for b in seconds)
+                    found.update(join(operator, a, b) for a in firsts for b in seconds)
     return table
 
 
-@lru_cache(maxsize=None)
+@cache
 def _solve(hand: tuple[int, ...], target: Fraction) -> tuple[str, ...]:
     if len(hand) == 1:
         return (str(hand[0]),) if hand[0] == target else ()
@@ -204,7 +208,7 @@ def _solve(hand: tuple[int, ...], target: Fraction) -> tuple[str, ...]:
             left, right = right, left
         table = _values(right)
         for x, xs in _values(left).items():
-            # Only the partner that reaches the target is looked up, so four numbers cost little more than three.
+            # Only the partner that reaches the target is looked up, so four numbers cost little more than 3.
             wanted = [
                 ("+", target - x, True),
                 ("+", target - x, False),
@@ -225,12 +229,13 @@ def _solve(hand: tuple[int, ...], target: Fraction) -> tuple[str, ...]:
                 if operator == "/" and not (y if first else x):
                     continue
                 for b in table.get(y, ()):
-                    found.update(_join(operator, a, b)[0] if first else _join(operator, b, a)[0] for a in xs)
+                    found.update(join(operator, a, b)[0] if first else join(operator, b, a)[0] for a in xs)
     return tuple(sorted(found, key=lambda text: (len(text), text)))
 
 
 def solve(hand: list[int], target: int = 24) -> list[str]:
-    """Every distinct formula, with as few brackets as possible, that uses each number of `hand` once and makes `target`.
+    """Every distinct formula, with as few brackets as possible, that uses each number of `hand` once and
+    makes `target`.
 
     >>> solve([3, 3, 8, 8], target=24)
     ['8/(3-8/3)']
@@ -240,7 +245,7 @@ def solve(hand: list[int], target: int = 24) -> list[str]:
     return list(_solve(tuple(sorted(hand)), Fraction(target)))
 
 
-# --- canonical forms (sympy never sees model text: only trees that `parse` made) and typesetting -----------------
+# --- canonical forms (sympy never sees model text: only trees that `parse` made) and typesetting ------------
 
 
 def canonical(text: str) -> str:

@@ -8,24 +8,22 @@ imports no torch, so Snakemake can plan in a fraction of a second.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import itertools
 import json
 import os
 import shutil
-import sys
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Callable
 
 import pandas as pd
-import yaml
+
+from posttrain import config
 
 LIBRARY = Path(__file__).parent
 ROOT = LIBRARY.parent.parent
-PROFILES = ROOT / "notebooks" / "profiles"
 ALGORITHMS = ("init", "sft", "ppo")
 # Settings an arm may hold; anything else in a profile is an error, never silently ignored.
 ARM_SETTINGS = {
@@ -33,7 +31,7 @@ ARM_SETTINGS = {
     "algorithm",
     "start",
     "steps",
-    "budget",
+    "budget_gflop",
     "checkpoints",
     "environment",
     "sft",
@@ -114,7 +112,7 @@ def _said(corpus: str) -> list[list]:
     import numpy as np
 
     from posttrain.foundation import source
-    from posttrain.foundation.corpus import documents
+    from posttrain.foundation.documents import documents
 
     return [
         list(itertools.islice(documents(np.random.default_rng(0), mixture), 256))
@@ -258,6 +256,8 @@ class Profile:
                             f"profile {self.name}, {study}/{arm}: it trains on pictures of {sizes[0] or 'the default'} pixels and is judged on "
                             f"{sizes[1] or 'the default'}; set pixels in environment and in census alike"
                         )
+                    if "budget_gflop" in settings:  # as the stored runs have it
+                        settings["budget"] = settings.pop("budget_gflop")
                     start = settings.get("start", "base")
                     if start != "base" and start not in inits:
                         raise ValueError(
@@ -288,16 +288,8 @@ def _merge(shared: dict, own: dict) -> dict:
 
 def profile(name: str, fresh: bool = False) -> Profile:
     """The profile `name` of notebooks/profiles. With `fresh` everything is trained anew, under build/reproduce."""
-    path = PROFILES / f"{name}.yaml"
-    if not path.is_file():
-        raise ValueError(
-            f"unknown profile {name!r}: choose one of {', '.join(sorted(p.stem for p in PROFILES.glob('*.yaml')))}"
-        )
-    # Only the published profile writes beside the sources; others keep to build/.
-    own = name != "cpu" or fresh
-    return Profile(
-        name, yaml.safe_load(path.read_text()), ROOT / "build" / "reproduce" / name if own else ROOT
-    )
+    checked = config.load(name, fresh)
+    return Profile(name, config.read(name), checked.root)
 
 
 # --- tables -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from posttrain import runs
 from posttrain.analysis import statistics
 from posttrain.analysis import study as results
 from posttrain.evaluation import CensusConfig
-from posttrain.policy import load as models
+from posttrain import policy as models
 from posttrain.trainers import ppo, sft
 
 

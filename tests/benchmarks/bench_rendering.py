@@ -17,7 +17,7 @@ def bench_rendering(record):
         for _ in range(2000)
     ]
     scenes = [
-        streets.around(cities.city(name), point)
+        cities.city(name).around(point)
         for name in cities.SPLITS
         for point in list(cities.city(name).points.values())[:20]
     ]

@@ -11,9 +11,10 @@ import pytest
 import torch
 import trl
 from posttrain import compute, rollouts, runs, tasks
+from posttrain.decoding.prefixes import Prefixes
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.foundation import pretraining, vision
-from posttrain.rollouts import Chat
+from posttrain.policy import Chat
 from posttrain.trainers import arm as study
 from posttrain.trainers import ppo, sft
 from posttrain.verifiers import GeneralPointsVerifier
@@ -90,6 +91,18 @@ def grpo_seconds(policy, folder, steps: int) -> float:
     )  # from one step's rewards to the next one's is a whole step
 
 
+def peak_flops(dtype: torch.dtype, threads: int, size: int = 1024, repeats: int = 5) -> float:
+    """FLOP/s of this machine's matrix product: the best of `repeats` products of two size x size matrices."""
+    torch.set_num_threads(threads)
+    left, right = torch.ones(2, size, size, dtype=dtype)
+    seconds = []
+    for _ in range(repeats + 1):  # the first one warms up; being slower, it never is the best
+        start = perf_counter()
+        torch.mm(left, right)
+        seconds.append(perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
 def bench_ppo_against_grpo(init, tmp_path, record):
     ours, theirs = [], []
     for turn in range(3):
@@ -124,9 +137,11 @@ def bench_rollouts(name, record, monkeypatch):
         with monkeypatch.context() as patch, policy.merged():
             if kind == "plain":
                 patch.setattr(known.environment, "guess", lambda self: "")
-                patch.setattr(rollouts._Memory, "hold", lambda *_: None)
+                patch.setattr(Prefixes, "hold", lambda *_: None)
             start = perf_counter()
-            rollouts.play(policy, environments, infos, TOKENS, 1.0, torch.Generator().manual_seed(0))
+            rollouts.play(
+                policy, environments, infos, rollouts.Sampling(TOKENS, 1.0, torch.Generator().manual_seed(0))
+            )
             seconds[kind].append(perf_counter() - start)
     plain, guessed = (min(seconds[kind]) for kind in seconds)
     record(
@@ -153,7 +168,7 @@ def bench_sft_utilisation(init, name, record, tmp_path):
         policy, data, config, tmp_path, on_step=lambda step, logs: marks.append(perf_counter()) or False
     )
     rate = (counts[-1] - counts[3]) / (marks[-1] - marks[3])
-    peak = compute.peak_flops(getattr(torch, name), THREADS)
+    peak = peak_flops(getattr(torch, name), THREADS)
     share = compute.sft_flops(parameters, 0, rate) / peak
     record(
         f"sft-utilisation-{name}",

@@ -1,62 +1,22 @@
-"""The few-kernels Llama is transformers' Llama, in one pass and token by token."""
+"""Decoding with few kernels is a full forward pass of transformers' Llama, whatever was read, dropped or recalled before."""
 
-import pytest
 import torch
-from posttrain.decoding import fast as llama
-from posttrain.policy import load as models
-from transformers import LlamaConfig, LlamaForCausalLM
-
-
-@pytest.fixture(
-    scope="module",
-    params=[{}, {"head_dim": 12, "rope_theta": 500.0, "tie_word_embeddings": False, "rms_norm_eps": 1e-3}],
-)
-def model(request):
-    torch.manual_seed(11)
-    made = (
-        LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=60,
-                hidden_size=32,
-                intermediate_size=40,
-                num_hidden_layers=3,
-                num_attention_heads=4,
-                max_position_embeddings=256,
-                initializer_range=0.2,
-                **request.param,
-            )
-        )
-        .eval()
-        .requires_grad_(False)
-    )
-    for name, parameter in made.named_parameters():
-        if "norm" in name:
-            parameter.add_(
-                0.3 * torch.randn_like(parameter)
-            )  # a scale of ones would hide a norm that is never applied
-    return made
+from posttrain.decoding.fast import Fast
+from posttrain.policy.llama import Llama
 
 
 def fresh(model):
-    return llama.Llama(model, lambda module: module.weight)
+    return Fast(Llama(model, lambda module: module.weight))
 
 
 def close(got, expected, atol=3e-5):
     torch.testing.assert_close(got, expected, rtol=0, atol=atol)
 
 
-def test_hidden_and_logits_equal_transformers(model):
-    ids = torch.randint(60, (3, 17), generator=torch.Generator().manual_seed(0))
-    own, expected = fresh(model), model(input_ids=ids, output_hidden_states=True)
-    close(own.hidden(ids), expected.hidden_states[-1])
-    close(own.logits(own.hidden(ids)), expected.logits)
-
-
-def test_decoding_with_holes_and_dropped_rows_equals_a_full_forward(model):
-    """Turns of different lengths leave holes in the cache; rows leave the batch; the cache outgrows its first
-    places."""
+def test_decoding_with_holes_and_dropped_rows_equals_a_full_forward(plain_llama):
+    """Turns of different lengths leave holes in the cache; rows leave the batch; the cache outgrows its first places."""
     generator = torch.Generator().manual_seed(1)
-    own, dialogues, rows = fresh(model), [[] for _ in range(4)], [0, 1, 2, 3]
+    own, dialogues, rows = fresh(plain_llama), [[] for _ in range(4)], [0, 1, 2, 3]
     mask = torch.zeros(4, 0, dtype=torch.long)
     seen = 0
     for turn in range(12):
@@ -78,7 +38,7 @@ def test_decoding_with_holes_and_dropped_rows_equals_a_full_forward(model):
         hidden = own.extend(ids, mask, positions)
         for r, row in enumerate(rows):
             if lengths[r]:  # the last place holds a real token of this row
-                full = model(input_ids=torch.tensor([dialogues[row]]), output_hidden_states=True)
+                full = plain_llama(input_ids=torch.tensor([dialogues[row]]), output_hidden_states=True)
                 close(hidden[r, 0], full.hidden_states[-1][0, -1])
                 close(own.logits(hidden[r, 0]), full.logits[0, -1])
                 seen += 1
@@ -89,10 +49,10 @@ def test_decoding_with_holes_and_dropped_rows_equals_a_full_forward(model):
     assert seen > 20 and mask.shape[1] > 50 and rows == [0]
 
 
-def test_rows_that_went_on_alone_come_back_with_the_others(model):
+def test_rows_that_went_on_alone_come_back_with_the_others(plain_llama):
     """Narrowed twice, beyond the cache's first room; afterwards every row continues its own dialogue."""
     generator = torch.Generator().manual_seed(2)
-    own = fresh(model)
+    own = fresh(plain_llama)
     rows, dialogues = torch.arange(5), torch.randint(60, (5, 20), generator=generator).tolist()
     mask = torch.ones(5, 20, dtype=torch.long)
     own.extend(torch.tensor(dialogues), mask, mask.cumsum(1) - 1)
@@ -108,7 +68,7 @@ def test_rows_that_went_on_alone_come_back_with_the_others(model):
     assert (
         [len(d) for d in dialogues] == [50, 20, 50, 90, 20]
         and len(own.cache[0][0]) == 1
-        and len(own.first[0][0]) == 5
+        and len(own.read[0][0]) == 5
     )
     order = [3, 0, 4, 1]  # one row is left out, the others stand in another order
     mask = own.select(torch.tensor(order), mask)
@@ -117,11 +77,13 @@ def test_rows_that_went_on_alone_come_back_with_the_others(model):
     mask = torch.cat([mask, torch.ones(4, 1, dtype=torch.long)], 1)
     hidden = own.extend(last, mask, mask.sum(1, keepdim=True) - 1)
     for r, row in enumerate(order):
-        full = model(input_ids=torch.tensor([dialogues[row] + last[r].tolist()]), output_hidden_states=True)
+        full = plain_llama(
+            input_ids=torch.tensor([dialogues[row] + last[r].tolist()]), output_hidden_states=True
+        )
         close(hidden[r, 0], full.hidden_states[-1][0, -1])
 
 
-def test_what_is_recalled_is_what_was_read(model):
+def test_what_is_recalled_is_what_was_read(plain_llama):
     """Rows of another batch, cut off where each one's own dialogue goes another way."""
     generator = torch.Generator().manual_seed(3)
     first, tail = (
@@ -130,43 +92,12 @@ def test_what_is_recalled_is_what_was_read(model):
     )
     mask = torch.ones(4, 12, dtype=torch.long)
     mask[1, :5] = 0  # a shorter opening, padded on the left
-    other, own = fresh(model), fresh(model)
+    other, own = fresh(plain_llama), fresh(plain_llama)
     other.extend(first, mask, (mask.cumsum(1) - 1).clamp(min=0))
     rows, known = torch.tensor([3, 1]), torch.tensor([9, 4])
-    own.recall(other.first, rows, mask[rows].argsort(dim=1, descending=True, stable=True)[:, :9])
+    own.recall(other.read, rows, mask[rows].argsort(dim=1, descending=True, stable=True)[:, :9])
     seen = torch.cat([(torch.arange(9) < known[:, None]).long(), torch.ones(2, 7, dtype=torch.long)], 1)
     hidden = own.extend(tail, seen, (seen.cumsum(1) - 1)[:, -7:], 7)
     for r, begin in enumerate((first[3, :9], first[1, 5:9])):
-        full = model(input_ids=torch.cat([begin, tail[r]])[None], output_hidden_states=True)
+        full = plain_llama(input_ids=torch.cat([begin, tail[r]])[None], output_hidden_states=True)
         close(hidden[r], full.hidden_states[-1][0, -7:])
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"num_key_value_heads": 2},
-        {"attention_bias": True},
-        {"mlp_bias": True},
-        {"hidden_act": "gelu"},
-        {"hidden_size": 1024},
-        {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}},
-    ],
-)
-def test_anything_but_a_plain_small_llama_is_left_to_transformers(changes):
-    shape = {
-        "vocab_size": 8,
-        "hidden_size": 32,
-        "intermediate_size": 8,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 4,
-    }
-    assert llama.supports(LlamaForCausalLM(LlamaConfig(**shape)))
-    assert not llama.supports(LlamaForCausalLM(LlamaConfig(**{**shape, **changes})))
-
-
-def test_a_subclass_is_left_to_transformers(checkpoints):
-    class Other(LlamaForCausalLM):
-        pass
-
-    policy = models.load(checkpoints["pocket"])
-    assert llama.supports(policy.model) and not llama.supports(Other(policy.model.config))

@@ -10,6 +10,8 @@ from PIL import Image
 from posttrain.environments import NavigationEnv, cities, routes
 from posttrain.environments.panoramas import PanoramaEnv
 
+from . import released
+
 ROUTES = cities.routes("Calvero", "wide")[:3]
 
 
@@ -17,7 +19,7 @@ ROUTES = cities.routes("Calvero", "wide")[:3]
 def folder(tmp_path):
     """Two routes; each panorama has one level of blue, so that it is known again, and red tells the direction
     (0 to 255 for 0 to 360 degrees)."""
-    routes.dump(ROUTES, tmp_path / "route_infos.json")
+    released.dump(ROUTES, tmp_path / "route_infos.json")
     points = []
     for route in ROUTES:
         before = [route.start, *(leg.end for leg in route.legs)]
@@ -95,7 +97,20 @@ def test_what_is_missing_or_wrong_is_said_at_the_start(folder, tmp_path):
     path, _ = folder
     views = path / "street_views"
     about = views / "p0.metadata.json"
-    for content in ("", "[]", '{"rotation": "north"}', "{}"):
+    values = (
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e999",
+        "1e7",
+        "9" * 400,
+        "true",
+        '"12"',
+        "null",
+        "[0]",
+        '"north"',
+    )
+    for content in ("", "[]", "{}", "[" * 9000, *(f'{{"rotation": {value}}}' for value in values)):
         about.write_text(content)
         with pytest.raises(ValueError, match='p0.metadata.json: expected a JSON object with "rotation"'):
             PanoramaEnv(path)
@@ -119,3 +134,16 @@ def test_what_is_missing_or_wrong_is_said_at_the_start(folder, tmp_path):
     (path / "route_infos.json").unlink()
     with pytest.raises(routes.RouteError, match="route_infos.json: no such file"):
         PanoramaEnv(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../street_views/p0", "/p0", "..\\p0", "a/p0", "p0\0", "p0\ud800", "", "\n"]
+)
+def test_a_panorama_id_that_leaves_the_folder_is_named_and_refused(folder, name):
+    """Each id, not only those that a route needs."""
+    path, points = folder
+    ids = {point: f"p{i}" for i, point in enumerate(points)}
+    (path / "gps_pano_mapping.pkl").write_bytes(pickle.dumps({**ids, (0.0, 0.0): name}))
+    with pytest.raises(routes.RouteError) as error:
+        PanoramaEnv(path)
+    assert repr(name) in str(error.value) and "\n" not in str(error.value)

@@ -7,13 +7,14 @@ import pytest
 from posttrain import formulas
 from posttrain.environments import prompts
 from posttrain.foundation import corpus, tokenizer
+from posttrain.foundation.documents import documents
 from posttrain.verifiers.general_points import Deal, Rule
 
 MIXTURES = (corpus.READING, corpus.MIXTURE)
 
 
 def some(mixture, count=1500, seed=0):
-    return list(itertools.islice(corpus.documents(np.random.default_rng(seed), mixture), count))
+    return list(itertools.islice(documents(np.random.default_rng(seed), mixture), count))
 
 
 DOCUMENTS = [document for mixture in MIXTURES for document in some(mixture)]

@@ -10,7 +10,7 @@ from posttrain.environments import NavigationEnv
 from posttrain.environments.navigation import OUTPUT, answer, phrases
 from posttrain.environments.routes import COMPASS
 from posttrain.foundation import directions, source, tokenizer
-from posttrain.foundation.corpus import documents
+from posttrain.foundation.documents import documents
 from posttrain.verifiers.navigation import ACTIONS, FIELDS, NavigationVerifier, turn
 
 TOKENS = tokenizer.build(directions.vocabulary())

@@ -4,7 +4,8 @@ import json
 import pytest
 import torch
 from posttrain import foundation
-from posttrain.foundation import gates, pretraining, tokenizer
+from posttrain.foundation import gates, pretraining, tokenizer, training
+from posttrain.foundation.gates import numbers as judging
 
 TINY = {
     "steps": 12,
@@ -34,7 +35,7 @@ def test_padding_does_not_matter():
     tokens = tokenizer.build()
     batch = next(pretraining.batches(CONFIG, tokens))
     model = pretraining.new_model(CONFIG, tokens)
-    wider = pretraining.Batch(
+    wider = training.Batch(
         torch.nn.functional.pad(batch.ids, (0, 7), value=5), torch.nn.functional.pad(batch.learned, (0, 7))
     )
     assert pretraining.loss(model, wider).item() == pytest.approx(
@@ -43,8 +44,8 @@ def test_padding_does_not_matter():
 
 
 def test_schedule_warms_up_and_ends_at_zero():
-    config = pretraining.FoundationConfig(steps=100, warmup=10)
-    rates = [pretraining.schedule(step, config) for step in range(100)]
+    config = pretraining.FoundationConfig(steps=100, warmup=10, reading_steps=50)
+    rates = [training.schedule(step, config.steps, config.warmup) for step in range(100)]
     assert rates[0] == 0.1 and max(rates) == 1.0 and rates[49] == 1.0 and rates[-1] == pytest.approx(0.02)
 
 
@@ -59,17 +60,19 @@ def test_training_is_reproducible_and_learns():
 @pytest.mark.parametrize("corpus", ["numbers", "directions"])
 def test_make_writes_a_checkpoint_with_its_card_and_then_leaves_it_alone(tmp_path, monkeypatch, corpus):
     settings = {**TINY, "corpus": corpus}
-    card = foundation.make(settings, tmp_path / "pocket", gate_hands=6)
-    assert set(card["gates"]) == set(gates.GATES[corpus]) and set(card["mixture"]["MIXTURE"]) == {
-        maker.__name__ for maker in foundation.source(corpus).MIXTURE
-    }
+    card = foundation.make(settings, tmp_path / "pocket", 6, "one")
+    assert (
+        set(card["gates"]) == set(gates.GATES[corpus])
+        and card["identity"] == "one"
+        and set(card["mixture"]["MIXTURE"]) == {maker.__name__ for maker in foundation.source(corpus).MIXTURE}
+    )
     assert json.loads((tmp_path / "pocket" / "card.json").read_text()) == card
     assert {"config.json", "model.safetensors", "tokenizer.json", "card.json"} <= {
         p.name for p in (tmp_path / "pocket").iterdir()
     }
     assert [p.name for p in tmp_path.iterdir()] == ["pocket"]
     monkeypatch.setattr(pretraining, "pretrain", lambda *a: pytest.fail("trained again"))
-    assert foundation.make(settings, tmp_path / "pocket", gate_hands=6) == card
+    assert foundation.make(settings, tmp_path / "pocket", 6, "one") == card
 
 
 @pytest.mark.parametrize(
@@ -83,9 +86,9 @@ def test_make_writes_a_checkpoint_with_its_card_and_then_leaves_it_alone(tmp_pat
     ],
 )
 def test_gates_judge_formulas(text, numbers, correct):
-    assert gates._correct(text, numbers) is correct
+    assert judging.correct(text, numbers) is correct
 
 
 def test_gates_find_the_formula_behind_a_list():
-    assert gates._last_formula("10 4 5 1 (10-4)*(5-1)=24") == "(10-4)*(5-1)=24"
-    assert gates._last_formula("{10; 4; 5; 1}, (10-4)*(5-1)=24") == "(10-4)*(5-1)=24"
+    assert judging.last_formula("10 4 5 1 (10-4)*(5-1)=24") == "(10-4)*(5-1)=24"
+    assert judging.last_formula("{10; 4; 5; 1}, (10-4)*(5-1)=24") == "(10-4)*(5-1)=24"

@@ -11,7 +11,9 @@ from posttrain import foundation, runs
 from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.routes import BEARINGS
 from posttrain.foundation import corpus, gates, sights, vision
-from posttrain.policy import load as models
+from posttrain.foundation.gates import sights as judging
+from posttrain.foundation.gates.directions import CALIBRATION_CITY
+from posttrain import policy as models
 from posttrain.rendering import cards, streets
 from posttrain.verifiers.general_points import Rule
 
@@ -39,11 +41,14 @@ SETTINGS = {
 }
 
 
+IDENTITY = "whatever the caller says"
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    foundation.make(TEXT, folder / "pocket-text-0", gate_hands=3)
-    return folder, foundation.make(SETTINGS, folder / "pocket-cards-0", gate_hands=3)
+    foundation.make(TEXT, folder / "pocket-text-0", 3, IDENTITY)
+    return folder, foundation.make(SETTINGS, folder / "pocket-cards-0", 3, IDENTITY)
 
 
 def test_documents_show_what_the_text_listed():
@@ -67,7 +72,7 @@ def test_documents_show_what_the_text_listed():
 
 
 def test_documents_of_streets_show_what_the_text_told():
-    kinds, here = set(), set(cities.SPLITS) | {gates.CALIBRATION_CITY}
+    kinds, here = set(), set(cities.SPLITS) | {CALIBRATION_CITY}
     for document in itertools.islice(sights.places(np.random.default_rng(0), reading=10), 0, 6000, 7):
         scene, heading, size = document.picture.arguments
         answer = json.loads(document.completion)
@@ -90,7 +95,7 @@ def test_documents_of_streets_show_what_the_text_told():
                 )
     assert kinds == {("current observation",), ("current observation", "current instruction"), ("next",)}
     short = [d.before for d in itertools.islice(sights.places(np.random.default_rng(0), reading=10), 10)]
-    assert set(short) == {sights._SAY}
+    assert set(short) == {sights.SAY}
     with pytest.raises(ValueError, match="unknown corpus 'clouds': choose one of cards, streets"):
         sights.corpus_of("clouds")
 
@@ -148,12 +153,10 @@ def test_only_the_tower_learns_and_is_stored_and_comes_back(made):
     for name, weight in loaded.model.model.language_model.state_dict().items():
         assert torch.equal(weight[: len(language[name])], language[name]), name
     size = sum(path.stat().st_size for path in (folder / "pocket-cards-0").iterdir())
-    assert size < 2_000_000 and card["identity"] == runs.foundation_identity(
-        json.dumps(SETTINGS, sort_keys=True)
-    )
+    assert size < 2_000_000 and card["identity"] == IDENTITY
     assert (
-        set(card["gates"]) == set(gates.CARDS)
-        and foundation.make(SETTINGS, folder / "pocket-cards-0", gate_hands=3) == card
+        set(card["gates"]) == set(gates.GATES["cards"])
+        and foundation.make(SETTINGS, folder / "pocket-cards-0", 3, IDENTITY) == card
     )
 
 
@@ -170,14 +173,14 @@ def test_a_tower_without_its_text_foundation_is_an_error(made, tmp_path):
         (alone / path.name).write_bytes(path.read_bytes())
     with pytest.raises(FileNotFoundError, match="no text foundation at"):
         models.load(alone)
-    with pytest.raises(ValueError, match="unknown corpus 'clouds': choose one of cards, streets"):
+    with pytest.raises(ValueError, match="'cards' or 'streets'"):
         vision.VisionConfig(corpus="clouds")
 
 
 def test_another_text_foundation_is_another_identity():
-    def name(**text):
-        return runs.foundation_identity(json.dumps({**SETTINGS, "text": {**TEXT, **text}}, sort_keys=True))
-
+    name = lambda **text: runs.foundation_identity(
+        json.dumps({**SETTINGS, "text": {**TEXT, **text}}, sort_keys=True)
+    )
     assert name() == name() != name(seed=1)
 
 
@@ -188,7 +191,7 @@ def test_gates_count_landmarks_and_intersections_that_are_named(monkeypatch, bli
         for content, picture in zip(contents, pictures):
             scene, heading, _ = picture.arguments
             assert (
-                scene.city == gates.CALIBRATION_CITY
+                scene.city == CALIBRATION_CITY
                 and content[1] == prompts.IMAGE
                 and content[2]["text"].startswith("; \n")
             )
@@ -208,7 +211,7 @@ def test_gates_count_landmarks_and_intersections_that_are_named(monkeypatch, bli
             )
         return replies
 
-    monkeypatch.setattr(gates, "_said", said)
+    monkeypatch.setattr(judging, "answers", said)
     table = gates.measure_sight(SimpleNamespace(), "streets", 40).set_index("gate")["measured"]
     assert table["recognizes landmarks"] == (blind is False) and table["cannot do the task yet"] == 0
     assert (
@@ -228,17 +231,17 @@ def test_gates_count_hands_that_are_named(monkeypatch):
     rule = Rule.parse(corpus.CALIBRATION_RULES[0])
 
     def said(shift):
-        def names(picture):
-            return [cards.RANKS[(cards.RANKS.index(r) + shift) % 13] for r in picture.arguments[0]]
-
         def answer(policy, contents, pictures, temperature=0.0):
+            names = lambda picture: [
+                cards.RANKS[(cards.RANKS.index(r) + shift) % 13] for r in picture.arguments[0]
+            ]
             return [corpus.read_answer(names(p), rule.numbers(names(p))) for p in pictures]
 
         return answer
 
     policy = SimpleNamespace()
     for shift, share in ((0, 1.0), (1, 0.0)):
-        monkeypatch.setattr(gates, "_said", said(shift))
+        monkeypatch.setattr(judging, "answers", said(shift))
         table = gates.measure_sight(policy, "cards", 12).set_index("gate")
         assert (
             table.loc["recognizes black hands", "measured"]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from posttrain.environments import cities, routes
 from posttrain.rendering import streets
-from posttrain.rendering.streets import Look, Scene, around, cut, draw, grid, view
+from posttrain.rendering.streets import Look, Scene, cut, draw, grid, view
 
 CITY = "Calvero"
 EMPTY = Scene(CITY, (), None, 0.0, 3)
@@ -135,7 +135,7 @@ def test_cities_differ_in_looks_and_a_city_is_the_same_in_every_process():
     code = (
         "from posttrain.environments import cities; from posttrain.rendering import streets; import zlib;"
         "c = cities.city('Calvero');"
-        "print(zlib.crc32(streets.draw(streets.around(c, c.points[4, 4]), 10).tobytes()))"
+        "print(zlib.crc32(streets.draw(c.around(c.points[4, 4]), 10).tobytes()))"
     )
     seen = {
         subprocess.run(
@@ -153,7 +153,7 @@ def test_cities_differ_in_looks_and_a_city_is_the_same_in_every_process():
 def test_around_a_crossing_and_along_a_street():
     city = cities.city(CITY)
     node = next(node for node in city.points if node in city.landmarks and len(city.streets[node]) > 2)
-    here = around(city, city.points[node])
+    here = city.around(city.points[node])
     name, place = city.landmarks[node]
     assert (
         here.crossing
@@ -165,7 +165,7 @@ def test_around_a_crossing_and_along_a_street():
     there = city.points[node[0] + cities.STEPS[way][0], node[1] + cities.STEPS[way][1]]
     middle = tuple((a + b) / 2 for a, b in zip(city.points[node], there))
     ahead = routes.direction(city.points[node], there)
-    along = around(city, middle)
+    along = city.around(middle)
     assert (
         along.landmark is None
         and not along.crossing

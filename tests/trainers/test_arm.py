@@ -175,7 +175,7 @@ KILLER = """
 import json, os, signal, sys
 import torch
 from posttrain import runs, tasks
-from posttrain.policy import load as models
+from posttrain import policy as models
 from posttrain.trainers import arm as study
 from posttrain.trainers import ppo, sft
 

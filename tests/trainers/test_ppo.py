@@ -1,5 +1,4 @@
-"""PPO: its gradient against exact and hand-written ones, its bookkeeping, its resumption, and several
-processes."""
+"""PPO: its gradient against exact and hand-written ones, its bookkeeping, its resumption, and several processes."""
 
 import io
 import itertools
@@ -9,23 +8,28 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from types import SimpleNamespace
-from unittest import mock
 
 import pytest
 import torch
 from posttrain.environments import NavigationEnv, prompts
 from posttrain.environments.general_points import GeneralPointsEnv
-from posttrain.rollouts import Chat, Dialogue
-from posttrain.trainers.ppo import PPO, PPOConfig, collate, gae
+from posttrain.policy import Chat
+from posttrain.rollouts import Dialogue
+from posttrain.trainers.batch import collate
+from posttrain.trainers.ppo import PPO, PPOConfig, gae
+
+
+
+def changed(config, **changes):
+    return config.model_copy(update=changes)
+
 
 SMALL = PPOConfig(episodes=8, max_tokens=6, minibatches=2, value_clip=0.2)
 
 
 class Toy:
-    """A Gymnasium-like text environment: `score(text)` is the reward; an answer that scores above 0 is
-    correct and ends the episode."""
+    """A Gymnasium-like text environment: `score(text)` is the reward; an answer that scores above 0 is correct and ends the episode."""
 
     FIELDS = ("cards", "number", "formula")
 
@@ -82,14 +86,13 @@ def adapter(policy):
     return {n: p.detach().clone() for n, p in policy.model.named_parameters() if p.requires_grad}
 
 
-# --- the objective ------------------------------------------------------------------------------------------
+# --- the objective -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ratio", ["token", "answer"])
 @pytest.mark.parametrize("name", ["pocket", "grouped"])
 def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ratio):
-    """Two turns, all dialogues with a reward enumerated: d/dθ of the expected return, by autograd through
-    transformers' own forward."""
+    """Two turns, all dialogues with a reward enumerated: d/dθ of the expected return, by autograd through transformers' own forward."""
     chosen = policy(name, value=True)
     chat = Chat(chosen.tokenizer)
     opening, said = chat.opening(prompts.dialogue("which?")), chat.feedback("no")
@@ -98,7 +101,7 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
         {a: 0.5 * a - 1 for a in range(4)},
         {(a, b): (a + 1) * (b - 0.7) for a in range(4) for b in range(3)},
     )
-    expected, episodes, chances = 0.0, [], []
+    expected, episodes, returns, chances = 0.0, [], [], []
     for a, b in itertools.product(range(4), range(3)):
         ids = opening + first[a] + said + second[b]
         sampled = (
@@ -108,7 +111,7 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
         steps = [logprobs[t - 1, ids[t]] if s else 0.0 for t, s in enumerate(sampled)]
         one, both = sum(steps[: len(opening) + len(first[a])]), sum(steps)
         expected = expected + both.exp() * rewards[1][a, b] + (one.exp() * rewards[0][a] if b == 0 else 0.0)
-        # The first answer's reward counts with the first answer's chance: these three seconds are not all.
+        # The first answer's reward must count with the first answer's chance: these three seconds do not exhaust all.
         for second_reward, chance, part in ((rewards[1][a, b], both, ids), (None, one, ids)):
             if second_reward is None and b:
                 continue
@@ -129,7 +132,7 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
     wanted = gradients(chosen)
     assert wanted["base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight"].abs().max() > 0
 
-    made = trainer(chosen, replace(SMALL, value_coefficient=0.0, ratio=ratio))
+    made = trainer(chosen, changed(SMALL, value_coefficient=0.0, ratio=ratio))
     batch = collate([[e] for e in episodes], chosen.tokenizer.pad_token_id)
     batch.returns = gae(batch.rewards, batch.values, batch.answered, 1.0, 1.0)
     answers = float(batch.answered.sum())
@@ -142,14 +145,8 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
     assert metrics["clipped"] == 0 and abs(metrics["approx_kl"]) < 1e-6
 
 
-def clipped(change, advantage, clip):
-    """The clipped surrogate of one log-probability's change."""
-    return torch.minimum(change.exp() * advantage, change.exp().clamp(1 - clip, 1 + clip) * advantage)
-
-
 def by_hand(policy, config, batch, rows, answers):
-    """PPO's loss written as loops over episodes, answers and tokens, without padding, through transformers'
-    own forward."""
+    """PPO's loss written as loops over episodes, answers and tokens, without padding, through transformers' own forward."""
     total = 0.0
     for r in rows.tolist():
         n = int(batch.lengths[r])
@@ -161,10 +158,14 @@ def by_hand(policy, config, batch, rows, answers):
             ).log_softmax(-1)
         for k in range(int(batch.answered[r].sum())):
             ask = int(batch.ask[r, k])
-            unsampled = [t for t in range(ask + 1, n) if not batch.sampled[r, t]]
-            tokens = range(ask + 1, min(unsampled, default=n))
+            tokens = list(
+                itertools.takewhile(lambda t: t < n and bool(batch.sampled[r, t]), range(ask + 1, n))
+            )
             assert tokens
-            surrogate = partial(clipped, advantage=batch.advantages[r, k], clip=config.clip)
+            advantage = batch.advantages[r, k]
+            surrogate = lambda change: torch.minimum(
+                change.exp() * advantage, change.exp().clamp(1 - config.clip, 1 + config.clip) * advantage
+            )
             changes = [logprobs[t - 1, batch.ids[r, t]] - batch.old[r, t] for t in tokens]
             if config.ratio == "token":
                 total = total - sum(surrogate(change) for change in changes)
@@ -190,7 +191,9 @@ def by_hand(policy, config, batch, rows, answers):
 
 def rolled_batch(made, scatter=0.0, seed=0):
     """A real rollout's batch; `scatter` moves old log-probabilities and values, so that clips bite."""
-    batch = collate(made.rollout(), made.policy.tokenizer.pad_token_id)
+    games = made.rollout()
+    episodes = [dialogue for game in games for dialogue in game]
+    batch = collate(games, made.policy.tokenizer.pad_token_id)
     if scatter:
         generator = torch.Generator().manual_seed(seed)
         batch.old += scatter * torch.randn(batch.old.shape, generator=generator) * batch.sampled
@@ -215,7 +218,7 @@ def rolled_batch(made, scatter=0.0, seed=0):
 )
 def test_the_loss_is_the_one_written_by_hand(policy, name, changes):
     chosen = policy(name, value=True, brief=True)
-    made = trainer(chosen, replace(SMALL, **changes))
+    made = trainer(chosen, changed(SMALL, **changes))
     batch = rolled_batch(made, scatter=0.3)
     if "thought_coefficient" in changes:
         batch.weight[:, ::2] = changes["thought_coefficient"]
@@ -232,7 +235,7 @@ def test_the_loss_is_the_one_written_by_hand(policy, name, changes):
         and len(set(batch.lengths[rows].tolist())) > 1
         and batch.answered.sum() > len(batch.ids)
     )
-    # Only sampled tokens and true positions count: garbage elsewhere and more padding change nothing.
+    # Nothing but sampled tokens and true positions counts: garbage elsewhere, more padding, and the loss and gradients stay.
     wide = replace(
         batch,
         **{
@@ -253,7 +256,7 @@ def test_the_loss_is_the_one_written_by_hand(policy, name, changes):
 
 
 def test_right_after_a_rollout_the_ratio_is_one(policy):
-    for config in (SMALL, replace(SMALL, ratio="answer"), replace(SMALL, temperature=0.5)):
+    for config in (SMALL, changed(SMALL, ratio="answer"), changed(SMALL, temperature=0.5)):
         made = trainer(policy(value=True, brief=True), config)
         batch = rolled_batch(made)
         _, metrics = made.loss(batch, torch.arange(8), float(batch.answered.sum()))
@@ -268,7 +271,7 @@ def test_right_after_a_rollout_the_ratio_is_one(policy):
 )
 def test_entropy_is_raised_and_divergence_lowered(policy, changes, measure):
     chosen = policy(value=True)
-    made = trainer(chosen, replace(SMALL, value_coefficient=0.0, **changes))
+    made = trainer(chosen, changed(SMALL, value_coefficient=0.0, **changes))
     batch = rolled_batch(made)
     batch.advantages.zero_()
 
@@ -291,7 +294,7 @@ def test_entropy_is_raised_and_divergence_lowered(policy, changes, measure):
 def test_the_value_heads_gradient_reaches_the_backbone_only_if_asked(policy):
     for detach in (True, False):
         chosen = policy(value=True)
-        made = trainer(chosen, replace(SMALL, detach_value=detach))
+        made = trainer(chosen, changed(SMALL, detach_value=detach))
         batch = rolled_batch(made)
         batch.advantages.zero_()
         made.loss(batch, torch.arange(8), 8.0)[0].backward()
@@ -304,7 +307,7 @@ def test_the_value_heads_gradient_reaches_the_backbone_only_if_asked(policy):
 
 def test_thoughts_are_the_tokens_before_the_formula(policy):
     chosen = policy(value=True)
-    made = trainer(chosen, replace(SMALL, ratio="answer", thought_coefficient=0.25))
+    made = trainer(chosen, changed(SMALL, ratio="answer", thought_coefficient=0.25))
     encode, chat = (
         lambda text: chosen.tokenizer(text, add_special_tokens=False)["input_ids"],
         Chat(chosen.tokenizer),
@@ -335,7 +338,7 @@ def test_thoughts_are_the_tokens_before_the_formula(policy):
     ].eq(0.25).sum() >= 2 * len(encode(before))
 
 
-# --- advantages ---------------------------------------------------------------------------------------------
+# --- advantages --------------------------------------------------------------------------------------------------
 
 
 def test_gae_by_hand():
@@ -370,7 +373,7 @@ def test_only_the_released_bug_bootstraps_behind_an_episode(policy):
         for r, v, c in ((5.0, 1.0, True), (-1.0, 2.0, False), (-2.0, 4.0, False))
     ]
     for bug, expected in ((False, [5.0, -1.0, -2.0]), (True, [5.0, -1.0 + 0.9 * 4.0, -2.0 + 0.9 * 1.0])):
-        batch = trainer(policy(value=True), replace(SMALL, bootstrap_truncated=bug))._estimate(
+        batch = trainer(policy(value=True), changed(SMALL, bootstrap_truncated=bug))._estimate(
             collate([[e] for e in episodes], 0)
         )
         assert batch.returns[:, 0].tolist() == pytest.approx(expected)
@@ -402,7 +405,7 @@ def test_advantages_run_across_the_dialogues_of_an_episode(policy):
         ],
         [dialogue([-1.0, -1.5], [0.2, 0.1], False)],
     ]
-    batch = trainer(policy(value=True), replace(SMALL, gae_lambda=1.0))._estimate(collate(games, 0))
+    batch = trainer(policy(value=True), changed(SMALL, gae_lambda=1.0))._estimate(collate(games, 0))
     assert batch.episode.tolist() == [0, 0, 0, 1]
     returns = [
         1 + 0.9 * (-1 + 0.9 * (1 + 0.9 * 1)),
@@ -413,7 +416,7 @@ def test_advantages_run_across_the_dialogues_of_an_episode(policy):
         -1.5,
     ]
     assert batch.returns[batch.answered].tolist() == pytest.approx(returns)
-    bug = trainer(policy(value=True), replace(SMALL, bootstrap_truncated=True, gae_lambda=1.0))._estimate(
+    bug = trainer(policy(value=True), changed(SMALL, bootstrap_truncated=True, gae_lambda=1.0))._estimate(
         collate(games, 0)
     )
     assert bug.returns[batch.answered].tolist() == pytest.approx(
@@ -424,7 +427,7 @@ def test_advantages_run_across_the_dialogues_of_an_episode(policy):
 def test_an_iteration_on_routes_learns_from_every_point_reached(policy):
     routes = NavigationEnv(split="held_out").routes[:3]
     chosen = policy(value=True, brief=True)
-    made = PPO(chosen, [NavigationEnv(routes=routes) for _ in range(4)], replace(SMALL, episodes=4), seed=3)
+    made = PPO(chosen, [NavigationEnv(routes=routes) for _ in range(4)], changed(SMALL, episodes=4), seed=3)
     games = made.rollout()
     assert (
         all(len(d.texts) == 2 for game in games for d in game) and [len(game) for game in games] == [1] * 4
@@ -447,7 +450,7 @@ def test_advantages_are_normalised_over_answers_that_exist(policy):
     )
 
 
-# --- iterations ---------------------------------------------------------------------------------------------
+# --- iterations --------------------------------------------------------------------------------------------------
 
 
 def test_collate_knows_each_tokens_answer(policy):
@@ -469,10 +472,11 @@ def test_microbatches_do_not_change_the_update(policy):
     results = []
     for tokens in (10**6, 60, 1):
         chosen = policy(value=True)
-        made = trainer(chosen, replace(SMALL, minibatches=1, microbatch_tokens=tokens))
-        with mock.patch.object(made, "loss", wraps=made.loss) as loss:
-            metrics = made.iterate()
-        parts = [call.args[1] for call in loss.call_args_list]
+        made = trainer(chosen, changed(SMALL, minibatches=1, microbatch_tokens=tokens))
+        parts = []
+        loss = made.loss
+        made.loss = lambda batch, rows, answers: parts.append(rows) or loss(batch, rows, answers)
+        metrics = made.iterate()
         results.append((gradients(chosen), metrics, len(parts)))
         assert sorted(torch.cat(parts).tolist()) == list(range(8))
     assert results[0][2] == 1 and 1 < results[1][2] < 8 and results[2][2] == 8
@@ -484,7 +488,7 @@ def test_microbatches_do_not_change_the_update(policy):
 
 def test_epochs_and_minibatches_take_steps_and_count_tokens(policy):
     chosen = policy(value=True)
-    made = trainer(chosen, replace(SMALL, epochs=3, minibatches=4))
+    made = trainer(chosen, changed(SMALL, epochs=3, minibatches=4))
     steps, start = [], adapter(chosen)
     made.optimizer.register_step_post_hook(lambda *_: steps.append(1))
     first, second = made.iterate(), made.iterate()
@@ -495,7 +499,7 @@ def test_epochs_and_minibatches_take_steps_and_count_tokens(policy):
 
 
 def test_resuming_is_exact(policy):
-    config = replace(SMALL, epochs=2)
+    config = changed(SMALL, epochs=2)
     whole = trainer(policy(value=True), config)
     whole.iterate()
     stored = io.BytesIO()
@@ -504,7 +508,7 @@ def test_resuming_is_exact(policy):
     other = trainer(policy(value=True, stirred=False), config, seed=5)
     other.iterate()  # whatever it did before is overwritten
     stored.seek(0)
-    other.load_state(torch.load(stored, weights_only=False))
+    other.load_state(torch.load(stored, weights_only=True))
     clocks = ("seconds", "rollout_seconds")
     for wanted in expected:
         got = other.iterate()
@@ -524,7 +528,7 @@ def test_resuming_is_exact(policy):
 
 
 def test_one_answer_an_episode_on_the_real_task(policy):
-    config = replace(SMALL, episodes=4)
+    config = changed(SMALL, episodes=4)
     made = PPO(policy(value=True), [GeneralPointsEnv(verify_steps=1) for _ in range(4)], config)
     metrics = made.iterate()
     assert (
@@ -548,9 +552,9 @@ def test_success_rises_on_an_easy_task(policy):
 @pytest.mark.parametrize(
     "changes, complaint",
     [
-        ({"ratio": "word"}, "token or answer"),
-        ({"thought_coefficient": 0.5}, "needs ratio"),
-        ({"temperature": 0.0}, "above 0"),
+        ({"ratio": "word"}, "'token' or 'answer'"),
+        ({"thought_coefficient": 0.5}, "unless ratio is answer"),
+        ({"temperature": 0.0}, "greater than 0"),
         ({"episodes": 9, "minibatches": 2}, "multiple"),
     ],
 )
@@ -566,7 +570,7 @@ def test_a_trainer_needs_a_value_head_and_its_environments(policy):
         PPO(policy(value=True), [Toy(vowels)] * 7, SMALL)
 
 
-# --- several processes --------------------------------------------------------------------------------------
+# --- several processes -------------------------------------------------------------------------------------------
 
 RANK = """
 import os, pickle, sys
@@ -575,7 +579,7 @@ import torch
 from accelerate import PartialState
 torch.set_num_threads(1)
 import conftest
-from posttrain.policy import load as models
+from posttrain import policy as models
 from trainers import test_ppo
 
 folder, checkpoint = sys.argv[1:3]
@@ -584,10 +588,9 @@ children = []
 for rank in range(2):
     children.append(os.fork())
     if not children[-1]:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-        os.environ["ACCELERATE_USE_CPU"] = "true"
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
         PartialState(cpu=True)
-        chosen = models.add_lora(base, models.LoraSettings(4, 8), seed=1, value=True)
+        chosen = models.add_lora(base, models.LoraSettings(rank=4, alpha=8), seed=1, value=True)
         conftest.stir(chosen)
         made = test_ppo.trainer(chosen, test_ppo.PAIR, seed=4)
         rollout, seen = made.rollout, []
@@ -596,11 +599,9 @@ for rank in range(2):
         first = test_ppo.gradients(chosen)
         made.iterate()
         counters = made.iteration, made.trained, made.processed
-        episodes = [vars(e) for game in seen[0] for e in game]
-        lengths = [len(e.ids) for part in seen for game in part for e in game]
-        final, head = test_ppo.adapter(chosen), chosen.value_head.state_dict()
         with open(f"{folder}/{rank}", "wb") as file:
-            pickle.dump([episodes, first, final, head, counters, made.processes.num_processes, lengths], file)
+            pickle.dump([[vars(e) for game in seen[0] for e in game], first, test_ppo.adapter(chosen), chosen.value_head.state_dict(), counters, made.processes.num_processes,
+                         [len(e.ids) for part in seen for game in part for e in game]], file)
         PartialState().destroy_process_group()
         os._exit(0)
 sys.exit(any(os.waitpid(child, 0)[1] for child in children))
@@ -635,7 +636,7 @@ def test_two_processes_train_as_one_on_the_episodes_of_both(policy, checkpoints,
     chosen = policy(value=True)
     start = adapter(chosen)
     assert all(not torch.equal(start[n], final[n]) for n in start)
-    alone = trainer(chosen, replace(PAIR, episodes=8))
+    alone = trainer(chosen, changed(PAIR, episodes=8))
     alone.rollout = lambda: [[Dialogue(**e)] for e in episodes + others]
     alone.iterate()
     same(gradients(chosen), gradient, 1e-3)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from posttrain import formulas
 from posttrain.environments.general_points import GeneralPointsEnv
-from posttrain.rollouts import Chat
+from posttrain.policy import Chat
 from posttrain.trainers import sft
 
 CONFIG = sft.SFTConfig(batch_size=4, learning_rate=3e-3, warmup=0.2)

@@ -31,7 +31,7 @@ def answer(deal: Deal, formula: str) -> str:
 HAND = deal_of(["10", "7", "4", "5"])
 
 
-# --- right answers ------------------------------------------------------------------------------------------
+# --- right answers -----------------------------------------------------------------------------------------------
 
 
 def test_every_solution_of_every_multiset_is_accepted_and_blanks_change_nothing():
@@ -64,7 +64,7 @@ def test_the_equation_may_be_left_out():
     assert CLEAN.judge(answer(HAND, "(7-5)*10+4").replace("=24", " = 24 "), HAND).correct
 
 
-# --- wrong answers ------------------------------------------------------------------------------------------
+# --- wrong answers -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_the_list_of_hacks_is_long_and_the_hands_solvable():
     assert len(solvable) > 0.95 * len(HACKS) and all(solvable)
 
 
-# --- an independent judge -----------------------------------------------------------------------------------
+# --- an independent judge ----------------------------------------------------------------------------------------
 
 
 def _outcome(text: str, deal: Deal) -> str:
@@ -234,7 +234,7 @@ def test_no_text_raises_or_wins_by_luck(text):
         assert verdict.reward < 0 and verdict.message.isascii()
 
 
-# --- flags --------------------------------------------------------------------------------------------------
+# --- flags -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -277,8 +277,7 @@ def test_tolerant_reading_is_flagged(before, after, strict):
             True,
         ),
         (
-            '{"cards": ["10", "7", "4", "5"], "number": [10, 7, 4, 5], "formula": "(7-5)*10+4=24", '
-            '"note": ""}',
+            '{"cards": ["10", "7", "4", "5"], "number": [10, 7, 4, 5], "formula": "(7-5)*10+4=24", "note": ""}',
             True,
             True,
         ),
@@ -354,115 +353,7 @@ def test_target_is_the_deals():
     )
 
 
-# --- as released --------------------------------------------------------------------------------------------
-
-# As in the demonstrations: no valid JSON.
-SPELLED = '{{\n  "cards": {cards},\n  "number": [10, 7, 4, 5],\n  "formula": "{formula}=24",\n}}'
-
-
-@pytest.mark.parametrize(
-    ("formula", "reward"),
-    [
-        ("(7-5)*10+4", 5),
-        ("(7-4)*10-6", -4),
-        ("7*7*7*7", -4),
-        ("(7-5)(10)+4", -6),
-        ("", -2),
-        ("10+7+4+5", -1),
-        ("4+10*(7-5", 1),
-        ("10+7+4+(5", -1),
-        ("(7-5) * 10+4", -3),
-        ("(7-5)x10+4", -3),
-        ("7-5-10-4-4", -2),
-        ("10/(5-5)", -4),
-        ("++10", -8),
-        ("10 7 4 5", -3),
-    ],
-)
-@pytest.mark.parametrize("spelling", ["json", "demonstration"])
-def test_released_rewards_add_up(formula, reward, spelling):
-    text = (
-        answer(HAND, formula)
-        if spelling == "json"
-        else SPELLED.format(cards="['10', '7', '4', '5']", formula=formula)
-    )
-    verdict = RELEASED.judge(text, HAND)
-    assert (
-        verdict.reward == reward
-        and verdict.correct is (reward == 5)
-        and bool(verdict.message) is (reward != 5)
-    )
-
-
-def test_released_messages_leak():
-    assert RELEASED.judge(answer(HAND, "10+7+4+5"), HAND).message == "10 is the beginning of a solution"
-    assert RELEASED.judge(answer(HAND, "7+10+4+5"), HAND).message == "the formula is no solution"
-    assert (
-        RELEASED.judge(answer(HAND, "4+10*(7-5"), HAND).message == "4+10*(7-5 is the beginning of a solution"
-    )
-    assert (
-        RELEASED.judge(answer(HAND, "7*7*7*7"), HAND).message
-        == "it uses too often 7 and it leaves out 4, 5, 10"
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "reward"),
-    [
-        ("{'formula': '(7-5)*10+4=24'}", -3),
-        ('{"formula":"(7-5)*10+4=24",}', -3),
-        ('{"formula":"(7-5)*10+4=24"}', 5),
-        ('{"formula": null}', -3),
-        ('{"formula": 24}', -3),
-        ('"formula": "(7-5)*10+4"', 5),
-        ('{"formula": "(7-5)*10+4=25"}', 5),
-        ("[1]", -3),
-        ("", -3),
-        ("9" * 5000, -3),
-        ('{"formula": "' + "9" * 5000 + '"}', -3),
-    ],
-)
-def test_released_reads_json_or_the_demonstrations_spelling(text, reward):
-    assert RELEASED.judge(text, HAND).reward == reward
-
-
-@pytest.mark.parametrize(
-    ("cards", "reward"),
-    [
-        ("['10', '7', '4', '5']", 5),
-        ("['5', '4', '7', '10']", 5),
-        ("['10', '7', '4', '4']", -1.5),
-        ("[10, 7, 4, 5]", -1.5),
-        ("[]", -1.5),
-    ],
-)
-def test_released_recognition_needs_the_broken_spelling(cards, reward):
-    verifier = GeneralPointsVerifier("as_released", vision=True)
-    assert verifier.judge(SPELLED.format(cards=cards, formula="(7-5)*10+4"), HAND).reward == reward
-    assert verifier.judge(answer(HAND, "(7-5)*10+4"), HAND).reward == -1.5, "valid JSON never passes"
-
-
-def test_released_floats_refuse_right_answers():
-    """3, 3, 8, 8 can never be won, and 45 solvable hands have some right answer that gets nothing and no
-    reason."""
-    deal = deal_of(["3", "3", "8", "8"])
-    verdict = RELEASED.judge(answer(deal, "8/(3-8/3)"), deal)
-    assert (verdict.reward, verdict.message, verdict.correct, verdict.fake) == (0, "", False, False)
-    assert CLEAN.judge(answer(deal, "8/(3-8/3)"), deal).correct
-    hit, never = 0, []
-    for ranks in combinations_with_replacement(RANKS, 4):
-        deal = deal_of(ranks, ELEVEN)
-        solutions = formulas.solve(list(deal.numbers))
-        refused = [
-            text for text in solutions if "/" in text and RELEASED.judge(answer(deal, text), deal).reward != 5
-        ]
-        hit += bool(refused)
-        if solutions and refused == solutions:
-            never.append(ranks)
-    assert hit == 45 and never == [("3", "3", "8", "8")]
-
-
-# --- rules and settings -------------------------------------------------------------------------------------
+# --- rules and settings ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from posttrain.environments import navigation
-from posttrain.verifiers.navigation import (
-    ACTIONS,
-    NO_ANSWER,
-    NOT_TEXT,
-    NavigationVerifier,
-    Place,
-    read_answer,
-)
+from posttrain.verifiers.navigation import ACTIONS, NO_ANSWER, NOT_TEXT, NavigationVerifier, Place
 
 CROSSING = Place(
     "turn_direction(north)", "turn_direction(left)", "absolute", "Blue Bakery is on your right", True, 2, 90
@@ -212,38 +205,6 @@ def test_seeing_an_intersection_where_there_is_none():
     assert (verdict.reward, verdict.message) == (-1.5, "there is no intersection here")
 
 
-def test_the_released_verifier_does_not_know_the_intersections():
-    """Who rightly saw one and then erred is told that there is none; who did not see it is not corrected."""
-    released = NavigationVerifier("as_released")
-    verdict = released.judge(reply("forward()"), CROSSING)
-    assert (verdict.reward, verdict.message) == (-1.5, "there is no intersection here")
-    verdict = released.judge(reply("forward()", "No landmarks nearby; "), CROSSING)
-    assert (verdict.reward, verdict.outcome) == (-1, "wrong action")
-    assert (
-        released.judge(reply("fly()", "x"), CROSSING).outcome == "wrong action"
-    )  # and it knows no list of actions
-
-
-def test_the_released_reading():
-    released = NavigationVerifier("as_released")
-    assert released.judge(
-        '{"current observation": "x", "action": "turn_direction(north)",}', CROSSING
-    ).correct  # a trailing comma, as in its demonstrations
-    assert not released.judge("{'action': 'turn_direction(north)'}", CROSSING).correct
-    assert not released.judge(
-        '{"action":"turn_direction(north)",}', CROSSING
-    ).correct  # one blank after the colon, exactly
-    assert not released.judge('["turn_direction(north)"]', CROSSING).correct
-    # Where the JSON lacks the field, the pattern finds it anywhere, also inside a list.
-    assert (
-        released.judge('[{"action": "turn_direction(north)"}]', CROSSING).correct
-        and released.judge('{"a": {"action": "turn_direction(north)"}}', CROSSING).correct
-    )
-    # Without any action the observation is judged all the same.
-    assert released.judge('{"current observation": "You observe an intersection"}', CROSSING).reward == -1.5
-    assert not released.judge('{"action": 3}', CROSSING).correct
-
-
 @pytest.mark.parametrize(
     "feedback, message",
     [
@@ -291,4 +252,3 @@ def test_any_text_is_judged(text):
     for protocol in ("clean", "as_released"):
         verdict = NavigationVerifier(protocol).judge(text, CROSSING)
         assert verdict.reward in (1, -1, -1.5) and verdict.correct == (verdict.reward == 1)
-    read_answer(text)

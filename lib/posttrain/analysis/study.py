@@ -1,24 +1,34 @@
-"""A study's published tables in the form that chapters want: arms by their names, compute in FLOPs, outcomes to be paired, verdicts.
+"""Tables of finished runs as chapters read them: arms by name, compute in FLOPs, paired outcomes, decisions.
 
-Paper: Figures 5 and 6. Both arms start at Init, so Init is the first checkpoint of either; its compute is charged to both.
+Paper: Figures 5 to 9. Both arms start at Init, so Init is the first checkpoint of either; its compute is
+charged to both. Numbers only: how they are worded is `posttrain.analysis.prose`, how they are drawn
+`posttrain.analysis.charts`.
+
+    book = Book("cpu")
+    points = book.study("gp-l")
+    points.difference("RL", "SFT", "ood", "greedy", "first_try")
 """
 
 from __future__ import annotations
 
 import ast
+import json
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
+# Profiles, defaults and where results lie: only this module of posttrain.analysis knows of them.
 from posttrain import runs
 from posttrain.analysis import statistics
+from posttrain.analysis.statistics import Interval
 
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
-METRICS = {"first_try": "first_try", "within_k": "within", "per_step": "per_step", "recognized": "recognized"}
-
+METRICS = {"within_k": "within"}  # of data/claims.yaml -> columns, where they differ
+SEED = 0  # every interval draws anew from it, so one quantity has one interval
 # What a census does where its profile says nothing.
 LEFT_OUT = {
     **dict.fromkeys(("task", "verify_steps", "revised", "sets"), "the task's"),
@@ -28,89 +38,156 @@ LEFT_OUT = {
 }
 
 
-class Study:
-    """All finished runs of a study with the arms init, sft, ppo. FileNotFoundError if one is missing.
+class Book:
+    """What chapters read under a profile (a name of notebooks/profiles), and where they put what they make.
 
-    records; checkpoints (arm: Init, SFT, RL; `flops`: with Init's; `checkpoint`: 1, 2, …), training, hands; seeds, run_ids, seconds.
+    settings: the profile's; paper: the published numbers (data/paper.yaml); claims: what is tested, and how
+    it is decided (data/claims.yaml). With `fresh` everything is read from and written under build/reproduce.
     """
 
-    def __init__(self, profile: runs.Profile, name: str):
-        self.name = name
-        self.records, checkpoints, self.training, self.hands = runs.collect(profile, name)
-        checkpoints["arm"], self.hands["arm"] = checkpoints["arm"].map(ARMS), self.hands["arm"].map(ARMS)
+    def __init__(self, profile: str, fresh: bool = False):
+        self.profile = runs.profile(profile, fresh=fresh)
+        self.settings, self.figures = self.profile.settings, self.profile.root / "figures"
+        files = (runs.ROOT / "data" / f"{name}.yaml" for name in ("paper", "claims"))
+        self.paper, self.claims = (yaml.safe_load(file.read_text()) for file in files)
+
+    def results(self, study: str) -> Results:
+        """All finished runs of a study. `FileNotFoundError` says how to carry out one that is missing."""
+        return Results(study, *runs.collect(self.profile, study), self.claims)
+
+    def study(self, study: str) -> Study:
+        """The same of a study whose arms are init, sft and ppo."""
+        return Study(study, *runs.collect(self.profile, study), self.claims)
+
+    def claim(self, name: str) -> dict:
+        """The claim of data/claims.yaml with this id."""
+        return next(claim for claim in self.claims["claims"] if claim["id"] == name)
+
+    def base(self, study: str) -> str:
+        """Path or hub name of the model that the first seed of a study starts from."""
+        return next(run.model for run in self.profile.runs() if run.study == study)
+
+    def foundations(self) -> dict[str, dict[int, dict]]:
+        """Model cards of the pocket foundations by name and seed; none if the profile names a real model."""
+        if self.settings.get("model"):
+            return {}
+        return {
+            name: {
+                seed: json.loads((self.profile.models / f"{name}-{seed}" / "card.json").read_text())
+                for seed in self.settings["seeds"]
+            }
+            for name in self.settings["foundations"]
+        }
+
+    def printed(self, figure: str, study: str) -> dict[str, float]:
+        """The paper's numbers of SFT, Init and RL in a figure ("fig06"), as fractions."""
+        numbers = self.paper["figures"][figure]["printed"][study]
+        return {arm: numbers[arm.lower()] for arm in ("SFT", "Init", "RL")}
+
+    def write(self, chapter: str, values: dict[str, Any]) -> None:
+        """Put the numbers that prose quotes under figures/values."""
+        runs.write(self.figures / "values" / f"{chapter}.json", json.dumps(values, indent=1))
+
+
+def defaults() -> dict[str, dict]:
+    """Every hyperparameter's default, read off the source: a chapter need not wait for torch."""
+    parts = {}
+    for part, module, name in (
+        ("sft", "trainers/sft", "SFTConfig"),
+        ("ppo", "trainers/ppo", "PPOConfig"),
+        ("lora", "policy/checkpoints", "LoraSettings"),
+        ("census", "evaluation", "CensusConfig"),
+    ):
+        tree = ast.parse((runs.LIBRARY / f"{module}.py").read_text())
+        config = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+        fields = [field for field in config.body if isinstance(field, ast.AnnAssign)]
+        parts[part] = {field.target.id: ast.literal_eval(field.value) for field in fields}
+    return parts
+
+
+class Results:
+    """All finished runs of a study.
+
+    records: what each run says of itself. checkpoints, training, hands: tidy tables with arm and seed; a row
+    for each checkpoint, set and decoding (`checkpoint`: 1, 2, …; `flops`), for each iteration, for each case.
+    seeds, run_ids, seconds (of all runs); note: what a figure's footer must say of them, empty if they are
+    current and unedited.
+    """
+
+    def __init__(self, name: str, records, checkpoints, training, hands, claims: dict):
+        self.name, self.records, self.training, self.hands = name, records, training, hands
+        self.claims = [claim for claim in claims["claims"] if claim["id"].startswith(f"{name}-")]
+        self.samples = claims["rule"]["samples"]
         self.seeds = sorted(checkpoints["seed"].unique().tolist())
-        self.run_ids, self.seconds = (
-            [record["id"] for record in self.records],
-            sum(record["seconds"] for record in self.records),
-        )
-        start = checkpoints[(checkpoints["arm"] == "SFT") & (checkpoints["step"] == 0)]
-        checkpoints = pd.concat([checkpoints[checkpoints["arm"] != "Init"], start.assign(arm="Init")])
-        checkpoints["checkpoint"] = checkpoints.groupby(["arm", "seed"])["step"].rank(method="dense")
-        init = {record["seed"]: record["spent_gflops"] for record in self.records if record["arm"] == "init"}
-        self.checkpoints = checkpoints.assign(
-            flops=(checkpoints["gflops"] + checkpoints["seed"].map(init)) * 1e9
-        )
+        self.run_ids = [record["id"] for record in records]
+        self.seconds = sum(record["seconds"] for record in records)
+        self.note = ", ".join(sorted({record["note"] for record in records if record.get("note")}))
+        ranks = checkpoints.groupby(["arm", "seed"])["step"].rank(method="dense")
+        self.checkpoints = checkpoints.assign(checkpoint=ranks, flops=checkpoints["gflops"] * 1e9)
+
+    def at(self, set_: str, decoding: str) -> pd.DataFrame:
+        """Every checkpoint of one set and decoding."""
+        table = self.checkpoints
+        return table[(table["set"] == set_) & (table["decoding"] == decoding)]
+
+    def levels(self, claim: dict) -> pd.DataFrame:
+        """A level-of-every-seed claim, run by run: arm, seed, gflops, cases, interval (Wilson), verdict."""
+        rows, metric = [], METRICS.get(claim["metric"], claim["metric"])
+        table = self.hands[self.hands["set"] == claim["split"]]
+        table = table[table["decoding"] == claim["decoding"]]
+        arms = list(dict.fromkeys(record["arm"] for record in self.records))
+        for record in sorted(self.records, key=lambda record: (arms.index(record["arm"]), record["seed"])):
+            cases = table[(table["arm"] == record["arm"]) & (table["seed"] == record["seed"])]
+            cases = cases[cases["step"] == cases["step"].max()]
+            interval = statistics.wilson(int(cases[metric].sum()), len(cases))
+            verdict = statistics.decide(interval, claim["direction"], claim["threshold"])
+            row = {"arm": record["arm"], "seed": record["seed"], "gflops": record["spent_gflops"]}
+            rows.append(row | {"cases": len(cases), "interval": interval, "verdict": verdict})
+        return pd.DataFrame(rows)
+
+
+def of_every_seed(verdicts: Iterable[str]) -> str:
+    """The verdict on all seeds: holds if it holds for each, fails if it fails for any, else undecided."""
+    verdicts = set(verdicts)
+    return "fails" if "fails" in verdicts else "holds" if verdicts == {"holds"} else "undecided"
+
+
+class Study(Results):
+    """A study with the arms Init, SFT and RL: Init is the others' start, and their flops hold its own."""
+
+    def __init__(self, name: str, records, checkpoints, training, hands, claims: dict):
+        init = {record["seed"]: record["spent_gflops"] for record in records if record["arm"] == "init"}
+        named = [table.assign(arm=table["arm"].map(ARMS)) for table in (checkpoints, training, hands)]
+        start = named[0][(named[0]["arm"] == "SFT") & (named[0]["step"] == 0)].assign(arm="Init")
+        named[0] = pd.concat([named[0][named[0]["arm"] != "Init"], start])
+        super().__init__(name, records, *named, claims)
+        with_init = self.checkpoints["gflops"] + self.checkpoints["seed"].map(init)
+        self.checkpoints = self.checkpoints.assign(flops=with_init * 1e9)
+        self.settings = {record["arm"]: record["settings"] for record in records}
+        self.task = self.settings["ppo"].get("task", "general-points")
+        self._differences: dict[tuple, tuple[Interval, np.ndarray]] = {}
 
     @property
     def splits(self) -> dict[str, str]:
         """Splits of data/claims.yaml -> the task's sets."""
-        sight = {
-            "general-points-vision": {"visual-ood": "visual"},
-            "navigation-vision": {"visual-ood": "cities"},
-        }
-        return {"id": "id", "rule-ood": "ood", **sight.get(self.settings["ppo"].get("task"), {})}
+        looks = {"general-points-vision": "visual", "navigation-vision": "cities"}
+        visual = {"visual-ood": looks[self.task]} if self.task in looks else {}
+        return {"id": "id", "rule-ood": "ood", **visual}
 
-    @property
-    def settings(self) -> dict[str, dict]:
-        """Settings by algorithm."""
-        return {record["settings"]["algorithm"]: record["settings"] for record in self.records}
-
-    def table(self) -> pd.DataFrame:
-        """One row a run: what the page's first table shows. Runs kept over a change of the code (tools/carry_over.py) name the commit that made them."""
-        carried = any("carried_over" in r for r in self.records)
-        return pd.DataFrame(
-            [
-                {
-                    "run": r["id"],
-                    "seed": r["seed"],
-                    "minutes": round(r["seconds"] / 60, 1),
-                    "model": r["parameters"],
-                    **(
-                        {"computed by": r.get("carried_over", [{"commit": "this code"}])[0]["commit"]}
-                        if carried
-                        else {}
-                    ),
-                }
-                for r in self.records
-            ]
-        )
-
-    def at(self, set_: str, decoding: str) -> pd.DataFrame:
-        return self.checkpoints[
-            (self.checkpoints["set"] == set_) & (self.checkpoints["decoding"] == decoding)
-        ]
-
-    def last(self, decoding: str) -> pd.DataFrame:
-        """The last checkpoint of each arm and seed, every set."""
-        return (
-            self.checkpoints[self.checkpoints["decoding"] == decoding]
-            .sort_values("step")
-            .groupby(["arm", "seed", "set"])
-            .tail(1)
-        )
+    def end(self, arm: str, set_: str, decoding: str, metric: str) -> pd.Series:
+        """A column of the arm's last checkpoint, by seed."""
+        rows = self.at(set_, decoding)
+        ends = rows[rows["arm"] == arm].sort_values("step").groupby("seed").tail(1)
+        return ends.set_index("seed")[metric].sort_index()
 
     def outcomes(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
         """Array [seeds, cases] of an arm's outcomes at its last (Init: first) checkpoint."""
-        values, end = self.hands[metric].to_numpy(float, na_value=np.nan), 0 if arm == "Init" else -1
-        return np.stack(
-            [
-                values[self._places["SFT" if arm == "Init" else arm, seed, set_, decoding][end]]
-                for seed in self.seeds
-            ]
-        )
+        values, step = self.hands[metric].to_numpy(float, na_value=np.nan), 0 if arm == "Init" else -1
+        arm = "SFT" if arm == "Init" else arm
+        return np.stack([values[self._cases[arm, seed, set_, decoding][step]] for seed in self.seeds])
 
     @cached_property
-    def _places(self) -> dict[tuple, list[np.ndarray]]:
+    def _cases(self) -> dict[tuple, list[np.ndarray]]:
         """(arm, seed, set, decoding) -> for each step the rows of `hands`, in the order of the cases."""
         columns = [
             pd.factorize(self.hands[name], sort=name in ("step", "hand"))
@@ -118,199 +195,116 @@ class Study:
         ]
         order = np.lexsort([codes for codes, _ in columns])
         codes = np.stack([codes[order] for codes, _ in columns[1:]])
-        found: dict[tuple, list[np.ndarray]] = {}
-        for places in np.split(order, np.flatnonzero((codes[:, 1:] != codes[:, :-1]).any(0)) + 1):
-            found.setdefault(tuple(names[codes[places[0]]] for codes, names in columns[:1:-1]), []).append(
-                places
-            )
-        return found
+        cases: dict[tuple, list[np.ndarray]] = {}
+        for rows in np.split(order, np.flatnonzero((codes[:, 1:] != codes[:, :-1]).any(0)) + 1):
+            key = tuple(names[codes[rows[0]]] for codes, names in columns[:1:-1])
+            cases.setdefault(key, []).append(rows)
+        return cases
 
-    def estimates(self, set_: str, decoding: str, metric: str, rng) -> dict[str, statistics.Interval]:
-        """SFT, Init and RL, in the paper's order, with bootstrap intervals."""
-        if metric == "per_step":
-            return {
-                arm: statistics.pooled_ratio(*self._steps(arm, set_, decoding), rng=rng)
-                for arm in ("SFT", "Init", "RL")
-            }
-        return {
-            arm: statistics.bootstrap(self.outcomes(arm, set_, decoding, metric), rng=rng)
-            for arm in ("SFT", "Init", "RL")
-        }
-
-    def _steps(self, arm: str, set_: str, decoding: str) -> list[np.ndarray]:
-        """What the paper's accuracy per step divides: right answers and answers up to the first failed point, [seeds, routes] each."""
+    def _counts(self, arm: str, set_: str, decoding: str) -> list[np.ndarray]:
+        """What the paper's per-step accuracy divides: right answers, answers up to the first failure."""
         return [self.outcomes(arm, set_, decoding, column) for column in ("right", "answers")]
 
-    def _each(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
-        """The measure of each seed."""
+    def by_seed(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
+        """The measure of each seed. per_step divides a seed's sums over its routes, as the paper does."""
         if metric == "per_step":
-            right, answers = self._steps(arm, set_, decoding)
+            right, answers = self._counts(arm, set_, decoding)
             return right.sum(1) / answers.sum(1)
         return self.outcomes(arm, set_, decoding, metric).mean(1)
 
-    def difference(
-        self, minuend: str, subtrahend: str, set_: str, decoding: str, metric: str, samples: int, rng
-    ) -> tuple[statistics.Interval, np.ndarray]:
-        """minuend - subtrahend, case by case and seed by seed, and its value for each seed. per_step divides a seed's sums over its routes, as the paper does."""
+    def estimates(self, set_: str, decoding: str, metric: str) -> dict[str, Interval]:
+        """SFT, Init and RL, in the paper's order, with bootstrap intervals."""
         if metric == "per_step":
-            a, b = (self._steps(arm, set_, decoding) for arm in (minuend, subtrahend))
-            interval = statistics.pooled_ratio(*a, samples=samples, rng=rng, minus=tuple(b))
-        else:
-            interval = statistics.paired_difference(
-                *(self.outcomes(arm, set_, decoding, metric) for arm in (minuend, subtrahend)),
-                samples=samples,
-                rng=rng,
-            )
-        return interval, self._each(minuend, set_, decoding, metric) - self._each(
-            subtrahend, set_, decoding, metric
-        )
+            counts = {arm: self._counts(arm, set_, decoding) for arm in ("SFT", "Init", "RL")}
+            return {arm: statistics.pooled_ratio(*pair, rng=SEED) for arm, pair in counts.items()}
+        outcomes = {arm: self.outcomes(arm, set_, decoding, metric) for arm in ("SFT", "Init", "RL")}
+        return {arm: statistics.bootstrap(values, rng=SEED) for arm, values in outcomes.items()}
 
-    def verdicts(self, claims: dict, rng) -> tuple[pd.DataFrame, dict[str, str]]:
-        """The study's paired claims of data/claims.yaml, decided: a table, one row a claim, and {verdict_…: word} for the prose."""
-        rows, values = [], {}
-        for claim in (
-            c
-            for c in claims["claims"]
-            if c["test"] == "paired-difference" and c["id"].startswith(f"{self.name}-")
-        ):
-            row = {"claim": claim["statement"]}
-            for metric, decoding in (
-                (claim["metric"], claim["decoding"]),
-                *(b.split() for b in claim["beside"]),
-            ):
-                difference, each = self.difference(
-                    claim["minuend"],
-                    claim["subtrahend"],
-                    self.splits[claim["split"]],
-                    decoding,
-                    METRICS[metric],
-                    claims["rule"]["samples"],
-                    rng,
-                )
-                verdict = statistics.decide(difference, claim["direction"], claim["threshold"])
-                decisive = (metric, decoding) == (claim["metric"], claim["decoding"])
-                mark = "**" if decisive else ""
-                row[f"{metric.replace('_', ' ')}, {decoding}{' (decides)' if decisive else ''}"] = (
-                    f"{difference:.1%} {mark}{verdict}{mark}"
-                )
-                if decisive:
-                    values[f"verdict_{claim['id'].removeprefix(f'{self.name}-').replace('-', '_')}"] = verdict
-                    row["t over seeds"] = (
-                        f"{statistics.seeds_interval(each):.1%}" if len(self.seeds) > 1 else "one seed"
-                    )
-            rows.append(row)
-        return pd.DataFrame(rows), values
+    def difference(
+        self, minuend: str, subtrahend: str, set_: str, decoding: str, metric: str
+    ) -> tuple[Interval, np.ndarray]:
+        """minuend - subtrahend, case by case and seed by seed, and its value for each seed."""
+        key = minuend, subtrahend, set_, decoding, metric
+        if key not in self._differences:
+            options: dict[str, Any] = {"samples": self.samples, "rng": SEED}
+            if metric == "per_step":
+                ours, theirs = (self._counts(arm, set_, decoding) for arm in (minuend, subtrahend))
+                interval = statistics.pooled_ratio(*ours, minus=tuple(theirs), **options)
+            else:
+                both = [self.outcomes(arm, set_, decoding, metric) for arm in (minuend, subtrahend)]
+                interval = statistics.paired_difference(*both, **options)
+            each = [self.by_seed(arm, set_, decoding, metric) for arm in (minuend, subtrahend)]
+            self._differences[key] = interval, each[0] - each[1]
+        return self._differences[key]
 
-    def values(self, metrics: Iterable[str], samples: int, rng) -> dict[str, float]:
-        """Every end for the prose: {arm}_{set}_{metric}_{decoding}, and with _delta, _delta_low, _delta_high what changed since Init."""
-        found: dict[str, float] = {}
-        for arm, label in (("init", "Init"), ("sft", "SFT"), ("ppo", "RL")):
+    def decisions(self, *figures: str) -> pd.DataFrame:
+        """The paired claims of `figures` ("fig06"), each by the deciding measure, then by those beside it.
+
+        Columns: key ("verdict_rl_gains_id"), statement, metric (of data/claims.yaml), decoding, decides,
+        interval, t (over seeds; None for one seed), verdict.
+        """
+        rows = []
+        for claim in self.claims:
+            if claim["test"] != "paired-difference" or claim["figure"] not in figures:
+                continue
+            key = f"verdict_{claim['id'].removeprefix(f'{self.name}-').replace('-', '_')}"
+            deciding = claim["metric"], claim["decoding"]
+            for metric, decoding in (deciding, *(measure.split() for measure in claim["beside"])):
+                measured = self.splits[claim["split"]], decoding, METRICS.get(metric, metric)
+                interval, each = self.difference(claim["minuend"], claim["subtrahend"], *measured)
+                row = {"key": key, "statement": claim["statement"], "metric": metric, "decoding": decoding}
+                row |= {"decides": (metric, decoding) == deciding, "interval": interval}
+                row["t"] = statistics.seeds_interval(each) if len(each) > 1 else None
+                row["verdict"] = statistics.decide(interval, claim["direction"], claim["threshold"])
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    def values(self, metrics: Iterable[str]) -> dict[str, Any]:
+        """Every end for the prose: {arm}_{set}_{metric}_{decoding}, the arm by its name in the profile.
+
+        With _delta, _delta_low, _delta_high what changed since Init.
+        """
+        values: dict[str, Any] = {}
+        for arm, name in ARMS.items():
             for set_ in self.splits.values():
                 for decoding in ("greedy", "sampled"):
                     for metric in metrics:
                         key = f"{arm}_{set_}_{metric.removesuffix('_try')}_{decoding}"
-                        found[key] = float(self._each(label, set_, decoding, metric).mean())
+                        values[key] = float(self.by_seed(name, set_, decoding, metric).mean())
                         if arm != "init":
-                            delta, _ = self.difference(label, "Init", set_, decoding, metric, samples, rng)
-                            found |= {
-                                f"{key}_delta": delta.estimate,
-                                f"{key}_delta_low": delta.low,
-                                f"{key}_delta_high": delta.high,
-                            }
-        return found | {
-            "seeds": len(self.seeds),
-            "budget_gflops": float(self.settings["ppo"]["budget"]),
-            "train_seconds": self.seconds,
-            "run_ids": self.run_ids,
+                            delta, _ = self.difference(name, "Init", set_, decoding, metric)
+                            parts = zip(("_delta", "_delta_low", "_delta_high"), delta)
+                            values |= {f"{key}{part}": value for part, value in parts}
+        budget = float(self.settings["ppo"]["budget"])
+        common = {"seeds": len(self.seeds), "budget_gflops": budget, "train_seconds": self.seconds}
+        return values | common | {"run_ids": self.run_ids}
+
+    def end_values(self, sets: Iterable[str], metrics: Iterable[str]) -> dict[str, float]:
+        """Columns of the last checkpoint for the prose, with keys as those of `values`."""
+        return {
+            f"{arm}_{set_}_{metric}_{decoding}": float(self.end(name, set_, decoding, metric).mean())
+            for arm, name in ARMS.items()
+            for set_ in sets
+            for decoding in ("greedy", "sampled")
+            for metric in metrics
         }
 
-    def wrong(self, names: dict[str, str]) -> pd.DataFrame:
-        """Navigation, sets by their names: each seed's wrong first answers (greedy, at the end) where one turns and elsewhere, and its finished routes, "of" as many in all."""
+    def hyperparameters(self) -> pd.DataFrame:
+        """Every setting of the arms that use it: the library's default overlaid by what the profile sets."""
+        general = {"task": "general-points", "seeds": ", ".join(map(str, self.seeds))}
         rows = []
-        for set_, name in names.items():
-            for arm in ("Init", "SFT", "RL"):
-                points, first, turns, turned = (
-                    self.outcomes(arm, set_, "greedy", column).sum(1).astype(int)
-                    for column in ("points", "first", "turns", "first_turns")
-                )
-                routes = self.outcomes(arm, set_, "greedy", "within")
-                counts = {
-                    "wrong turns": (turns - turned, turns.sum()),
-                    "wrong elsewhere": (points - turns - (first - turned), (points - turns).sum()),
-                    "routes done": (routes.sum(1).astype(int), routes.size),
-                }
-                rows.append(
-                    {
-                        "set": name,
-                        "arm": arm,
-                        **{what: f"{', '.join(map(str, own))} of {of}" for what, (own, of) in counts.items()},
-                    }
-                )
-        return pd.DataFrame(rows)
-
-    def hyperparameters(self, defaults: dict[str, dict]) -> pd.DataFrame:
-        """Every setting of `defaults()`, overlaid by what the profile sets, for the arms that use it."""
-        settings = self.settings
-        of = {
-            "task": "general-points",
-            "seeds": ", ".join(map(str, self.seeds)),
-            "environment": {},
-            "steps": "",
-            "budget": "",
-        }
-        rows = [
-            {
-                "setting": name,
-                **{
-                    label: (
-                        settings[arm].get(name, value)
-                        if name != "environment"
-                        else ", ".join(f"{k}: {v}" for k, v in settings[arm].get(name, value).items())
-                    )
-                    for arm, label in ARMS.items()
-                },
-            }
-            for name, value in of.items()
-        ]
-        for part, known in defaults.items():
-            for name, value in known.items():
+        for name, value in (general | {"environment": {}, "steps": "", "budget": ""}).items():
+            cells = {label: self.settings[arm].get(name, value) for arm, label in ARMS.items()}
+            if name == "environment":
+                cells = {a: ", ".join(f"{k}: {v}" for k, v in cell.items()) for a, cell in cells.items()}
+            rows.append({"setting": name, **cells})
+        for part, fields in defaults().items():
+            users = {"sft": ("init", "sft"), "ppo": ("ppo",)}.get(part, tuple(ARMS))
+            for name, value in fields.items():
                 value = LEFT_OUT.get(name, value) if part == "census" else value
                 value = list(value) if isinstance(value, tuple) else value
-                used = {
-                    arm: part in ("lora", "census") or part == ("ppo" if arm == "ppo" else "sft")
-                    for arm in ARMS
-                }
-                rows.append(
-                    {
-                        "setting": f"{part}.{name}",
-                        **{
-                            label: settings[arm].get(part, {}).get(name, value) if used[arm] else ""
-                            for arm, label in ARMS.items()
-                        },
-                    }
-                )
+                row = {"setting": f"{part}.{name}"}
+                for arm, label in ARMS.items():
+                    row[label] = self.settings[arm].get(part, {}).get(name, value) if arm in users else ""
+                rows.append(row)
         return pd.DataFrame(rows)
-
-
-def defaults() -> dict[str, dict]:
-    """Every hyperparameter with its default, as the configurations' source says: a chapter that only reads tables need not wait for torch."""
-    found = {}
-    for part, module, name in (
-        ("sft", "trainers/sft", "SFTConfig"),
-        ("ppo", "trainers/ppo", "PPOConfig"),
-        ("lora", "policy/load", "LoraSettings"),
-        ("census", "evaluation", "CensusConfig"),
-    ):
-        tree = ast.parse((runs.LIBRARY / f"{module}.py").read_text())
-        config = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-        found[part] = {
-            field.target.id: ast.literal_eval(field.value)
-            for field in config.body
-            if isinstance(field, ast.AnnAssign)
-        }
-    return found
-
-
-def data(name: str) -> dict:
-    """A file of data/: "paper" (the published numbers) or "claims" (what is tested, and how it is decided)."""
-    return yaml.safe_load((runs.ROOT / "data" / f"{name}.yaml").read_text())

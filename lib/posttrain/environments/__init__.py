@@ -1,6 +1,6 @@
 """Environments pose tasks; importing this package makes them known to `gymnasium.make`.
 
-Importing gymnasium takes a third of a second, so a bare `import posttrain` leaves it alone: write `import posttrain.environments`.
+Importing gymnasium takes a third of a second, so a bare `import posttrain` leaves it alone.
 """
 
 import gymnasium

@@ -1,14 +1,16 @@
-"""Navigation with a reader's own panoramas in the place of drawn streets: the released data of V-IRL-VL, or a folder of the same form.
+"""Navigation with a reader's own panoramas in the place of drawn streets: the released data of V-IRL-VL, or a
+folder of the same form.
 
-Paper: appendix B and Figure 13; the released routes come with about six thousand panoramas of a map service, which are not ours to give.
-The folder holds, as released::
+Paper: appendix B and Figure 13; the released routes come with about six thousand panoramas of a map service,
+which are not ours to give. The folder holds, as released::
 
     route_infos.json                        the routes (`posttrain.environments.routes.read`)
     gps_pano_mapping.pkl                    (latitude, longitude) -> panorama id
     street_views/<id>.jpg                   equirectangular, twice as wide as high
-    street_views/<id>.metadata.json         {"rotation": direction of the picture's middle, degrees clockwise from north}
+    street_views/<id>.metadata.json         {"rotation": where the picture's middle looks, degrees clockwise}
 
-Everything is checked at the start, nothing is ever fetched from a network. Left out on purpose: walking off the rails.
+Everything is checked at the start, nothing is ever fetched from a network. Left out on purpose: walking off
+the rails.
 
     env = PanoramaEnv("VLN_mini/NewYork", actions="relative", pixels=280)
 """
@@ -24,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 from posttrain.environments import routes
-from posttrain.environments.navigation import NavigationEnv, _between
+from posttrain.environments.navigation import NavigationEnv
 from posttrain.environments.routes import Point, RouteError
 from posttrain.rendering import Picture, streets
 from posttrain.verifiers.navigation import Place
@@ -41,8 +43,9 @@ def cut(path: Path, rotation: float, heading: float, size: int, protocol: str) -
 class PanoramaEnv(NavigationEnv):
     """`NavigationEnv` with `vision`, its pictures cut from the panorama nearest to where one stands.
 
-    `folder` as above; `routes` instead of its route_infos.json if given; `pixels`: side of a view; the other settings are `NavigationEnv`'s. RouteError
-    if a point of a route has no panorama within NEAR metres, FileNotFoundError or ValueError if a picture or its metadata is missing or wrong.
+    `folder` as above; `routes` instead of its route_infos.json if given; `pixels`: side of a view; the other
+    settings are `NavigationEnv`'s. RouteError if a point of a route has no panorama within NEAR metres,
+    FileNotFoundError or ValueError if a picture or its metadata is missing or wrong.
     """
 
     def __init__(self, folder: str | Path, pixels: int = 300, **settings: Any):
@@ -50,6 +53,10 @@ class PanoramaEnv(NavigationEnv):
         ways = settings.pop("routes", None) or routes.read(self.folder / "route_infos.json")
         super().__init__(routes=ways, pixels=pixels, **settings)
         self._ids = routes.read_panoramas(self.folder / "gps_pano_mapping.pkl")
+        for name in self._ids.values():
+            if not name.isprintable() or not name or "/" in name or "\\" in name:
+                where = self.folder / "gps_pano_mapping.pkl"
+                raise RouteError(f"{where}: the panorama id {name[:80]!r} names no file in street_views")
         self._points = np.array(list(self._ids))
         turning = {
             point for route in self.routes for point in (route.start, *(leg.end for leg in route.legs))
@@ -69,7 +76,8 @@ class PanoramaEnv(NavigationEnv):
         there = tuple(self._points[near].tolist())
         if (far := routes.metres(point, there)) > NEAR:
             raise RouteError(
-                f"{self.folder / 'gps_pano_mapping.pkl'}: no panorama within {NEAR:.0f} metres of {point[0]:.6f}, {point[1]:.6f}; the nearest is {far:.0f} metres away"
+                f"{self.folder / 'gps_pano_mapping.pkl'}: no panorama within {NEAR:.0f} metres of "
+                f"{point[0]:.6f}, {point[1]:.6f}; the nearest is {far:.0f} metres away"
             )
         return self._ids[there]
 
@@ -80,32 +88,23 @@ class PanoramaEnv(NavigationEnv):
             if not path.is_file():
                 raise FileNotFoundError(f"{path}: no such file; the map of panoramas names it")
         try:
-            rotation = float(json.loads(about.read_text())["rotation"])
-        except (ValueError, KeyError, TypeError):
+            rotation = json.loads(about.read_text())["rotation"]
+            if type(rotation) not in (int, float) or not abs(rotation) < 1e6:  # NaN neither
+                raise ValueError
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ValueError(
                 f'{about}: expected a JSON object with "rotation", a number of degrees'
             ) from None
         with Image.open(picture) as image:
             if image.width != 2 * image.height:
                 raise ValueError(
-                    f"{picture}: an equirectangular panorama is twice as wide as high, not {image.width} x {image.height}"
+                    f"{picture}: an equirectangular panorama is twice as wide as high, "
+                    f"not {image.width} x {image.height}"
                 )
-        return picture, rotation
+        return picture, float(rotation)
 
     def _look(self, place: Place) -> Picture:
-        route = self.routes[self._route]
-        leg, begin = (
-            route.legs[place.instruction // 2],
-            route.start if place.instruction < 2 else route.legs[place.instruction // 2 - 1].end,
-        )
-        at = (
-            begin
-            if place.instruction % 2 == 0
-            else leg.end
-            if self._at == len(self._places) - 1
-            else _between(begin, leg.end, self._at)
-        )
-        name = self._nearest(at)
+        name = self._nearest(self.standpoint(place))
         if name not in self._panoramas:  # between two crossings
             self._panoramas[name] = self._file(name)
         return Picture(cut, (*self._panoramas[name], place.heading, self.pixels, self.verifier.protocol))

@@ -1,13 +1,14 @@
 """City routes: what a route is, and the released route files.
 
-Paper: section 3 and appendix B.1 (V-IRL). A route is a chain of straight legs; each ends at an intersection or at the destination,
-perhaps beside a landmark. `read` loads files of the released schema (`route_infos.json`) and `dump` writes it, so that made cities
-(`posttrain.environments.cities`) and the authors' data go the same way. Every error names the file, the route and the field.
+Paper: section 3 and appendix B.1 (V-IRL). A route is a chain of straight legs; each ends at an intersection
+or at the destination, perhaps beside a landmark. `read` loads files of the released schema
+(`route_infos.json`); every error names the file, the route and the field.
 
-Trap: `milestone_info` is one *string* holding a brace block for each leg, and no valid JSON (trailing commas). It is parsed,
-never evaluated. The released map of panoramas is a pickle: `read_panoramas` refuses whatever is not a plain value.
+Trap: `milestone_info` is one *string* holding a brace block for each leg, and no valid JSON (trailing
+commas). It is parsed, never evaluated. The released map of panoramas is a pickle: `read_panoramas` refuses
+whatever is not a plain value.
 
-    routes = read("route_infos.json"); dump(routes, "copy.json")
+    routes = read("route_infos.json")
 """
 
 from __future__ import annotations
@@ -18,19 +19,12 @@ import math
 import pickle
 import re
 from pathlib import Path
-from typing import Any, Iterable, NamedTuple
+from typing import Any, NamedTuple
 
-COMPASS = ("north", "northeast", "east", "southeast", "south", "southwest", "west", "northwest")
-BEARINGS = (
-    "front",
-    "right front",
-    "right",
-    "right behind",
-    "behind",
-    "left behind",
-    "left",
-    "left front",
-)  # clockwise, 45 degrees each
+from posttrain.verifiers.navigation import COMPASS
+
+# Clockwise, 45 degrees each.
+BEARINGS = (*("front", "right front", "right", "right behind", "behind", "left behind", "left"), "left front")
 MAX_BYTES = 64_000_000
 MAX_LEGS = 64
 DESTINATION = "The destination "  # what the last leg's landmark phrase begins with
@@ -45,7 +39,8 @@ class RouteError(ValueError):
 
 
 class Leg(NamedTuple):
-    """A straight walk. heading: degrees clockwise from north; landmark: its name, or None; bearing: where it lies at the leg's end."""
+    """A straight walk to `end`. heading: degrees clockwise from north; bearing: where the landmark lies at
+    its end."""
 
     heading: int
     end: Point
@@ -54,7 +49,7 @@ class Leg(NamedTuple):
 
 
 class Route(NamedTuple):
-    """heading: where one looks at the start, or None where the episode draws it (the released files store 0 for that)."""
+    """heading: where one looks at the start; None where the episode draws it (0 in the released files)."""
 
     start: Point
     legs: tuple[Leg, ...]
@@ -85,13 +80,28 @@ def direction(a: Point, b: Point) -> float:
     return math.degrees(math.atan2(east, north)) % 360
 
 
-# --- reading -----------------------------------------------------------------------------------------------------
+def phrase(leg: Leg) -> str:
+    """What one sees at a leg's end."""
+    return f"{leg.landmark} is on your {leg.bearing}" if leg.landmark else "No landmark nearby"
+
+
+# --- reading ------------------------------------------------------------------------------------------------
 
 
 def read(path: str | Path, city: str = "") -> list[Route]:
-    """Routes of a released file: [[route, …], count], a list of routes, or one route. RouteError says what is wrong and where."""
+    """Routes of a released file: [[route, …], count], a list of routes, or one route.
+
+    RouteError says what is wrong and where.
+    """
     path = Path(path)
-    data = _json(path)
+    try:
+        data = json.loads(_bytes(path, "route files", "split it"))
+    except RecursionError:
+        raise RouteError(f"{path}: nested too deeply for a route file") from None
+    except RouteError:
+        raise
+    except ValueError as error:
+        raise RouteError(f"{path}: no JSON text: {error}") from None
     if isinstance(data, dict):
         data = [data]
     elif isinstance(data, list) and len(data) == 2 and isinstance(data[0], list):
@@ -103,82 +113,68 @@ def read(path: str | Path, city: str = "") -> list[Route]:
     return [_route(record, f"{path}: route {index}", city) for index, record in enumerate(data)]
 
 
-def _json(path: Path) -> Any:
+def _bytes(path: Path, kind: str, remedy: str = "") -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise RouteError(f"{path}: {size:,} bytes; route files are read up to {MAX_BYTES:,}: split it")
-        return json.loads(path.read_bytes())
+        if (size := path.stat().st_size) > MAX_BYTES:
+            limit = f"{kind} are read up to {MAX_BYTES:,}{remedy and ': '}{remedy}"
+            raise RouteError(f"{path}: {size:,} bytes; {limit}")
+        return path.read_bytes()
     except FileNotFoundError:
         raise RouteError(f"{path}: no such file") from None
     except IsADirectoryError:
-        raise RouteError(f"{path}: is a folder, not a route file") from None
-    except RecursionError:
-        raise RouteError(f"{path}: nested too deeply for a route file") from None
-    except ValueError as error:
-        if isinstance(error, RouteError):
-            raise
-        raise RouteError(f"{path}: no JSON text: {error}") from None
+        raise RouteError(f"{path}: is a folder, not a file") from None
 
 
 def _route(record: Any, where: str, city: str) -> Route:
-    places = _field(record, where, "route_results", dict)
+    results = _field(record, where, "route_results", dict)
     points = [
-        _point(p, f"{where}, route_results.geocode_list[{i}]")
-        for i, p in enumerate(_field(places, f"{where}, route_results", "geocode_list", list))
+        _point(point, f"{where}, route_results.geocode_list[{i}]")
+        for i, point in enumerate(_field(results, f"{where}, route_results", "geocode_list", list))
     ]
-    start_place = _field(record, where, "start_place", dict)
-    start = _point(
-        start_place.get("relocated_geocode") or start_place.get("geocode"),
-        f"{where}, start_place.relocated_geocode",
-    )
-    first = record.get("init_heading", 0)
-    if not _is_number(first) or not 0 <= first <= 360:
-        raise RouteError(f"{where}, init_heading: expected degrees from 0 to 360, not {_kind(first)}")
-    blocks = _blocks(_field(record, where, "milestone_info", str), f"{where}, milestone_info")
+    place = _field(record, where, "start_place", dict)
+    start = place.get("relocated_geocode") or place.get("geocode")
+    start = _point(start, f"{where}, start_place.relocated_geocode")
+    heading = record.get("init_heading", 0)
+    if not _is_number(heading) or not 0 <= heading <= 360:
+        raise RouteError(f"{where}, init_heading: expected degrees from 0 to 360, not {_kind(heading)}")
+    milestones = f"{where}, milestone_info"
+    blocks = _blocks(_field(record, where, "milestone_info", str), milestones)
     if not blocks:
-        raise RouteError(f"{where}, milestone_info: holds no leg (a block in braces for each)")
+        raise RouteError(f"{milestones}: holds no leg (a block in braces for each)")
     if len(blocks) != len(points):
         raise RouteError(
-            f"{where}, milestone_info: {len(blocks)} legs, but route_results.geocode_list has {len(points)} points"
+            f"{milestones}: {len(blocks)} legs, but route_results.geocode_list has {len(points)} points"
         )
     if len(blocks) > MAX_LEGS:
-        raise RouteError(f"{where}, milestone_info: {len(blocks)} legs; routes of up to {MAX_LEGS} are read")
+        raise RouteError(f"{milestones}: {len(blocks)} legs; routes of up to {MAX_LEGS} are read")
     legs = [
-        _leg(block, point, i == len(points) - 1, f"{where}, milestone_info, leg {i + 1}")
-        for i, (block, point) in enumerate(zip(blocks, points))
+        _leg(block, end, i == len(points), f"{milestones}, leg {i}")
+        for i, (block, end) in enumerate(zip(blocks, points), 1)
     ]
     _check_path([start, *points], where)
-    return Route(
-        start,
-        tuple(legs),
-        None if first == 0 else round(first) % 360,
-        city or str(_first(start_place, "region", "")),
-    )
+    region = place.get("region")
+    city = city or (region if isinstance(region, str) else "")
+    return Route(start, tuple(legs), None if heading == 0 else round(heading) % 360, city)
 
 
 def _leg(block: dict[str, str], end: Point, last: bool, where: str) -> Leg:
+    name = f"{where}, to_next_intersection_heading"
     text = _field(block, where, "to_next_intersection_heading", str)
     match = re.fullmatch(r"\s*(\d{1,3})\s*\(([a-z]+)\)\s*", text)
     if not match:
-        raise RouteError(
-            f'{where}, to_next_intersection_heading: expected a text like "259 (west)", not {text!r}'
-        )
+        raise RouteError(f'{name}: expected a text like "259 (west)", not {text!r}')
     degrees, word = int(match[1]), match[2]
     if word not in COMPASS:
-        raise RouteError(
-            f"{where}, to_next_intersection_heading: unknown heading {word!r}: use {', '.join(COMPASS)}"
-        )
+        raise RouteError(f"{name}: unknown heading {word!r}: use {', '.join(COMPASS)}")
     if degrees > 360 or abs((degrees - 45 * COMPASS.index(word) + 180) % 360 - 180) > 45:
-        raise RouteError(f"{where}, to_next_intersection_heading: {degrees} degrees is not {word}")
-    phrase = _field(block, where, "landmarks", str).strip()
-    if re.fullmatch(r"no landmarks? nearby\.?", phrase, re.IGNORECASE):
+        raise RouteError(f"{name}: {degrees} degrees is not {word}")
+    seen = _field(block, where, "landmarks", str).strip()
+    if re.fullmatch(r"no landmarks? nearby\.?", seen, re.IGNORECASE):
         return Leg(degrees % 360, end)
-    match = re.fullmatch(r"(.+) is on your ([a-z ]+)", phrase.removeprefix(DESTINATION) if last else phrase)
+    match = re.fullmatch(r"(.+) is on your ([a-z ]+)", seen.removeprefix(DESTINATION) if last else seen)
     if not match or match[2] not in BEARINGS:
-        raise RouteError(
-            f'{where}, landmarks: expected "<name> is on your <{"|".join(BEARINGS)}>" or "No landmark nearby", not {phrase!r}'
-        )
+        expected = f'"<name> is on your <{"|".join(BEARINGS)}>" or "No landmark nearby"'
+        raise RouteError(f"{where}, landmarks: expected {expected}, not {seen!r}")
     return Leg(degrees % 360, end, match[1], match[2])
 
 
@@ -199,11 +195,9 @@ def _check_path(points: list[Point], where: str) -> None:
         for j in range(i):
             if metres(point, points[j]) < NEAR:
                 name = f"{where}, route_results.geocode_list[{i - 1}]"
-                raise RouteError(
-                    f"{name}: leg {i} is empty: it ends where it starts"
-                    if j == i - 1
-                    else f"{name}: the route comes back to point {j}: routes have no cycles"
-                )
+                if j == i - 1:
+                    raise RouteError(f"{name}: leg {i} is empty: it ends where it starts")
+                raise RouteError(f"{name}: the route comes back to point {j}: routes have no cycles")
 
 
 def _point(value: Any, where: str) -> Point:
@@ -224,102 +218,20 @@ def _field(record: Any, where: str, name: str, kind: type) -> Any:
     return record[name]
 
 
-def _first(record: dict, name: str, default: Any) -> Any:
-    return record[name] if isinstance(record.get(name), str) else default
-
-
-def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
-    )  # false for NaN too
+def _is_number(value: Any) -> bool:  # and not NaN: every comparison with it is false
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def _kind(value: Any) -> str:
     """What `value` is, briefly; a container is not printed: it may be endless."""
+    if value is None:
+        return "nothing"
     if isinstance(value, (str, bool, float)):
         return f"{type(value).__name__} {value[:40] if isinstance(value, str) else value!r}"
-    return (
-        "nothing"
-        if value is None
-        else f"a number, {value}"
-        if isinstance(value, int) and abs(value) < 10**9
-        else type(value).__name__
-    )
+    return f"a number, {value}" if isinstance(value, int) and abs(value) < 10**9 else type(value).__name__
 
 
-# --- writing -----------------------------------------------------------------------------------------------------
-
-
-def phrase(leg: Leg) -> str:
-    """What one sees at a leg's end."""
-    return f"{leg.landmark} is on your {leg.bearing}" if leg.landmark else "No landmark nearby"
-
-
-def dump(routes: Iterable[Route], path: str | Path) -> None:
-    """Write `routes` in the released schema: what the study reads, and none of the fields that only Google fills."""
-    routes = list(routes)
-    Path(path).write_text(json.dumps([[record(route) for route in routes], len(routes)], indent=0) + "\n")
-
-
-def record(route: Route) -> dict[str, Any]:
-    """A route in the released schema."""
-    looking, blocks = (
-        0 if route.heading is None else route.heading or 360,
-        [],
-    )  # in the schema 0 means: draw it
-    first = looking
-    before = [route.start, *(leg.end for leg in route.legs)]
-    for i, leg in enumerate(route.legs):
-        if leg.landmark and not re.fullmatch(r"[^{}\n]+", leg.landmark):
-            raise RouteError(
-                f"the schema cannot hold the landmark {leg.landmark!r}: no braces and no line breaks"
-            )
-        seen = (DESTINATION if i == len(route.legs) - 1 and leg.landmark else "") + phrase(leg)
-        pairs = {
-            "intersection_idx": i + 1,
-            "landmarks": seen,
-            "distance": f"{round(metres(before[i], leg.end))} meters",
-            "human_heading": looking,
-            "to_next_intersection_heading": f"{leg.heading} ({compass(leg.heading)})",
-        }
-        blocks.append(
-            "{\n" + "".join(f'"{key}": {json.dumps(str(value))},\n' for key, value in pairs.items()) + "}\n"
-        )
-        looking = leg.heading
-    landmarks = [
-        {
-            "name": leg.landmark,
-            "geocode": list(leg.end),
-            "spatial_relation": leg.bearing,
-            "expression": phrase(leg),
-        }
-        if leg.landmark
-        else None
-        for leg in route.legs
-    ]
-    return {
-        "start_place": {
-            "name": "start",
-            "geocode": list(route.start),
-            "relocated_geocode": list(route.start),
-            "region": route.city,
-        },
-        "dest_place": {
-            "name": route.legs[-1].landmark or "destination",
-            "geocode": list(route.legs[-1].end),
-            "region": route.city,
-        },
-        "route_results": {
-            "geocode_list": [list(leg.end) for leg in route.legs],
-            "landmark_list": landmarks[:-1],
-            "distance": round(sum(metres(a, b) for a, b in zip(before, before[1:]))),
-        },
-        "init_heading": first,
-        "milestone_info": "\n".join(blocks),
-    }
-
-
-# --- the released map of panoramas -----------------------------------------------------------------------------------
+# --- the released map of panoramas --------------------------------------------------------------------------
 
 
 class _Plain(pickle.Unpickler):
@@ -333,16 +245,11 @@ class _Plain(pickle.Unpickler):
 
 
 def read_panoramas(path: str | Path) -> dict[Point, str]:
-    """`gps_pano_mapping.pkl`: (latitude, longitude) -> panorama id. A pickle with anything but plain values is a RouteError."""
+    """`gps_pano_mapping.pkl`: (latitude, longitude) -> panorama id; RouteError for all but plain values."""
     path = Path(path)
+    content = _bytes(path, "maps")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise RouteError(f"{path}: {path.stat().st_size:,} bytes; maps are read up to {MAX_BYTES:,}")
-        data = _Plain(io.BytesIO(path.read_bytes())).load()
-    except FileNotFoundError:
-        raise RouteError(f"{path}: no such file") from None
-    except RouteError:
-        raise
+        data = _Plain(io.BytesIO(content)).load()
     except Exception as error:  # a damaged pickle may raise anything
         raise RouteError(
             f"{path}: not a pickle of plain values ({error}); nothing of it was executed"
@@ -351,7 +258,7 @@ def read_panoramas(path: str | Path) -> dict[Point, str]:
         raise RouteError(
             f"{path}: expected a map from (latitude, longitude) to panorama ids, not {_kind(data)}"
         )
-    for key, value in data.items():
-        if not isinstance(value, str):
-            raise RouteError(f"{path}: expected panorama ids (text), not {_kind(value)}")
-    return {_point(key, f"{path}, a key"): value for key, value in data.items()}
+    for name in data.values():
+        if not isinstance(name, str):
+            raise RouteError(f"{path}: expected panorama ids (text), not {_kind(name)}")
+    return {_point(key, f"{path}, a key"): name for key, name in data.items()}

@@ -1,79 +1,90 @@
-"""The pocket foundation models: tokenizer, corpus, pretraining, gates; and the towers that let them see. `make` does all and writes a model card."""
+"""The pocket foundation models: corpora, tokenizer, pretraining, the towers that let them see, gates.
+
+`make` does all and writes a model card; it is killed and called again without harm. Left out on purpose:
+where foundations are kept and what identifies them is the caller's knowledge.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from posttrain.foundation.corpora import source
 
-def source(name: str):
-    """The module of the corpus `name`, with its READING, MIXTURE and vocabulary(); ValueError if there is none."""
-    from posttrain.foundation import corpus, directions
-
-    known = {"numbers": corpus, "directions": directions}
-    if name not in known:
-        raise ValueError(f"unknown corpus {name!r}: choose one of {', '.join(known)}")
-    return known[name]
+__all__ = ["hashes", "make", "source"]
 
 
-def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) -> dict[str, Any]:
-    """Pretrain the foundation that `settings` (FoundationConfig's fields) describe, measure its gates, save it; returns its card.
+def hashes(folder: str | Path) -> dict[str, str]:
+    """SHA-256 of every file of a foundation's folder but its card, by name: what the card's "files" must
+    hold."""
+    files = sorted(path for path in Path(folder).iterdir() if path.is_file() and path.name != "card.json")
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
-    Settings with a "language" are VisionConfig's, and "text" holds those of the text foundation, which lies beside `folder`.
-    `folder` appears whole or not at all: an ordinary checkpoint (config.json, model.safetensors, tokenizer.json, chat template)
-    and card.json. A foundation that is there already, of the same identity, is left alone.
+
+def make(
+    settings: dict[str, Any], folder: str | Path, gate_hands: int, identity: str, state: Path | None = None
+) -> dict[str, Any]:
+    """Pretrain the foundation that `settings` (FoundationConfig's fields) describe, measure its gates, save
+    it; returns its card.
+
+    Settings with a "language" are VisionConfig's, and "text" holds those of the text foundation, which lies
+    beside `folder`. `folder` appears whole or not at all: an ordinary checkpoint (config.json,
+    model.safetensors, tokenizer.json, chat template) and card.json, which lists the SHA-256 of the others. A
+    foundation that is there already, of the same `identity`, is left alone. `state`: a folder of this
+    foundation's alone, in which an interrupted pretraining is found by the next call and goes on; it is gone
+    at the end.
     """
-    from posttrain import runs
-
     folder, sees = Path(folder), "language" in settings
-    identity = runs.foundation_identity(json.dumps(settings, sort_keys=True))
     if (folder / "card.json").is_file():
         card = json.loads((folder / "card.json").read_text())
         if card["identity"] == identity:
             return card
 
-    from tqdm import tqdm
-
     from posttrain.foundation import gates, pretraining, sights, vision
+    from posttrain.progress import Progress
 
-    config = (
-        vision.VisionConfig(**{k: v for k, v in settings.items() if k != "text"})
-        if sees
-        else pretraining.FoundationConfig(**settings)
-    )
-    with tqdm(total=config.steps, desc=f"{folder.name}", disable=None, mininterval=2.0) as bar:
+    file = None if state is None else Path(state) / f"{identity}.state"
+    fields = {name: value for name, value in settings.items() if name != "text"}
+    config = vision.VisionConfig(**fields) if sees else pretraining.FoundationConfig(**fields)
+    with Progress(config.steps, "step", folder.name) as progress:
 
-        def report(step: int, metrics: dict) -> None:
-            bar.set_postfix(
-                loss=f"{metrics['loss']:.3f}",
-                tokens_per_s=f"{metrics['tokens'] / metrics['seconds']:.0f}",
-                refresh=False,
-            )
-            bar.update()
+        def report(step: int, measured: dict[str, float]) -> None:
+            speed = measured["tokens"] / measured["seconds"]
+            progress.update(step + 1, loss=measured["loss"], tokens_per_s=speed)
 
         if sees:
-            policy, measured = vision.pretrain(
-                config, folder.parent / f"{config.language}-{config.seed}", report
-            )
-            model, tokens = policy.model, policy.tokenizer
-            seen = sights.corpus_of(config.corpus)
-            table, mixture = (
-                gates.measure_sight(policy, config.corpus, gate_hands),
-                {**({"READING": {seen.short: 1.0}} if config.reading_steps else {}), "MIXTURE": seen.mixture},
-            )
+            language = folder.parent / f"{config.language}-{config.seed}"
+            policy, measured = vision.pretrain(config, language, report, file)
+            model, tokens, corpus = policy.model, policy.tokenizer, sights.corpus_of(config.corpus)
+            mixture = {"READING": {corpus.short: 1.0}} if config.reading_steps else {}
+            mixture["MIXTURE"] = corpus.mixture
         else:
-            model, tokens, measured = pretraining.pretrain(config, report)
-            table = gates.measure(model, tokens, count=gate_hands, source=config.corpus)
-            mixture = {stage: getattr(source(config.corpus), stage) for stage in ("READING", "MIXTURE")}
+            model, tokens, measured = pretraining.pretrain(config, report, file)
+            corpus = source(config.corpus)
+            mixture = {"READING": corpus.READING, "MIXTURE": corpus.MIXTURE}
+    table = (
+        gates.measure_sight(policy, config.corpus, gate_hands)
+        if sees
+        else gates.measure(model, tokens, gate_hands, source=config.corpus)
+    )
+    partial = folder.with_name(f".{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    if sees:
+        vision.save(policy, partial)
+    else:
+        model.save_pretrained(partial)
+        tokens.save_pretrained(partial)
     card = {
         "identity": identity,
         "config": settings,
         "parameters": model.num_parameters(),
         "vocabulary": len(tokens),
-        **{k: round(v, 4) for k, v in measured.items()},
+        **{name: round(value, 4) for name, value in measured.items()},
         "mixture": {
             stage: {maker.__name__: share for maker, share in shares.items()}
             for stage, shares in mixture.items()
@@ -83,15 +94,13 @@ def make(settings: dict[str, Any], folder: str | Path, gate_hands: int = 512) ->
             row.gate: {"measured": round(row.measured, 4), "bound": row.bound, "passed": row.passed}
             for row in table.itertuples()
         },
+        "files": hashes(partial),
     }
-    partial = folder.with_name(f".{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    if sees:
-        vision.save(policy, partial)
-    else:
-        model.save_pretrained(partial)
-        tokens.save_pretrained(partial)
     (partial / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(partial, folder)
+    if file is not None:
+        file.unlink(missing_ok=True)
+        with suppress(OSError):  # states of other settings are not this call's to remove
+            file.parent.rmdir()
     return card

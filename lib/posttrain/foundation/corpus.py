@@ -1,39 +1,35 @@
 """The pocket corpus: a broad synthetic mixture for pretraining, made without a solver.
 
-What a foundation model brings to the study is reading a rule in context, arithmetic, JSON, dialogue. The corpus teaches these in
-many layouts. Formulas are made backwards: a random expression, whose value becomes the target, so 24 is no favourite. The
-chat frame holds the *parts* of the GeneralPoints task (cards -> numbers, numbers -> formula, revising) and never their
-composition: the base must not be able to answer the task before Init (paper, Figure 9). Rules that gates or experiments use
-for "a rule never seen" are left out (`HELD_OUT_RULES`).
+What a foundation model brings to the study is reading a rule in context, arithmetic, JSON, dialogue. The
+corpus teaches these in many layouts. Formulas are made backwards: a random expression, whose value becomes
+the target, so 24 is no favourite. The chat frame holds the *parts* of the GeneralPoints task (cards ->
+numbers, numbers -> formula, revising) and never their composition: the base must not be able to answer the
+task before Init (paper, Figure 9). Rules that gates or experiments use for "a rule never seen" are left out
+(`HELD_OUT_RULES`).
 """
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
-import numpy as np
+from numpy.random import Generator
 
 from posttrain import formulas
 from posttrain.environments import prompts
-from posttrain.verifiers.general_points import FACES, RANKS, Rule, listed
+from posttrain.environments.general_points import IN_RANGE_RULES
+from posttrain.foundation.documents import ANSWER, JOINTS, Document, Mixture, ask, chat, pick, shuffled
+from posttrain.verifiers.answers import listed
+from posttrain.verifiers.general_points import FACES, RANKS, Rule
 
 CALIBRATION_RULES = ("3/8/6", "12/4/11", "7/13/2")  # the gates', never an experiment's
-IN_RANGE_RULES = ("5/7/9", "8/3/6")  # the crossed design's unseen rules with numbers 1-10
 HELD_OUT_RULES = frozenset(Rule.parse(rule) for rule in CALIBRATION_RULES + IN_RANGE_RULES)
 
 
-class Document(NamedTuple):
-    """Loss is taken on `completion` only. Both are texts; chat documents hold the chat markers."""
-
-    kind: str
-    prompt: str
-    completion: str
+# --- random expressions -------------------------------------------------------------------------------------
 
 
-# --- random expressions ------------------------------------------------------------------------------------------
-
-
-def expression(rng: np.random.Generator, numbers: list[int]) -> tuple[int, str]:
+def expression(rng: Generator, numbers: list[int]) -> tuple[int, str]:
     """A random formula of all `numbers` (order random) with a whole value, and that value."""
     while True:
         parts = [(n, (str(n), 3)) for n in rng.permutation(numbers).tolist()]
@@ -44,21 +40,13 @@ def expression(rng: np.random.Generator, numbers: list[int]) -> tuple[int, str]:
             (x, a), (y, b) = parts[i], parts[i + 1]
             if operator == "/" and (y == 0 or x % y):
                 break
-            value = (
-                x + y
-                if operator == "+"
-                else x - y
-                if operator == "-"
-                else x * y
-                if operator == "*"
-                else x // y
-            )
-            parts[i : i + 2] = [(value, formulas._join(operator, a, b))]
+            value = {"+": x + y, "-": x - y, "*": x * y, "/": x // (y or 1)}[operator]
+            parts[i : i + 2] = [(value, formulas.join(operator, a, b))]
         if len(parts) == 1 and abs(parts[0][0]) <= 999:
             return parts[0][0], parts[0][1][0]
 
 
-def problem(rng: np.random.Generator, numbers: list[int]) -> tuple[int, str]:
+def problem(rng: Generator, numbers: list[int]) -> tuple[int, str]:
     """Like `expression`, with a value fit for a target (1 to 100)."""
     while True:
         value, text = expression(rng, numbers)
@@ -66,7 +54,7 @@ def problem(rng: np.random.Generator, numbers: list[int]) -> tuple[int, str]:
             return value, text
 
 
-def rule(rng: np.random.Generator) -> Rule:
+def rule(rng: Generator) -> Rule:
     """Half the rules are random, the rest are the two rules that people know."""
     draw = rng.random()
     if draw < 0.25:
@@ -80,49 +68,32 @@ def rule(rng: np.random.Generator) -> Rule:
             return drawn
 
 
-def ranks(rng: np.random.Generator, count: int = 4) -> list[str]:
+def ranks(rng: Generator, count: int = 4) -> list[str]:
     return [RANKS[i] for i in rng.integers(0, 13, count).tolist()]
 
 
-def numbers(rng: np.random.Generator, count: int = 4) -> list[int]:
+def numbers(rng: Generator, count: int = 4) -> list[int]:
     return rng.integers(1, 14, count).tolist()
 
 
-# --- plain layouts: order, delimiters and words drawn per document ------------------------------------------------
+# --- plain layouts: order, delimiters and words drawn per document ------------------------------------------
 
-_JOINTS = ("; ", " | ", "\n", ". ", " / ", ", ")
-_LISTS = (
-    (" ", "", ""),
-    (", ", "", ""),
-    (",", "", ""),
-    ("-", "", ""),
-    (", ", "[", "]"),
-    (" ", "(", ")"),
-    ("; ", "{", "}"),
+_LISTS = (  # between the items, before and behind them
+    *((" ", "", ""), (", ", "", ""), (",", "", ""), ("-", "", "")),
+    *((", ", "[", "]"), (" ", "(", ")"), ("; ", "{", "}")),
 )
 _TARGET = ("target ", "make ", "value: ", "goal=", "reach ", "24 game, but with ")
 _CARDS = ("cards ", "hand: ", "cards: ", "you hold ", "")
 _NUMBERS = ("numbers ", "numbers: ", "use ", "values=", "")
 _RULE = ((" = ", ", "), ("=", " "), (": ", "; "), (" is ", ", "), (" counts as ", ", "), (" -> ", " "))
-_ANSWER = ("answer: ", "=> ", "solution ", "so ", "\n")
 
 
 def words() -> list[str]:
     """The corpus' frequent words, for the tokenizer."""
     texts = [
-        *_TARGET,
-        *_CARDS,
-        *_NUMBERS,
-        *_ANSWER,
-        *_JOINTS,
-        *(p for pair in _RULE for p in pair),
-        *(d for d, _, _ in _LISTS),
-        *(p for part in (_READ, _WRITE, _RECORD) for p in part),
-        "not ",
-        " is wrong",
-        "try again",
-        "right",
-        "compute ",
+        *(*_TARGET, *_CARDS, *_NUMBERS, *ANSWER, *JOINTS, *(part for pair in _RULE for part in pair)),
+        *(*(joint for joint, _, _ in _LISTS), *_READ, *_WRITE, *_RECORD),
+        *("not ", " is wrong", "try again", "right", "compute "),
     ]
     return [text for text in dict.fromkeys(texts) if len(text) > 1]
 
@@ -132,40 +103,28 @@ def vocabulary() -> list[str]:
     return [*prompts.phrases(), *words()]
 
 
-def _one(rng: np.random.Generator, options):
-    return options[int(rng.integers(len(options)))]
-
-
-def _list(rng: np.random.Generator, items) -> str:
-    joint, start, end = _one(rng, _LISTS)
+def _list(rng: Generator, items: Iterable[Any]) -> str:
+    joint, start, end = pick(rng, _LISTS)
     return f"{start}{joint.join(map(str, items))}{end}"
 
 
-def _rule_text(rng: np.random.Generator, rule: Rule) -> str:
-    equals, joint = _one(rng, _RULE)
+def _rule_text(rng: Generator, rule: Rule) -> str:
+    equals, joint = pick(rng, _RULE)
     return joint.join(f"{FACES[i]}{equals}{rule[i]}" for i in rng.permutation(3).tolist())
-
-
-def _shuffled(rng: np.random.Generator, *fields: str) -> str:
-    return (
-        _one(rng, _JOINTS).join(fields[i] for i in rng.permutation(len(fields)).tolist())
-        + _one(rng, _JOINTS)
-        + _one(rng, _ANSWER)
-    )
 
 
 def plain_lookup(rng) -> Document:
     """A rule and one to five cards, in either order -> their numbers."""
     drawn, hand = rule(rng), ranks(rng, int(rng.integers(1, 6)))
-    prompt = _shuffled(rng, _rule_text(rng, drawn), _one(rng, _CARDS) + _list(rng, hand))
+    prompt = shuffled(rng, _rule_text(rng, drawn), pick(rng, _CARDS) + _list(rng, hand))
     return Document("lookup", prompt, _list(rng, drawn.numbers(hand)))
 
 
 def plain_formula(rng) -> Document:
     """A target and two to four numbers, in either order -> a formula."""
-    hand = numbers(rng, _one(rng, (2, 3, 4, 4, 4)))
+    hand = numbers(rng, pick(rng, (2, 3, 4, 4, 4)))
     target, text = problem(rng, hand)
-    prompt = _shuffled(rng, f"{_one(rng, _TARGET)}{target}", _one(rng, _NUMBERS) + _list(rng, hand))
+    prompt = shuffled(rng, f"{pick(rng, _TARGET)}{target}", pick(rng, _NUMBERS) + _list(rng, hand))
     return Document("formula", prompt, f"{text}={target}")
 
 
@@ -174,15 +133,14 @@ def plain_points(rng) -> Document:
     drawn, hand = rule(rng), ranks(rng)
     values = list(drawn.numbers(hand))
     target, text = problem(rng, values)
-    prompt = _shuffled(
-        rng, f"{_one(rng, _TARGET)}{target}", _rule_text(rng, drawn), _one(rng, _CARDS) + _list(rng, hand)
-    )
-    return Document("points", prompt, f"{_list(rng, values)}{_one(rng, _JOINTS)}{text}={target}")
+    fields = f"{pick(rng, _TARGET)}{target}", _rule_text(rng, drawn), pick(rng, _CARDS) + _list(rng, hand)
+    prompt = shuffled(rng, *fields)
+    return Document("points", prompt, f"{_list(rng, values)}{pick(rng, JOINTS)}{text}={target}")
 
 
 def arithmetic(rng) -> Document:
     """A formula -> its value."""
-    value, text = expression(rng, numbers(rng, _one(rng, (2, 2, 3, 4))))
+    value, text = expression(rng, numbers(rng, pick(rng, (2, 2, 3, 4))))
     return Document("arithmetic", f"compute {text}=", str(value))
 
 
@@ -193,15 +151,11 @@ def record(rng) -> Document:
     """Copy a field list into a JSON object."""
     keys = [_RECORD[i] for i in rng.permutation(len(_RECORD))[:3].tolist()]
     values = rng.integers(0, 101, 3).tolist()
-    prompt = (
-        _one(rng, _JOINTS).join(f"{k} {v}" for k, v in zip(keys, values))
-        + _one(rng, _JOINTS)
-        + _one(rng, _ANSWER)
-    )
+    prompt = pick(rng, JOINTS).join(f"{k} {v}" for k, v in zip(keys, values)) + ask(rng)
     return Document("record", prompt, "{" + ", ".join(f'"{k}": {v}' for k, v in zip(keys, values)) + "}")
 
 
-# --- the chat frame: parts of the task -----------------------------------------------------------------------------
+# --- the chat frame: parts of the task ----------------------------------------------------------------------
 
 _READ = (
     "Say what the cards below are worth.",
@@ -215,12 +169,6 @@ _WRITE = (
     '{"number": [',
     "\n\n[Output]\nAnswer with one JSON object with two fields: the numbers and the formula.",
 )
-
-
-def chat(turns: list[str]) -> str:
-    """The chat template's text up to the next answer; `turns` alternate user, assistant, user, …"""
-    roles = ("<|user|>", "<|assistant|>")
-    return "".join(f"{roles[i % 2]}{turn}<|end|>" for i, turn in enumerate(turns)) + "<|assistant|>"
 
 
 def read_prompt(rule: Rule, ranks) -> str:
@@ -252,7 +200,7 @@ def chat_write(rng) -> Document:
     return Document("chat write", chat([write_prompt(hand, target)]), write_answer(hand, text, target))
 
 
-def _mistake(rng: np.random.Generator, hand: list[int], target: int) -> tuple[str, str]:
+def _mistake(rng: Generator, hand: list[int], target: int) -> tuple[str, str]:
     """A wrong formula for `hand` and what the verifier would say of it."""
     draw = rng.random()
     if draw < 0.7:
@@ -261,26 +209,26 @@ def _mistake(rng: np.random.Generator, hand: list[int], target: int) -> tuple[st
             value, text = expression(rng, hand)
         return text, f"the formula makes {value}"
     if draw < 0.92:
-        wrong, place = list(hand), int(rng.integers(len(hand)))
-        while wrong[place] == hand[place]:
-            wrong[place] = int(rng.integers(1, 14))
-        return expression(rng, wrong)[1], f"it must not use {wrong[place]} and it leaves out {hand[place]}"
+        wrong, i = list(hand), int(rng.integers(len(hand)))
+        while wrong[i] == hand[i]:
+            wrong[i] = int(rng.integers(1, 14))
+        return expression(rng, wrong)[1], f"it must not use {wrong[i]} and it leaves out {hand[i]}"
     text = expression(rng, hand)[1]
-    return text + _one(rng, "+-*/"), f"the formula is not valid: {formulas.OPERATOR}"
+    return text + pick(rng, "+-*/"), f"the formula is not valid: {formulas.OPERATOR}"
 
 
-def _mistakes(rng, hand, target, most: int) -> list[tuple[str, str]]:
+def _mistakes(rng: Generator, hand: list[int], target: int, most: int) -> list[tuple[str, str]]:
+    """One to `most` different mistakes; the messages say why, or only that, or nothing."""
     count = 1 + int(most * rng.random() ** 2)  # short dialogues are more frequent: long ones cost most tokens
-    found = dict(_mistake(rng, hand, target) for _ in range(count))
+    mistakes = dict(_mistake(rng, hand, target) for _ in range(count))
     kind = rng.random()
-    say: Callable[[str], str] = (
-        (lambda m: m) if kind < 0.6 else (lambda m: "the answer is wrong") if kind < 0.8 else (lambda m: "")
-    )
-    return [(text, say(message)) for text, message in found.items()]
+    if kind >= 0.6:
+        mistakes = dict.fromkeys(mistakes, "the answer is wrong" if kind < 0.8 else "")
+    return list(mistakes.items())
 
 
 def chat_revise(rng) -> Document:
-    """Numbers -> formula with one to four failed attempts in the dialogue; only the last answer is learned."""
+    """Numbers -> formula after one to four failed attempts in the dialogue; only the last one is learned."""
     hand = numbers(rng)
     target, text = problem(rng, hand)
     turns = [write_prompt(hand, target)]
@@ -290,15 +238,12 @@ def chat_revise(rng) -> Document:
 
 
 def chat_points(rng) -> Document:
-    """Rule, cards and target in the chat frame, answered in plain text: the task without its prompt and without its JSON."""
+    """Rule, cards and target in the chat frame, answered in plain text: the task without prompt and JSON."""
     drawn, hand = rule(rng), ranks(rng)
     values = list(drawn.numbers(hand))
     target, text = problem(rng, values)
-    return Document(
-        "chat points",
-        chat([f"make {target}{prompts.rule_sentence(drawn)}{prompts.cards(hand)}"]),
-        f"{listed(values)}; {text}={target}",
-    )
+    prompt = f"make {target}{prompts.rule_sentence(drawn)}{prompts.cards(hand)}"
+    return Document("chat points", chat([prompt]), f"{listed(values)}; {text}={target}")
 
 
 def chat_add(rng) -> Document:
@@ -306,11 +251,8 @@ def chat_add(rng) -> Document:
     drawn, hand = rule(rng), ranks(rng)
     values = drawn.numbers(hand)
     prompt = f"sum{prompts.rule_sentence(drawn)}{prompts.cards(hand)}"
-    return Document(
-        "chat add",
-        chat([prompt]),
-        read_answer(hand, values).removesuffix(_READ[2]) + f'], "sum": {sum(values)}}}',
-    )
+    answer = read_answer(hand, values).removesuffix(_READ[2]) + f'], "sum": {sum(values)}}}'
+    return Document("chat add", chat([prompt]), answer)
 
 
 def chat_reread(rng) -> Document:
@@ -321,47 +263,25 @@ def chat_reread(rng) -> Document:
     wrong[int(rng.integers(4))] = int(rng.integers(1, 14))
     if tuple(wrong) == right:
         return chat_read(rng)
-    turns = [
-        read_prompt(drawn, hand),
-        read_answer(hand, wrong),
-        prompts.feedback(_one(rng, ("the answer is wrong", ""))),
-    ]
+    message = prompts.feedback(pick(rng, ("the answer is wrong", "")))
+    turns = [read_prompt(drawn, hand), read_answer(hand, wrong), message]
     return Document("chat reread", chat(turns), read_answer(hand, right))
 
 
 def plain_revise(rng) -> Document:
     """Target, three or four numbers and one or two formulas that are wrong -> another formula."""
-    hand = numbers(rng, _one(rng, (3, 4)))
+    hand = numbers(rng, pick(rng, (3, 4)))
     target, text = problem(rng, hand)
-    wrong = _one(rng, _JOINTS).join(f"not {w}" for w, _ in _mistakes(rng, hand, target, 2))
-    prompt = f"{_one(rng, _TARGET)}{target}; {_one(rng, _NUMBERS)}{_list(rng, hand)}; {wrong}{_one(rng, _JOINTS)}{_one(rng, _ANSWER)}"
+    wrong = pick(rng, JOINTS).join(f"not {w}" for w, _ in _mistakes(rng, hand, target, 2))
+    prompt = f"{pick(rng, _TARGET)}{target}; {pick(rng, _NUMBERS)}{_list(rng, hand)}; {wrong}{ask(rng)}"
     return Document("revise", prompt, f"{text}={target}")
 
 
-Mixture = dict[Callable[[np.random.Generator], Document], float]  # maker -> share of the documents
-
-# The first steps hold reading alone: mixed with everything else from the start, reading a rule in context is learned late or
-# not at all, and how late differs from seed to seed.
+# The first steps hold reading alone: mixed with everything else from the start, reading a rule in context is
+# learned late or not at all, and how late differs from seed to seed.
 READING: Mixture = {plain_lookup: 0.4, chat_read: 0.6}
 MIXTURE: Mixture = {
-    plain_lookup: 0.05,
-    plain_formula: 0.10,
-    plain_points: 0.12,
-    arithmetic: 0.05,
-    record: 0.01,
-    chat_read: 0.12,
-    chat_write: 0.22,
-    chat_revise: 0.12,
-    chat_reread: 0.02,
-    plain_revise: 0.02,
-    chat_points: 0.12,
-    chat_add: 0.05,
+    **{plain_lookup: 0.05, plain_formula: 0.10, plain_points: 0.12, arithmetic: 0.05, record: 0.01},
+    **{chat_read: 0.12, chat_write: 0.22, chat_revise: 0.12, chat_reread: 0.02},
+    **{plain_revise: 0.02, chat_points: 0.12, chat_add: 0.05},
 }
-
-
-def documents(rng: np.random.Generator, mixture: Mixture = MIXTURE) -> Iterator[Document]:
-    """Documents without end, drawn from `mixture`."""
-    makers, shares = list(mixture), np.array(list(mixture.values()))
-    while True:
-        for i in rng.choice(len(makers), size=1024, p=shares / shares.sum()).tolist():
-            yield makers[i](rng)

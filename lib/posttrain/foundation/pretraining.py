@@ -1,11 +1,12 @@
 """Pretraining of a pocket foundation: a tiny Llama, from nothing, in minutes on two cores.
 
-Muon for matrices, AdamW for embeddings and norms (Jordan 2024), bfloat16 autocast, loss on completions only. Documents are sorted
-by length within a pool, so batches hold almost no padding; the head is applied to the learned positions only.
-Left out on purpose: dropout, gradient clipping.
+Muon for matrices, AdamW for embeddings and norms (Jordan 2024), bfloat16 autocast, loss on completions only.
+Documents are sorted by length within a pool, so batches hold almost no padding; the head is applied to the
+learned positions only. Left out on purpose: dropout, gradient clipping.
 
-Trap: Muon needs its weight decay. A step has a fixed size whatever the gradient, so without decay the matrices only grow, every
-later step turns them less, and the model reads rules but hardly solves a hand (lab notebook).
+Trap: Muon needs its weight decay. A step has a fixed size whatever the gradient, so without decay the
+matrices only grow, every later step turns them less, and the model reads rules but hardly solves a hand (lab
+notebook).
 
     posttrain pretrain --seed 0 --out data/models/pocket-text-0
 """
@@ -13,76 +14,63 @@ later step turns them less, and the model reads rules but hardly solves a hand (
 from __future__ import annotations
 
 import itertools
-import time
-from dataclasses import dataclass
-from typing import Iterator
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from posttrain.foundation import source, tokenizer
-from posttrain.foundation.corpus import documents as drawn
+from posttrain.config import FoundationConfig
+from posttrain.foundation import tokenizer
+from posttrain.foundation.corpora import source
+from posttrain.foundation.documents import CHUNK, documents
+from posttrain.foundation.training import Batch, Report, supervised, train
 
-
-@dataclass(frozen=True)
-class FoundationConfig:
-    """Everything that decides a foundation's weights, together with the code."""
-
-    seed: int = 0
-    corpus: str = "numbers"  # or "directions": the foundation of GeneralPoints, or of navigation
-    steps: int = (
-        4500  # optimizer steps on the corpus' MIXTURE, the first `reading_steps` of them on its READING
-    )
-    batch_tokens: int = 4096  # tokens in a step, padding included
-    hidden: int = 128
-    layers: int = 4
-    heads: int = 4
-    mlp: int = 384
-    muon_lr: float = 0.02
-    muon_decay: float = 0.2
-    adam_lr: float = 3e-3
-    reading_steps: int = 300
-    warmup: int = 100  # steps of linear warm-up; linear decay to zero over the second half
-    threads: int = 1  # one per core in parallel beats two in one process
+POOL = 8 * CHUNK  # documents that are sorted by length together
 
 
-@dataclass(frozen=True)
-class Batch:
-    """ids: LongTensor[batch, time], padded on the right; learned: BoolTensor of the same shape, true where ids[:, t] is a target."""
-
-    ids: torch.Tensor
-    learned: torch.Tensor
-
-
-def batches(config: FoundationConfig, tokens: tokenizer.PreTrainedTokenizerFast) -> Iterator[Batch]:
-    """Batches without end; pools of documents are sorted by length, and the batches of a pool shuffled."""
+def batches(
+    config: FoundationConfig,
+    tokens: PreTrainedTokenizerFast,
+    step: int = 0,
+    place: dict[str, Any] | None = None,
+) -> Iterator[Batch]:
+    """Batches without end, from that of `step` on; pools of documents are sorted by length, and the
+    batches of a pool shuffled. `place`: what an earlier call had noted there when it came to `step`; from
+    now on this one notes there the generator's state at the beginning of the pool, and how many batches
+    stood before it."""
+    place = {} if place is None else place
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, 1]))
-    corpus = source(config.corpus)
-    reading, stream, made = drawn(rng, corpus.READING), drawn(rng, corpus.MIXTURE), 0
-    encode = lambda texts: tokens._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    if place:
+        rng.bit_generator.state = place["generator"]
+    before, corpus = place.get("before", 0), source(config.corpus)
+
+    def encode(texts: list[str]) -> list[list[int]]:
+        rows = tokens.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [row.ids for row in rows]
+
     while True:
-        documents = list(itertools.islice(reading if made < config.reading_steps else stream, 8192))
-        prompts = [e.ids for e in encode([d.prompt for d in documents])]
-        completions = [e.ids for e in encode([d.completion + tokenizer.END for d in documents])]
-        order = sorted(range(len(documents)), key=lambda i: len(prompts[i]) + len(completions[i]))
-        pool, rows, longest = [], [], 0
-        for i in reversed(order):  # longest first: the first row of a batch sets its width
-            longest = longest or len(prompts[i]) + len(completions[i])
+        place.update(generator=rng.bit_generator.state, before=before)
+        # A pool is whole chunks of the stream, so a new stream goes on where the last pool ended.
+        stream = documents(rng, corpus.READING if before < config.reading_steps else corpus.MIXTURE)
+        pool = list(itertools.islice(stream, POOL))
+        prompts = encode([d.prompt for d in pool])
+        completions = encode([d.completion + tokenizer.END for d in pool])
+        length = [len(prompt) + len(completion) for prompt, completion in zip(prompts, completions)]
+        cuts, rows = [], []
+        for i in reversed(sorted(range(POOL), key=length.__getitem__)):
             rows.append(i)
-            if (len(rows) + 1) * longest > config.batch_tokens:
-                pool.append((rows, longest))
-                rows, longest = [], 0
-        for k in rng.permutation(len(pool)).tolist():
-            rows, width = pool[k]
-            ids = torch.full((len(rows), width), tokens.pad_token_id)
-            learned = torch.zeros((len(rows), width), dtype=torch.bool)
-            for r, i in enumerate(rows):
-                start, end = len(prompts[i]), len(prompts[i]) + len(completions[i])
-                ids[r, :end] = torch.tensor(prompts[i] + completions[i])
-                learned[r, start:end] = True
-            yield Batch(ids, learned)
-            made += 1
+            if (len(rows) + 1) * length[rows[0]] > config.batch_tokens:  # the first row sets the width
+                cuts.append(rows)
+                rows = []
+        order = rng.permutation(len(cuts)).tolist()
+        for k in order[max(0, step - before) :]:
+            pairs = [(prompts[i], completions[i]) for i in cuts[k]]
+            yield Batch(*supervised(pairs, tokens.pad_token_id))
+        before += len(order)
 
 
 def new_model(config: FoundationConfig, tokens) -> LlamaForCausalLM:
@@ -108,21 +96,18 @@ def new_model(config: FoundationConfig, tokens) -> LlamaForCausalLM:
 
 
 def loss(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
-    """Mean cross-entropy (nats) over the learned tokens. No attention mask: causal attention never looks at right padding."""
+    """Mean cross-entropy (nats) over the learned tokens. No attention mask: causal attention never looks
+    at right padding."""
     hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
     logits = model.lm_head(hidden[:, :-1][batch.learned[:, 1:]])
     return torch.nn.functional.cross_entropy(logits.float(), batch.ids[:, 1:][batch.learned[:, 1:]])
 
 
-def schedule(step: int, config: FoundationConfig) -> float:
-    """Share of the full learning rate."""
-    return min(1.0, (step + 1) / config.warmup, 2 * (1 - step / config.steps))
-
-
 def pretrain(
-    config: FoundationConfig, report=lambda step, metrics: None
-) -> tuple[LlamaForCausalLM, "tokenizer.PreTrainedTokenizerFast", dict]:
-    """Train one foundation; returns model, tokenizer and {"tokens", "seconds", "loss"}. `report` is called after each step."""
+    config: FoundationConfig, report: Report = lambda step, measured: None, state: Path | None = None
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, float]]:
+    """Train one foundation; returns model, tokenizer and {"tokens", "seconds", "loss"}. `report` and
+    `state` as in `training.train`."""
     torch.set_num_threads(config.threads)
     tokens = tokenizer.build(source(config.corpus).vocabulary())
     model = new_model(config, tokens).train()
@@ -132,19 +117,11 @@ def pretrain(
         torch.optim.Muon(matrices, lr=config.muon_lr, weight_decay=config.muon_decay),
         torch.optim.AdamW(others, lr=config.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    started, seen, smooth = time.perf_counter(), 0, None
-    for step, batch in enumerate(itertools.islice(batches(config, tokens), config.steps)):
-        for group, rate in zip((g for o in optimizers for g in o.param_groups), rates):
-            group["lr"] = rate * schedule(step, config)
+
+    def objective(batch: Batch) -> torch.Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            objective = loss(model, batch)
-        objective.backward()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        seen += batch.ids.numel()
-        smooth = objective.item() if smooth is None else 0.98 * smooth + 0.02 * objective.item()
-        measured = {"tokens": seen, "seconds": time.perf_counter() - started, "loss": smooth}
-        report(step, measured)
+            return loss(model, batch)
+
+    stream = partial(batches, config, tokens)
+    measured = train(config, optimizers, stream, objective, 0.02, report, state)
     return model.eval(), tokens, measured

@@ -1,7 +1,9 @@
-"""The pocket tokenizer: byte-level, hence lossless for any text, with the domain's own words as single tokens.
+"""The pocket tokenizer: byte-level, hence lossless for any text, with the domain's own words as single
+tokens.
 
-A prompt of GeneralPoints costs about 22 tokens and an answer about 27; GPT-style merges would need four times as many, and
-every token is paid for in every training step. Left out on purpose: learned merges (text outside the domain is spelled in bytes).
+A prompt of GeneralPoints costs about 22 tokens and an answer about 27; GPT-style merges would need four times
+as many, and every token is paid for in every training step. Left out on purpose: learned merges (text outside
+the domain is spelled in bytes).
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from posttrain.foundation import corpus
 
 PAD, USER, ASSISTANT, END = "<|pad|>", "<|user|>", "<|assistant|>", "<|end|>"
 CHAT_TEMPLATE = (
-    "{% for m in messages %}{% if m['role'] not in ('user', 'assistant') %}{{ raise_exception('the pocket model knows the roles user and "
-    "assistant only') }}{% endif %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{% for m in messages %}{% if m['role'] not in ('user', 'assistant') %}"
+    "{{ raise_exception('the pocket model knows the roles user and assistant only') }}{% endif %}"
+    "<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 
 

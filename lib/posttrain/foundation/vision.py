@@ -1,8 +1,9 @@
-"""Pretraining of a pocket vision-language foundation: a CLIP tower and a projector are trained before a frozen text foundation.
+"""Pretraining of a pocket vision-language foundation: a CLIP tower and a projector before a frozen text
+foundation.
 
-Liu et al. 2023 (LLaVA), first stage: the text foundation of the same seed keeps its weights to the bit, so what a picture adds is all in
-the tower and the projector, and the checkpoint stores only these (bfloat16). What it sees is in `sights`. Left out on purpose: a second
-stage that tunes the language model.
+Liu et al. 2023 (LLaVA), first stage: the text foundation of the same seed keeps its weights to the bit, so
+what a picture adds is all in the tower and the projector, and the checkpoint stores only these (bfloat16).
+What it sees is in `sights`. Left out on purpose: a second stage that tunes the language model.
 
     posttrain pretrain --foundation pocket-cards --seed 0
 """
@@ -10,10 +11,9 @@ stage that tunes the language model.
 from __future__ import annotations
 
 import itertools
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 import torch
@@ -25,13 +25,15 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PreTrainedTokenizerFast,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from posttrain.config import VisionConfig
 from posttrain.foundation import sights, tokenizer
-from posttrain.foundation.pretraining import schedule
-from posttrain.policy.load import Policy, read_language
-from posttrain.rollouts import Chat
+from posttrain.foundation.training import Batch, Report, supervised, train
+from posttrain.policy import Chat, Policy
+from posttrain.policy.checkpoints import read_language
 
 IMAGE = "<image>"
 CHAT_TEMPLATE = tokenizer.CHAT_TEMPLATE.replace(
@@ -43,35 +45,13 @@ CHAT_TEMPLATE = tokenizer.CHAT_TEMPLATE.replace(
 )
 
 
-@dataclass(frozen=True)
-class VisionConfig:
-    """Everything that decides a vision-language foundation's weights, together with the code and the text foundation."""
-
-    seed: int = 0
-    corpus: str = "cards"
-    language: str = "pocket-text"  # the text foundation before which the tower stands
-    steps: int = 200
-    reading_steps: int = 0  # of them, the first that show short documents alone
-    batch: int = 96  # documents in a step, a picture each
-    size: int = 56  # pixels
-    patch: int = 14
-    hidden: int = 96
-    layers: int = 2
-    heads: int = 4
-    mlp: int = 192
-    learning_rate: float = 2e-3  # AdamW
-    warmup: int = 50  # steps of linear warm-up; linear decay to zero over the second half
-    threads: int = 1
-
-    def __post_init__(self):
-        sights.corpus_of(self.corpus)  # ValueError for an unknown one
-
-
 def new_policy(config: VisionConfig, text: Path) -> Policy:
-    """Tower and projector from the seed, before the text foundation in the folder `text`; only these two can be trained."""
+    """Tower and projector from the seed, before the text foundation in the folder `text`; only these two
+    can be trained."""
     if not (text / "model.safetensors").is_file():
         raise FileNotFoundError(
-            f"no text foundation at {text}: make it first with `posttrain pretrain --foundation {config.language} --seed {config.seed}`"
+            f"no text foundation at {text}: make it first with "
+            f"`posttrain pretrain --foundation {config.language} --seed {config.seed}`"
         )
     tokens = AutoTokenizer.from_pretrained(text, clean_up_tokenization_spaces=False)
     tokens.add_special_tokens({"additional_special_tokens": [IMAGE]})
@@ -121,53 +101,42 @@ def new_policy(config: VisionConfig, text: Path) -> Policy:
 
 
 def batches(
-    config: VisionConfig, policy: Policy
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]]:
-    """Batches without end: ids LongTensor[batch, time] padded on the right, learned BoolTensor of the same shape, and the pictures' inputs."""
-    tokens, chat = policy.tokenizer, Chat(policy.tokenizer, policy.processor)
-    stream = sights.corpus_of(config.corpus).documents(
-        np.random.default_rng(np.random.SeedSequence([config.seed, 3])), config.reading_steps * config.batch
-    )
-    encode = lambda text: tokens(text, add_special_tokens=False)["input_ids"]
+    config: VisionConfig, tokens: PreTrainedTokenizerFast, step: int = 0, place: dict | None = None
+) -> Iterator[Batch]:
+    """Batches without end, from that of `step` on. The documents before it are made again: no picture of
+    them is drawn, so this takes seconds."""
+    rng = np.random.default_rng(np.random.SeedSequence([config.seed, 3]))
+    stream = sights.corpus_of(config.corpus).documents(rng, config.reading_steps * config.batch)
+    stream = itertools.islice(stream, step * config.batch, None)
+    encode = partial(tokens.encode, add_special_tokens=False)
     shown = [tokens.convert_tokens_to_ids(IMAGE)] * (config.size // config.patch) ** 2
-    while True:
-        documents = list(itertools.islice(stream, config.batch))
+    while documents := list(itertools.islice(stream, config.batch)):
         rows = [
             (encode(d.before) + shown + encode(d.behind), encode(d.completion + tokenizer.END))
             for d in documents
         ]
-        width = max(len(prompt) + len(completion) for prompt, completion in rows)
-        ids, learned = (
-            torch.full((len(rows), width), tokens.pad_token_id),
-            torch.zeros(len(rows), width, dtype=torch.bool),
-        )
-        for r, (prompt, completion) in enumerate(rows):
-            ids[r, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
-            learned[r, len(prompt) : len(prompt) + len(completion)] = True
-        yield ids, learned, chat.pixels([d.picture for d in documents])
+        yield Batch(*supervised(rows, tokens.pad_token_id), [d.picture for d in documents])
 
 
 def pretrain(
-    config: VisionConfig, text: Path, report=lambda step, metrics: None
+    config: VisionConfig, text: Path, report: Report = lambda step, measured: None, state: Path | None = None
 ) -> tuple[Policy, dict[str, float]]:
-    """Train tower and projector; returns the policy, its weights rounded as they are stored, and {"tokens", "seconds", "loss"}."""
+    """Train tower and projector before the text foundation in the folder `text`; returns the policy, its
+    weights rounded as they are stored, and {"tokens", "seconds", "loss"}. `report` and `state` as in
+    `training.train`."""
     torch.set_num_threads(config.threads)
     policy = new_policy(config, text)
+    chat = Chat(policy.tokenizer, policy.processor)
     optimizer = torch.optim.AdamW(
         policy.trainable(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=0.01
     )
-    started, seen, smooth = time.perf_counter(), 0, None
-    for step, (ids, learned, inputs) in enumerate(itertools.islice(batches(config, policy), config.steps)):
-        optimizer.param_groups[0]["lr"] = config.learning_rate * schedule(step, config)
-        objective = torch.nn.functional.cross_entropy(policy.score(ids, learned, **inputs)[0], ids[learned])
-        objective.backward()
-        torch.nn.utils.clip_grad_norm_(policy.trainable(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        seen += ids.numel()
-        smooth = objective.item() if smooth is None else 0.95 * smooth + 0.05 * objective.item()
-        measured = {"tokens": seen, "seconds": time.perf_counter() - started, "loss": smooth}
-        report(step, measured)
+
+    def objective(batch: Batch) -> torch.Tensor:
+        logits, _ = policy.score(batch.ids, batch.learned, **chat.pixels(batch.pictures))
+        return torch.nn.functional.cross_entropy(logits, batch.ids[batch.learned])
+
+    stream = partial(batches, config, policy.tokenizer)
+    measured = train(config, [optimizer], stream, objective, 0.05, report, state, clip=1.0)
     for parameter in policy.trainable():
         parameter.data = parameter.data.bfloat16().float()
     policy.model.requires_grad_(False)
@@ -179,9 +148,9 @@ def save(policy: Policy, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     policy.model.config.save_pretrained(folder)
     policy.processor.save_pretrained(folder)
-    own = {
+    weights = {
         name: weight.bfloat16().contiguous()
         for name, weight in policy.model.state_dict().items()
         if "vision_tower" in name or "projector" in name
     }
-    save_file(own, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

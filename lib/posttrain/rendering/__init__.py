@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
 
 class Picture(NamedTuple):
-    """A picture that is drawn when it is called: kept as what it shows, not as pixels. Not to be changed: the last ones are shared."""
+    """A picture that is drawn when it is called: kept as what it shows, not as pixels. Not to be changed: the
+    last ones are shared."""
 
     draw: Callable[..., Image.Image]
     arguments: tuple[Any, ...]

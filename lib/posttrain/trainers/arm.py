@@ -22,9 +22,9 @@ from accelerate import PartialState
 from tqdm import tqdm
 
 from posttrain import compute, runs
+from posttrain import policy as models
 from posttrain.evaluation import CensusConfig, census
-from posttrain.policy import load as models
-from posttrain.rollouts import Chat
+from posttrain.policy import Chat
 from posttrain.tasks import task
 
 

@@ -1,72 +1,37 @@
-"""PPO for sequential revision, with a critic (paper, section 4.2 and appendix C; Schulman et al. 2017; Zhai et al. 2024).
+"""PPO for sequential revision, with a critic (paper, section 4.2, appendix C; Schulman 2017; Zhai 2024).
 
-TRL has no PPO since 1.14, hence our own. A dialogue is one sequence: all its answers are scored in one forward pass. An answer is
-one action with one reward, one value (read at the last prompt token of its turn) and one advantage; GAE runs across the answers of
-an episode, which in navigation has a dialogue at each point of the route.
+TRL has no PPO since 1.14, hence our own. A dialogue is one sequence: all its answers are scored in one
+forward pass. An answer is one action with one reward, one value (read at the last prompt token of its turn)
+and one advantage; GAE runs across the answers of an episode, in navigation a dialogue at each point of the
+route.
 
 Implementation details, numbered as in the book's ledger:
- 1. The probability ratio is taken per token by default (`ratio="token"`), per whole answer as released (`ratio="answer"`).
- 2. `thought_coefficient` weighs the tokens before the answer's last field; 1 here, 0.5 as released (needs `ratio="answer"`).
- 3. An episode's end never bootstraps; `bootstrap_truncated=True` is the released bug (the next episode's value is used).
- 4. The value head reads detached hidden states (`detach_value`); as released its gradient reaches the backbone.
- 5. Log-probabilities, ratios and advantages are float32; sampling is from the full softmax at `temperature`.
+ 1. The probability ratio is taken per token (`ratio="token"`); as released per whole answer (`"answer"`).
+ 2. `thought_coefficient` weighs the tokens before an answer's last field: 1; as released 0.5 (and
+ `"answer"`).
+ 3. An episode's end never bootstraps; `bootstrap_truncated` is the released bug: the next episode's value.
+ 4. The value head reads detached states (`detach_value`); as released its gradient reaches the backbone.
+ 5. Log-probabilities, ratios, advantages are float32; sampling is from the full softmax at `temperature`.
  6. Advantages are normalised over all answers of an iteration, on all processes.
- 7. Over several processes (accelerate) each rolls out its own episodes; the gradients of the adapter are averaged.
+ 7. Each process (accelerate) rolls out its own episodes; the gradients of the adapter are averaged.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from accelerate import PartialState
-from accelerate.utils import reduce
 
-from posttrain.policy.load import Policy, average_gradients
-from posttrain.rollouts import Dialogue, parts, play, stacked
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """Hyperparameters of PPO."""
-
-    learning_rate: float = 1e-3  # AdamW on the adapter
-    value_learning_rate: float = 3e-3  # AdamW on the value head
-    episodes: int = 256  # per iteration and process
-    epochs: int = 1  # passes over an iteration's episodes
-    minibatches: int = 4  # optimizer steps per pass
-    clip: float = 0.2  # of the ratio
-    value_clip: float = (
-        5.0  # of the value, in units of reward: a return of -10 must be learned within a few iterations
-    )
-    value_coefficient: float = 0.5
-    entropy_coefficient: float = 0.0  # nats per token
-    kl_coefficient: float = 0.0  # to the starting model, nats per token
-    gamma: float = 0.9  # discount across answers
-    gae_lambda: float = 0.95
-    temperature: float = 1.0
-    max_tokens: int = 40  # per answer
-    max_grad_norm: float = 1.0
-    ratio: str = "token"  # or "answer"
-    thought_coefficient: float = 1.0
-    bootstrap_truncated: bool = False
-    detach_value: bool = True
-    microbatch_tokens: int = 8192  # tokens scored at once; memory and cache, never the result
-
-    def __post_init__(self):
-        if self.ratio not in ("token", "answer"):
-            raise ValueError(f"unknown ratio {self.ratio!r}: use token or answer")
-        if self.thought_coefficient != 1 and self.ratio != "answer":
-            raise ValueError('thought_coefficient needs ratio="answer"')
-        if self.temperature <= 0:
-            raise ValueError("PPO samples its answers: temperature must be above 0")
-        if self.episodes % self.minibatches:
-            raise ValueError(
-                f"episodes ({self.episodes}) must be a multiple of minibatches ({self.minibatches})"
-            )
+from posttrain.config import PPOConfig
+from posttrain.policy import Policy
+from posttrain.policy.batching import parts
+from posttrain.rollouts import Dialogue, Sampling, play
+from posttrain.trainers.batch import Batch, collate
+from posttrain.trainers.processes import average_gradients, total
 
 
 def gae(
@@ -79,8 +44,9 @@ def gae(
 ) -> torch.Tensor:
     """Generalised advantage estimates across the answers of each episode (Schulman et al. 2016).
 
-    rewards, values: FloatTensor[episodes, answers]; answered: BoolTensor, true for answers that exist (a prefix of each row);
-    after: FloatTensor[episodes], the value behind the last answer; zero where an episode truly ends, which is everywhere in `clean`.
+    rewards, values: FloatTensor[episodes, answers]; answered: BoolTensor, true for answers that exist (a
+    prefix of each row); after: FloatTensor[episodes], the value behind the last answer; zero where an episode
+    truly ends, which is everywhere in `clean`.
     """
     advantages, running = torch.zeros_like(rewards), torch.zeros(rewards.shape[0])
     following = torch.zeros(rewards.shape[0]) if after is None else after.clone()
@@ -93,67 +59,16 @@ def gae(
     return advantages
 
 
-@dataclass
-class Batch:
-    """Dialogues as tensors. Shapes: D dialogues, T tokens, K answers.
-
-    ids, sampled (true for the policy's tokens), turn (answer a token belongs to), old (log-probabilities), weight: [D, T];
-    ask (index of the last prompt token), rewards, values, answered, advantages, returns: [D, K]; lengths (tokens), correct: [D];
-    episode (which one a dialogue belongs to; those of one episode follow each other): [D]; inputs: the pictures, each [D, ...].
-    """
-
-    ids: torch.Tensor
-    sampled: torch.Tensor
-    turn: torch.Tensor
-    old: torch.Tensor
-    weight: torch.Tensor
-    ask: torch.Tensor
-    rewards: torch.Tensor
-    values: torch.Tensor
-    answered: torch.Tensor
-    lengths: torch.Tensor
-    correct: torch.Tensor
-    episode: torch.Tensor
-    inputs: dict[str, torch.Tensor]
-    advantages: torch.Tensor | None = None
-    returns: torch.Tensor | None = None
-
-
-def collate(games: list[list[Dialogue]], pad: int) -> Batch:
-    dialogues = [dialogue for game in games for dialogue in game]
-    time_, answers = max(len(d.ids) for d in dialogues), max(len(d.ask) for d in dialogues)
-
-    def padded(rows, width, fill, dtype):
-        return torch.tensor([list(row) + [fill] * (width - len(row)) for row in rows], dtype=dtype)
-
-    # `turn` counts the questions asked so far, so every sampled token knows its answer.
-    turns = [np.searchsorted(d.ask, np.arange(len(d.ids)), side="left") - 1 for d in dialogues]
-    return Batch(
-        ids=padded([d.ids for d in dialogues], time_, pad, torch.long),
-        sampled=padded([d.sampled for d in dialogues], time_, False, torch.bool),
-        turn=padded([t.clip(min=0).tolist() for t in turns], time_, 0, torch.long),
-        old=padded([d.logprobs for d in dialogues], time_, 0.0, torch.float32),
-        weight=torch.ones(len(dialogues), time_),
-        ask=padded([d.ask for d in dialogues], answers, 0, torch.long),
-        rewards=padded([d.rewards for d in dialogues], answers, 0.0, torch.float32),
-        values=padded([d.values for d in dialogues], answers, 0.0, torch.float32),
-        answered=padded([[True] * len(d.ask) for d in dialogues], answers, False, torch.bool),
-        lengths=torch.tensor([len(d.ids) for d in dialogues]),
-        correct=torch.tensor([d.correct for d in dialogues]),
-        episode=torch.tensor([i for i, game in enumerate(games) for _ in game]),
-        inputs=stacked(dialogues),
-    )
-
-
 class PPO:
-    """The trainer: `iterate()` rolls out `episodes` episodes and updates the policy once; `state()` resumes exactly.
+    """The trainer: `iterate()` rolls out episodes and updates the policy; `state()` resumes exactly.
 
-    environments: one Gymnasium text environment per episode of an iteration (`config.episodes` of them), all of one task.
+    environments: a Gymnasium text environment per episode of an iteration, `config.episodes` of them, of one
+    task. ValueError if their number is another one, or if the policy has no value head.
     """
 
     def __init__(self, policy: Policy, environments: list, config: PPOConfig = PPOConfig(), seed: int = 0):
         if policy.value_head is None:
-            raise ValueError("PPO needs a value head: models.add_lora(policy, value=True)")
+            raise ValueError("PPO needs a value head: policy.add_lora(policy, value=True)")
         if len(environments) != config.episodes:
             raise ValueError(
                 f"{config.episodes} environments are needed, one an episode, not {len(environments)}"
@@ -172,11 +87,11 @@ class PPO:
         )
         self.iteration, self.trained, self.processed = 0, 0, 0  # tokens, over all processes
 
-    # --- one iteration --------------------------------------------------------------------------------------------
+    # --- one iteration ------------------------------------------------------------------------------------
 
     def iterate(self) -> dict[str, float]:
-        """Roll out, estimate advantages, update. Returns what was measured: first_try, rule_following, valid are means over dialogues,
-        within (every dialogue's last answer is right), reward, answers over episodes."""
+        """Roll out, estimate advantages, update. Returns what was measured: first_try, rule_following, valid
+        over dialogues; within (all last answers are right), reward, answers over episodes."""
         began = time.perf_counter()
         games = self.rollout()
         rolled = time.perf_counter()
@@ -185,9 +100,10 @@ class PPO:
         if self.config.thought_coefficient != 1:
             self._weigh_thoughts(dialogues, batch)
         metrics = self._update(self._estimate(batch))
+        tokens = int(batch.lengths.sum())
         self.iteration += 1
-        self.processed += self._total(int(batch.lengths.sum()))
-        self.trained += self._total(int(batch.lengths.sum())) * self.config.epochs
+        self.processed += self._total(tokens)
+        self.trained += self._total(tokens) * self.config.epochs
         first = [d.verdicts[0] for d in dialogues]
         return {
             "iteration": self.iteration,
@@ -198,7 +114,7 @@ class PPO:
             "reward": float(batch.rewards.sum()) / len(games),
             "answers": float(batch.answered.sum()) / len(games),
             **metrics,
-            "tokens": int(batch.lengths.sum()),
+            "tokens": tokens,
             "rollout_seconds": rolled - began,
             "seconds": time.perf_counter() - began,
         }
@@ -207,21 +123,15 @@ class PPO:
         """One episode in every environment, sampled from the current policy."""
         seeds = self.rng.integers(2**31, size=len(self.environments)).tolist()
         infos = [environment.reset(seed=seed)[1] for environment, seed in zip(self.environments, seeds)]
+        sampling = Sampling(self.config.max_tokens, self.config.temperature, self.sampler)
         with self.policy.merged():
-            return play(
-                self.policy,
-                self.environments,
-                infos,
-                self.config.max_tokens,
-                self.config.temperature,
-                self.sampler,
-            )
+            return play(self.policy, self.environments, infos, sampling)
 
     def _weigh_thoughts(self, dialogues: list[Dialogue], batch: Batch) -> None:
         """As released: tokens of an answer before the key of its last field count `thought_coefficient`."""
         key = f'"{self.environments[0].FIELDS[-1]}"'
         for row, dialogue in enumerate(dialogues):
-            for k, ask in enumerate(dialogue.ask):
+            for ask in dialogue.ask:
                 text, position = "", ask + 1
                 while position < len(dialogue.ids) and dialogue.sampled[position] and key not in text:
                     batch.weight[row, position] = self.config.thought_coefficient
@@ -229,13 +139,14 @@ class PPO:
                     position += 1
 
     def _estimate(self, batch: Batch) -> Batch:
+        """`batch` with its advantages, normalised over all answers of all processes, and returns."""
         config = self.config
-        # The answers of an episode, one behind the other: row-major order over its dialogues is the order in which they were given.
+        # Row-major order over an episode's dialogues is the order in which its answers were given.
         episode = batch.episode[:, None].expand_as(batch.answered)[batch.answered]
         counts = episode.bincount()
-        place = torch.arange(len(episode)) - (counts.cumsum(0) - counts)[episode]
+        nth = torch.arange(len(episode)) - (counts.cumsum(0) - counts)[episode]
         rewards, values = (
-            torch.zeros(len(counts), int(counts.max())).index_put((episode, place), x[batch.answered])
+            torch.zeros(len(counts), int(counts.max())).index_put((episode, nth), x[batch.answered])
             for x in (batch.rewards, batch.values)
         )
         answered = torch.arange(rewards.shape[1]) < counts[:, None]
@@ -243,23 +154,21 @@ class PPO:
         if config.bootstrap_truncated:
             arrived = batch.correct[batch.episode.bincount().cumsum(0) - 1]  # the last dialogue's last answer
             after = torch.where(arrived, torch.zeros(len(counts)), values[:, 0].roll(-1))
+        advantages = gae(rewards, values, answered, config.gamma, config.gae_lambda, after)[episode, nth]
         batch.advantages = torch.zeros_like(batch.rewards)
-        batch.advantages[batch.answered] = gae(
-            rewards, values, answered, config.gamma, config.gae_lambda, after
-        )[episode, place]
+        batch.advantages[batch.answered] = advantages
         batch.returns = batch.advantages + batch.values
-        chosen = batch.advantages[batch.answered]
-        count, total, squares = (
-            self._total(x) for x in (float(len(chosen)), float(chosen.sum()), float(chosen.square().sum()))
+        count, summed, squares = (
+            self._total(x)
+            for x in (float(len(advantages)), float(advantages.sum()), float(advantages.square().sum()))
         )
-        mean = total / count
+        mean = summed / count
         batch.advantages = (batch.advantages - mean) / math.sqrt(max(squares / count - mean**2, 1e-8))
         return batch
 
-    def _microbatches(self, batch: Batch, rows: torch.Tensor) -> list[torch.Tensor]:
-        return [rows[part] for part in parts(batch.lengths[rows].tolist(), self.config.microbatch_tokens)]
-
     def _update(self, batch: Batch) -> dict[str, float]:
+        """The optimizer steps of one iteration; the objective's parts (see `loss`) and the gradient's norm,
+        means over steps."""
         config, sums, steps = self.config, {}, 0
         for _ in range(config.epochs):
             order = torch.from_numpy(self.rng.permutation(len(batch.ids)))
@@ -267,74 +176,72 @@ class PPO:
                 answers = self._total(float(batch.answered[rows].sum()))
                 self.optimizer.zero_grad(set_to_none=True)
                 with self.policy.accumulating():
-                    for part in self._microbatches(batch, rows):
-                        loss, metrics = self.loss(batch, part, answers / self.processes.num_processes)
+                    for part in parts(batch.lengths[rows].tolist(), config.microbatch_tokens):
+                        loss, metrics = self.loss(batch, rows[part], answers / self.processes.num_processes)
                         loss.backward()
                         for name, value in metrics.items():
                             sums[name] = sums.get(name, 0.0) + value
-                parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-                average_gradients(parameters)
-                norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable(), config.max_grad_norm)
-                torch.nn.utils.clip_grad_norm_(self.policy.value_head.parameters(), config.max_grad_norm)
+                adapter, head = self.policy.trainable(), list(self.policy.value_head.parameters())
+                average_gradients(adapter + head)
+                norm = torch.nn.utils.clip_grad_norm_(adapter, config.max_grad_norm)
+                torch.nn.utils.clip_grad_norm_(head, config.max_grad_norm)
                 self.optimizer.step()
                 sums["grad_norm"] = sums.get("grad_norm", 0.0) + float(norm)
                 steps += 1
         return {name: value / steps for name, value in sums.items()}
 
     def loss(self, batch: Batch, rows: torch.Tensor, answers: float) -> tuple[torch.Tensor, dict[str, float]]:
-        """PPO's objective on the dialogues `rows`, per answer (`answers` of them in the whole minibatch), and its parts.
+        """PPO's objective on the dialogues `rows`, per answer (`answers` of them in the whole minibatch), and
+        its parts.
 
-        The policy term is the sum over an answer's tokens, so at ratio 1 its gradient is the exact policy gradient.
+        The policy term is the sum over an answer's tokens, so at ratio 1 its gradient is the exact policy
+        gradient.
         """
         config, device = self.config, self.policy.device
         width = int(batch.lengths[rows].max())
         ids, sampled, turn = (x[rows, :width].to(device) for x in (batch.ids, batch.sampled, batch.turn))
         inputs = {name: value[rows].to(device) for name, value in batch.inputs.items()}
+        advantages, answered = batch.advantages[rows].to(device), batch.answered[rows].to(device)
         logits, hidden = self.policy.score(ids, sampled, **inputs)
         logits = logits if config.temperature == 1 else logits / config.temperature
         logprobs = logits.log_softmax(-1)
+
         new = logprobs.gather(1, ids[sampled][:, None]).squeeze(1)
         old, weight = (x[rows, :width].to(device)[sampled] for x in (batch.old, batch.weight))
-        advantages, answered = batch.advantages[rows].to(device), batch.answered[rows].to(device)
-        # The answer of each sampled token, counted over the part: rows * answers-per-row places.
-        place = (torch.arange(len(rows), device=device)[:, None] * answered.shape[1] + turn)[sampled]
+        # The answer of each sampled token, counted over the part: rows * answers-per-row cells.
+        cell = (torch.arange(len(rows), device=device)[:, None] * answered.shape[1] + turn)[sampled]
         if config.ratio == "answer":
-            log_ratio = torch.zeros(answered.numel(), device=device).index_add(
-                0, place, weight * (new - old)
-            )[answered.flatten()]
-            advantage = advantages[answered]
+            summed = torch.zeros(answered.numel(), device=device).index_add(0, cell, weight * (new - old))
+            log_ratio, advantage = summed[answered.flatten()], advantages[answered]
         else:
-            log_ratio, advantage = new - old, advantages.flatten()[place]
+            log_ratio, advantage = new - old, advantages.flatten()[cell]
         ratio = log_ratio.exp()
-        policy_loss = (
-            -torch.minimum(ratio * advantage, ratio.clamp(1 - config.clip, 1 + config.clip) * advantage).sum()
-            / answers
-        )
+        clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+        policy_loss = -torch.minimum(ratio * advantage, clipped * advantage).sum() / answers
 
         # The state of the last prompt token is the one that predicts an answer's first token.
-        asked = (sampled.flatten().cumsum(0).view(sampled.shape) - 1).gather(
+        first = (sampled.flatten().cumsum(0).view(sampled.shape) - 1).gather(
             1, batch.ask[rows].to(device) + 1
-        )[answered]
-        values = self.policy.value_head((hidden.detach() if config.detach_value else hidden)[asked])
+        )
+        states = (hidden.detach() if config.detach_value else hidden)[first[answered]]
+        values = self.policy.value_head(states)
         before, returns = (x[rows].to(device)[answered] for x in (batch.values, batch.returns))
-        clipped = before + (values - before).clamp(-config.value_clip, config.value_clip)
+        near = before + (values - before).clamp(-config.value_clip, config.value_clip)
         value_loss = (
-            0.5 * torch.maximum((values - returns).square(), (clipped - returns).square()).sum() / answers
+            0.5 * torch.maximum((values - returns).square(), (near - returns).square()).sum() / answers
         )
 
         loss = policy_loss + config.value_coefficient * value_loss
-        with torch.set_grad_enabled(
-            config.entropy_coefficient != 0
-        ):  # measured also where it is no part of the objective
+        # Entropy is measured also where it is no part of the objective.
+        with torch.set_grad_enabled(config.entropy_coefficient != 0):
             entropy = -(logprobs.exp() * logprobs).sum(-1)
         if config.entropy_coefficient:
             loss = loss - config.entropy_coefficient * entropy.sum() / answers
         if config.kl_coefficient:
             with torch.no_grad(), self.policy.start():
-                reference = (self.policy.score(ids, sampled, **inputs)[0] / config.temperature).log_softmax(
-                    -1
-                )
-            loss = loss + config.kl_coefficient * (logprobs.exp() * (logprobs - reference)).sum() / answers
+                reference = self.policy.score(ids, sampled, **inputs)[0] / config.temperature
+            kl = (logprobs.exp() * (logprobs - reference.log_softmax(-1))).sum()
+            loss = loss + config.kl_coefficient * kl / answers
         share = float(answered.sum()) / answers
         return loss, {
             "policy_loss": float(policy_loss.detach()),
@@ -345,28 +252,26 @@ class PPO:
         }
 
     def _total(self, amount: float) -> float:
-        """Sum of a number over all processes."""
-        if self.processes.num_processes == 1:
-            return amount
-        return type(amount)(reduce(torch.tensor(float(amount), device=self.policy.device), "sum").item())
+        return total(amount, self.policy.device)
 
-    # --- resuming -------------------------------------------------------------------------------------------------
+    # --- resuming -----------------------------------------------------------------------------------------
 
     def state(self) -> dict:
-        """All that decides what comes next: adapter, value head, optimizer, generators, counters."""
-        adapter = {
-            name: p.detach().clone() for name, p in self.policy.model.named_parameters() if p.requires_grad
-        }
+        """All that decides what comes next: adapter, value head, optimizer, generators, counters (iterations,
+        and tokens trained and processed). Tensors, numbers and text in dictionaries and lists:
+        `torch.load(weights_only=True)` reads it."""
+        parameters = self.policy.model.named_parameters()
         return {
-            "adapter": adapter,
+            "adapter": {name: p.detach().clone() for name, p in parameters if p.requires_grad},
             "value_head": self.policy.value_head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "rng": self.rng.bit_generator.state,
             "sampler": self.sampler.get_state(),
-            "counters": (self.iteration, self.trained, self.processed),
+            "counters": [self.iteration, self.trained, self.processed],
         }
 
     def load_state(self, state: dict) -> None:
+        """Go on where `state()` was called; KeyError or RuntimeError if it is another trainer's."""
         self.policy.model.load_state_dict(state["adapter"], strict=False)
         self.policy.value_head.load_state_dict(state["value_head"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -375,6 +280,6 @@ class PPO:
         self.iteration, self.trained, self.processed = state["counters"]
 
 
-def _mean(values) -> float:
+def _mean(values: Iterable) -> float:
     values = [float(v) for v in values]
     return sum(values) / len(values)

@@ -1,56 +1,52 @@
 """Supervised fine-tuning on expert answers: Init and the SFT arm (paper, section 5 and appendix C.1).
 
-trl.SFTTrainer does the training; this module makes its data (token ids, loss on the answer only) and lets `Policy.score` compute
-the logits. In GeneralPoints an expert answer is any of the hand's solutions, drawn uniformly, as in the released data, which hold
-one record per pair of hand and solution; in navigation there is one answer at each point. Single turns; no verifier text (appendix C.1) unless `suboptimal` (Figure 15, a later chapter).
+trl.SFTTrainer does the training; this module makes its data (token ids, loss on the answer only) and lets
+`Policy.score` compute the logits. In GeneralPoints an expert answer is any of the hand's solutions, drawn
+uniformly, as in the released data, which hold one record per pair of hand and solution; in navigation there
+is one answer at each point. Single turns, no verifier text (appendix C.1). Left out on purpose: the
+suboptimal trajectories of Figure 15.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator
 
 import datasets
 import numpy as np
 import torch
 import trl
 from accelerate import PartialState
+from torch.nn.functional import cross_entropy
 from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from posttrain.policy.load import Policy, average_gradients
-from posttrain.rollouts import Chat, Picture, parts
-
-
-@dataclass(frozen=True)
-class SFTConfig:
-    """Hyperparameters of supervised fine-tuning."""
-
-    learning_rate: float = 1e-3  # AdamW, constant after warm-up
-    batch_size: int = 128  # examples per optimizer step and process (the paper's global batch)
-    shuffle: int = 1  # examples are drawn from a buffer of so many: those of one route follow each other
-    warmup: float = 0.03  # share of the steps
-    adam_beta2: float = 0.98
-    max_grad_norm: float = 1.0
+from posttrain.config import SFTConfig
+from posttrain.policy import Chat, Policy
+from posttrain.policy.batching import parts
+from posttrain.rendering import Picture
+from posttrain.trainers.processes import average_gradients
 
 
 @dataclass(frozen=True)
 class Example:
-    """ids: prompt and answer; `answer` tokens at the end carry the loss. picture: draws what the prompt shows, if it shows something."""
+    """ids: prompt and answer; the last `answer` of them carry the loss. picture: draws what the prompt shows,
+    if it shows one."""
 
     ids: list[int]
     answer: int
     picture: Picture | None = None
 
 
-MICROBATCH = 4096  # tokens that are read at once, padding included: long rows' attention would leave the processor's cache
+MICROBATCH = 4096  # tokens read at once, padding included: long rows' attention leaves the processor's cache
 AT_ONCE = 64  # pictures that go through the processor together: one by one they take longer than the training
 
 
 def examples(environment, chat: Chat, rng: np.random.Generator, shuffle: int = 1) -> Iterator[Example]:
-    """Expert demonstrations without end: every answer of episodes that the environment's expert plays, drawn from a buffer of `shuffle`."""
+    """Expert demonstrations without end: every answer of episodes that the environment's expert plays, drawn
+    from a buffer of `shuffle`."""
     buffer = []
     for example in _played(environment, chat, rng):
         buffer.append(example)
@@ -66,7 +62,7 @@ def _played(environment, chat: Chat, rng: np.random.Generator) -> Iterator[Examp
         (_, info), over = environment.reset(), False
         while not over:
             text = environment.expert(rng)
-            answer = chat.tokenizer(text, add_special_tokens=False)["input_ids"] + [chat.end]
+            answer = [*chat.encode(text), chat.end]
             if "picture" in info:
                 waiting.append((info["messages"], answer, info["picture"]))
             else:
@@ -82,18 +78,21 @@ def _played(environment, chat: Chat, rng: np.random.Generator) -> Iterator[Examp
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """Examples as SFTTrainer takes them. The pictures are drawn when a batch is made: kept, they would fill the memory."""
+    """Examples as SFTTrainer takes them. The pictures are drawn when a batch is made: kept, they would fill
+    the memory."""
 
-    rows: datasets.Dataset
+    rows: datasets.Dataset  # input_ids; labels (-100 where nothing is learned); index of the picture
     pictures: list[Picture | None]
 
 
 def take(
     stream: Iterator[Example], steps: int | None, tokens: int | None, batch_size: int
 ) -> tuple[Demonstrations, list[int]]:
-    """Whole batches from `stream`: `steps` of them, or as many as `tokens` pay for. Also the running token count after each.
+    """Whole batches from `stream`: `steps` of them, or as many as `tokens` pay for. Also the running token
+    count after each.
 
-    A batch holds `batch_size` examples for every process; all processes make the same data and train on their share.
+    A batch holds `batch_size` examples for every process; all processes make the same data and train on their
+    share. ValueError where neither limit is given.
     """
     if steps is None and tokens is None:
         raise ValueError("an SFT arm needs steps or a budget")
@@ -106,9 +105,8 @@ def take(
             labels.append([-100] * (len(example.ids) - example.answer) + example.ids[-example.answer :])
             total += len(example.ids)
         counts.append(total)
-    return Demonstrations(
-        datasets.Dataset.from_dict({"input_ids": ids, "labels": labels, "place": range(len(ids))}), pictures
-    ), counts
+    rows = {"input_ids": ids, "labels": labels, "index": range(len(ids))}
+    return Demonstrations(datasets.Dataset.from_dict(rows), pictures), counts
 
 
 class _Trainer(trl.SFTTrainer):
@@ -121,23 +119,17 @@ class _Trainer(trl.SFTTrainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         inputs = self._prepare_inputs(inputs)
-        ids, learned, real = (
-            inputs.pop("input_ids"),
-            inputs.pop("labels") != -100,
-            inputs.pop("attention_mask").sum(1),
-        )
+        ids, learned = inputs.pop("input_ids"), inputs.pop("labels") != -100
+        lengths = inputs.pop("attention_mask").sum(1)
         learned[:, 0] = False
         self.last_loss = torch.zeros((), device=ids.device)
         with self.policy.accumulating():
-            for rows in parts(real.tolist(), MICROBATCH):
-                shown, predicted = ids[rows, : real[rows].max()], learned[rows, : real[rows].max()]
-                logits, _ = self.policy.score(
-                    shown, predicted, **{name: _taken(value, rows) for name, value in inputs.items()}
-                )
-                loss = (
-                    torch.nn.functional.cross_entropy(logits, shown[predicted], reduction="sum")
-                    / learned.sum()
-                )
+            for rows in parts(lengths.tolist(), MICROBATCH):
+                width = lengths[rows].max()
+                shown, predicted = ids[rows, :width], learned[rows, :width]
+                pictures = {name: _taken(value, rows) for name, value in inputs.items()}
+                logits, _ = self.policy.score(shown, predicted, **pictures)
+                loss = cross_entropy(logits, shown[predicted], reduction="sum") / learned.sum()
                 self.accelerator.backward(loss)
                 self.last_loss += loss.detach()
         average_gradients(self.policy.trainable())
@@ -145,9 +137,9 @@ class _Trainer(trl.SFTTrainer):
 
 
 def _taken(values: torch.Tensor | list, rows: list[int]) -> torch.Tensor | list:
-    return (
-        values[rows] if isinstance(values, torch.Tensor) else [values[row] for row in rows]
-    )  # some processors count tiles in a list
+    if isinstance(values, torch.Tensor):
+        return values[rows]
+    return [values[row] for row in rows]  # some processors count tiles in a list
 
 
 class _Callback(TrainerCallback):
@@ -157,11 +149,11 @@ class _Callback(TrainerCallback):
         self.on_step, self.trainer = on_step, None
 
     def on_step_end(self, args, state, control, **kwargs):
-        # Not the trainer's own logs: it logs after this event, so they would be the step before's, and none after resuming.
+        # Not the trainer's own logs: it logs after this event, so they would be the step before's.
         control.should_save = self.on_step(state.global_step, {"loss": self.trainer.last_loss.item()})
 
     def on_save(self, args, state, control, **kwargs):
-        # The mark is what tells a whole checkpoint from one that a kill left half-written.
+        # The mark is what tells a complete checkpoint from one that a kill left half-written.
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
 
 
@@ -173,9 +165,11 @@ def train(
     seed: int = 0,
     on_step: Callable[[int, dict], bool] = lambda step, logs: False,
 ) -> None:
-    """Train the adapter of `policy` on `data`, one pass in order; resumes from `folder` if a state was saved there.
+    """Train the adapter of `policy` on `data`, one pass in order; resumes from `folder` if a state was saved
+    there.
 
-    `on_step(step, {"loss": …})` is called after every optimizer step; where it returns true the state is saved.
+    `on_step(step, {"loss": …})` is called after every optimizer step; where it returns true the state is
+    saved. ValueError if `data` is empty.
     """
     if not len(data.rows):
         raise ValueError("no examples to train on: the budget is smaller than one batch")
@@ -213,16 +207,13 @@ def train(
         processing_class=policy.tokenizer,
         callbacks=[callback],
     )
-    texts = trainer.data_collator
+    collate_texts = trainer.data_collator
 
-    def collator(rows: list[dict]) -> dict[str, torch.Tensor]:
-        pictures = [data.pictures[row["place"]] for row in rows]
-        return {
-            **texts([{k: v for k, v in row.items() if k != "place"} for row in rows]),
-            **(chat.pixels(pictures) if pictures[0] else {}),
-        }
+    def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
+        pictures = [data.pictures[row.pop("index")] for row in rows]
+        return {**collate_texts(rows), **(chat.pixels(pictures) if pictures[0] else {})}
 
-    trainer.data_collator = collator
+    trainer.data_collator = collate
     trainer.policy, callback.trainer = policy, trainer
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
@@ -230,6 +221,6 @@ def train(
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
-    """The newest whole checkpoint under `folder`, or None."""
-    found = [path.parent for path in Path(folder).glob("checkpoint-*/complete")]
-    return str(max(found, key=lambda path: int(path.name.rpartition("-")[2]))) if found else None
+    """The newest complete checkpoint under `folder`, or None."""
+    complete = [path.parent for path in Path(folder).glob("checkpoint-*/complete")]
+    return str(max(complete, key=lambda path: int(path.name.rpartition("-")[2]))) if complete else None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
-from posttrain.policy import load as models
+from posttrain import policy as models
 
 CLASSES = {
     "pocket": "LlamaForCausalLM",
@@ -114,7 +114,7 @@ def test_a_fresh_adapter_changes_nothing_and_is_all_that_trains(checkpoints, pol
 
 def test_the_adapter_is_its_seeds(checkpoints):
     def make(seed):
-        settings = models.LoraSettings(4, 8)
+        settings = models.LoraSettings(rank=4, alpha=8)
         return models.add_lora(models.load(checkpoints["pocket"]), settings, seed=seed, value=True)
 
     def learnable(policy):
@@ -225,13 +225,13 @@ def test_a_saved_adapter_comes_back(checkpoints, policy, tmp_path, name):
             ),
         ):
             assert torch.equal(p, q), n
-    again = models.add_lora(loaded, models.LoraSettings(4, 8), seed=2)
+    again = models.add_lora(loaded, models.LoraSettings(rank=4, alpha=8), seed=2)
     close(logits(again), logits(chosen))
 
 
 def test_a_bfloat16_model_rolls_out_in_its_own_type(checkpoints):
     chosen = models.add_lora(
-        models.load(checkpoints["grouped"], dtype=torch.bfloat16), models.LoraSettings(4, 8), seed=1
+        models.load(checkpoints["grouped"], dtype=torch.bfloat16), models.LoraSettings(rank=4, alpha=8), seed=1
     )
     with torch.no_grad():
         for parameter in chosen.trainable():

@@ -1,0 +1,216 @@
+"""Drawings: dialogues, cards, routes on their city's map.
+
+Paper: figures 2 to 4 and 11 to 14. Everything is drawn from live objects of the environments, on axes that
+the caller makes.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
+from matplotlib.path import Path as Outline
+from matplotlib.patheffects import withStroke
+
+from posttrain.analysis.charts import AUXILIARY, COLOURS, INK, MINUS, PAPER, QUIET
+from posttrain.environments.cities import DEGREE, STEPS, City
+from posttrain.environments.routes import Route
+
+ROLES = {  # title, edge, fill
+    "system": ("system", "#7f7f7f", "#f4f4f4"),
+    "task": ("task", "#7f7f7f", "#f4f4f4"),
+    "assistant": ("answer", "#0072b2", "#eaf3fa"),
+    "user": ("verifier", "#d55e00", "#fdf0e6"),
+    "correct": ("verifier", "#009e73", "#e6f5f0"),
+}
+GAP, HEAD, LINE = 0.7, 2.1, 1.32  # between boxes and around a box's text, in lines; a line, in font sizes
+INDENT, LETTER = 6, 0.602  # of answers, in letters; a letter of DejaVu Sans Mono, in font sizes
+SUITS = {"S": "spade", "H": "heart", "D": "diamond", "C": "club"}
+
+
+def picture(ax: Axes, image: Any, title: str = "", interpolation: str | None = "nearest") -> None:
+    """A picture without axes, pixel by pixel (`interpolation` None: smooth, for one that is drawn smaller)."""
+    ax.imshow(image, interpolation=interpolation)
+    ax.set_title(title, fontsize=9)
+    ax.axis("off")
+
+
+def dialogue(
+    ax: Axes, messages: Sequence[Mapping[str, Any]], verdicts: Sequence[Any] = (), columns: int = 100
+) -> None:
+    """A sequential revision as text boxes: the task, answers with their rewards, the verifier's messages.
+
+    messages: chat messages, as `prompts.dialogue` makes them. verdicts: one for each answer, with `reward`,
+    `message` and `correct`; the last one, which no message follows, gets a closing box. `columns`: letters to
+    a line. Alone in its figure, the dialogue sets the figure's height; else the text shrinks until it fits
+    the axes. `ValueError` if there is no message, an unknown role, or not one verdict for each answer.
+    """
+    boxes = [(*rest, _wrap(text, columns - INDENT - 4)) for *rest, text in _boxes(messages, verdicts)]
+    tall = sum(len(lines) + HEAD + GAP for *_, lines in boxes) - GAP
+    fig = ax.figure
+    if len(fig.axes) == 1:
+        fig.set_layout_engine("none")
+        ax.set_position((0, 0, 1, 1))
+        fig.set_figheight(fig.get_figwidth() * tall * LINE / (columns * LETTER))
+    else:
+        fig.draw_without_rendering()  # a layout engine sets the size of the axes only then
+    frame = ax.get_window_extent().transformed(fig.dpi_scale_trans.inverted())
+    size = 72 * min(frame.width / (columns * LETTER), frame.height / (tall * LINE))
+    ax.set(xlim=(0, columns), ylim=(tall, 0))
+    ax.axis("off")
+    top, font = 0.0, {"family": "monospace", "fontsize": size, "va": "center", "parse_math": False}
+    for role, title, note, lines in boxes:
+        _, edge, fill = ROLES[role]
+        left = INDENT if role == "assistant" else 0
+        right, high = left + columns - INDENT, len(lines) + HEAD
+        corner, width, shape = (left + 0.3, top + 0.1), right - left - 0.6, "round,pad=0,rounding_size=0.5"
+        style = {"edgecolor": edge, "facecolor": fill, "linewidth": 0.9}
+        ax.add_patch(FancyBboxPatch(corner, width, high - 0.2, boxstyle=shape, **style))
+        ax.text(left + 2, top + 0.95, title, color=edge, fontweight="bold", **font)
+        ax.text(right - 2, top + 0.95, note, color=edge, fontweight="bold", ha="right", **font)
+        for row, line in enumerate(lines):
+            ax.text(left + 2, top + HEAD + row, line, color=INK, **font)
+        top += high + GAP
+
+
+def _boxes(messages: Sequence[Mapping[str, Any]], verdicts: Sequence[Any]) -> list[tuple[str, str, str, str]]:
+    """Role, title, note and text of each box of a dialogue."""
+    answers = sum(message["role"] == "assistant" for message in messages)
+    if not messages:
+        raise ValueError("no messages to draw")
+    if verdicts and len(verdicts) != answers:
+        raise ValueError(f"{answers} answers, but {len(verdicts)} verdicts")
+    if unknown := {message["role"] for message in messages} - set(ROLES):
+        raise ValueError(f"unknown roles: {', '.join(sorted(unknown))}")
+    boxes, number = [], 0
+    for message in messages:
+        role, note = message["role"], ""
+        if role == "user" and not number:
+            role = "task"
+        title = ROLES[role][0]
+        if role == "assistant":
+            note = f"reward {verdicts[number].reward:+g}".replace("-", MINUS) if verdicts else ""
+            number += 1
+            title = f"{title} {number}"
+        content = message["content"]
+        if not isinstance(content, str):
+            content = "".join(part.get("text", "(picture)") for part in content)
+        boxes.append((role, title, note, content))
+    if verdicts and messages[-1]["role"] == "assistant":
+        last = verdicts[-1]
+        role = "correct" if last.correct else "user"
+        boxes.append((role, ROLES[role][0], "", last.message or ("correct" if last.correct else "wrong")))
+    return boxes
+
+
+def _wrap(text: str, columns: int) -> list[str]:
+    """Lines of at most `columns` letters; the text's own line breaks and blank lines stay."""
+    paragraphs = text.strip().split("\n")
+    return [
+        line for part in paragraphs for line in textwrap.wrap(part, columns, break_on_hyphens=False) or [""]
+    ]
+
+
+def hand(ax: Axes, ranks: Sequence[str], suits: Sequence[str] = ()) -> None:
+    """Playing cards side by side, rank in two corners and suit (S, H, D or C) in the middle.
+
+    Without `suits`, as in the text task, the rank stands in the middle. `ValueError` without cards, for an
+    unknown suit, or if cards and suits are not as many.
+    """
+    if not ranks or (suits and len(suits) != len(ranks)):
+        raise ValueError(f"a hand needs cards, and a suit for each or none: {list(ranks)}, {list(suits)}")
+    if unknown := [suit for suit in suits if suit not in SUITS]:
+        raise ValueError(f"unknown suits {unknown}; use {', '.join(SUITS)}")
+    ax.set(xlim=(-0.08, 1.1 * len(ranks) - 0.02), ylim=(-0.08, 1.48), aspect="equal")
+    ax.axis("off")
+    ax.figure.draw_without_rendering()  # only then is the size of a card known
+    width = abs(np.subtract(*ax.transData.transform([(0, 0), (1, 0)]))[0]) * 72 / ax.figure.dpi  # points
+    frame = {"boxstyle": "round,pad=0,rounding_size=0.09", "facecolor": PAPER, "edgecolor": QUIET}
+    for number, rank in enumerate(ranks):
+        left, suit = 1.1 * number, SUITS[suits[number]] if suits else ""
+        colour = "#c4342d" if suit in ("heart", "diamond") else INK
+        ax.add_patch(FancyBboxPatch((left, 0), 1, 1.4, linewidth=1, **frame))
+        font = {"fontweight": "bold", "color": colour, "ha": "center", "va": "center"}
+        if not suit:
+            ax.text(left + 0.5, 0.7, rank, fontsize=0.48 * width, **font)
+            continue
+        corner = 0.2 if len(rank) == 1 else 0.26
+        ax.text(left + corner, 1.2, rank, fontsize=0.24 * width, **font)
+        ax.text(left + 1 - corner, 0.2, rank, fontsize=0.24 * width, rotation=180, **font)
+        _suit(ax, suit, left + 0.5, 0.7, 0.3, colour)
+
+
+def _suit(ax: Axes, suit: str, x: float, y: float, size: float, colour: str) -> None:
+    """Our own drawing: a font's symbols would turn into coloured emoji on some screens."""
+    paint = {"facecolor": colour, "edgecolor": "none"}
+    if suit == "diamond":
+        corners = [(x, y + size), (x + 0.75 * size, y), (x, y - size), (x - 0.75 * size, y)]
+        ax.add_patch(Polygon(corners, **paint))
+        return
+    if suit == "club":
+        for dx, dy, radius in ((0, 0.5, 0.45), (-0.5, -0.2, 0.45), (0.5, -0.2, 0.45), (0, 0, 0.25)):
+            ax.add_patch(Circle((x + dx * size, y + dy * size), radius * size, **paint))
+    else:
+        up = -1 if suit == "spade" else 1  # a spade is a heart on its head, with a stem
+        half = [(0, 0.55), (0.1, 1.05), (0.95, 1.05), (0.95, 0.4), (0.95, -0.1), (0.3, -0.5), (0, -0.95)]
+        points = half + [(-a, b) for a, b in half[-2::-1]]
+        shift = 0.12 * size if up < 0 else 0
+        codes = [Outline.MOVETO] + [Outline.CURVE4] * 12
+        outline = Outline([(x + a * size, y + b * up * size + shift) for a, b in points], codes)
+        ax.add_patch(PathPatch(outline, **paint))
+    if suit != "heart":
+        ax.add_patch(Polygon([(x, y), (x + 0.32 * size, y - size), (x - 0.32 * size, y - size)], **paint))
+
+
+def street_map(ax: Axes, city: City, route: Route, margin: float = 90.0) -> None:
+    """A route on its city's streets, north up: numbered turning points, landmarks, the destination a square.
+
+    `margin`: metres shown around the route. The city may be any whose crossings hold the route's points.
+    """
+    north, east = DEGREE, DEGREE * np.cos(np.radians(route.start[0]))  # metres in a degree
+
+    def metres(point: tuple[float, float]) -> tuple[float, float]:
+        return (point[1] - route.start[1]) * east, (point[0] - route.start[0]) * north
+
+    turns = np.array([metres(point) for point in (route.start, *(leg.end for leg in route.legs))])
+    low, high = turns.min(0) - margin, turns.max(0) + margin
+    street = {"color": "#d9d9d9", "linewidth": 5, "solid_capstyle": "round", "zorder": 1}
+    for node, ways in city.streets.items():
+        for way in (way for way in ways if way < 4):  # each street once
+            other = node[0] + STEPS[way][0], node[1] + STEPS[way][1]
+            ax.plot(*zip(metres(city.points[node]), metres(city.points[other])), **street)
+    ax.plot(*turns.T, color=COLOURS["RL"], linewidth=2.2, zorder=3)
+    ax.plot(*turns[:-1].T, "o", color=COLOURS["RL"], markersize=12, zorder=4)
+    ax.plot(*turns[-1], "s", color=COLOURS["SFT"], markersize=12, zorder=4)
+    for number, turn in enumerate(turns, 1):
+        ax.annotate(str(number), turn, color=PAPER, fontsize=8, ha="center", va="center", zorder=5)
+    named = {leg.landmark for leg in route.legs}
+    for name, point in city.landmarks.values():
+        spot = np.array(metres(point))
+        if not ((spot > low).all() and (spot < high).all()):
+            continue
+        ax.plot(*spot, "D", color=AUXILIARY[0] if name in named else QUIET, markersize=4, zorder=4)
+        nearest = turns[np.square(turns - spot).sum(1).argmin()]
+        right, up = spot > nearest  # the name stands away from the route
+        ax.annotate(
+            name,
+            spot,
+            (5 if right else -5, 4 if up else -4),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="bottom" if up else "top",
+            fontsize=6.5,
+            color=INK if name in named else QUIET,
+            zorder=5,
+            annotation_clip=True,
+            path_effects=[withStroke(linewidth=2, foreground=PAPER)],
+        )
+    arrow = {"arrowstyle": "->", "color": INK}
+    where = {"xycoords": "axes fraction", "ha": "center", "va": "center"}
+    ax.annotate("N", (0.96, 0.99), (0.96, 0.88), fontsize=8, color=INK, arrowprops=arrow, **where)
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])
+    ax.spines.bottom.set_visible(False)

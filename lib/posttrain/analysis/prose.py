@@ -1,0 +1,275 @@
+"""What chapters say: numbers as words, tables, and the sentences that numbers decide.
+
+Nothing is computed here that a figure or a claim depends on (`posttrain.analysis.study`). A sentence that
+would be false of other results stands here, where it can be tested, and not in a notebook.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from posttrain.analysis import statistics
+from posttrain.analysis.statistics import Interval
+from posttrain.analysis.study import Results, Study, of_every_seed
+from posttrain.environments import baselines
+
+ARMS = ("Init", "SFT", "RL")
+
+
+def show(content: str | pd.DataFrame, **options) -> None:
+    """Display a text of Markdown, or a table as one (`options` of `DataFrame.to_markdown`)."""
+    from IPython.display import Markdown, display
+
+    text = content if isinstance(content, str) else content.to_markdown(index=False, **options)
+    display(Markdown(text))
+
+
+def number(x: float, spec: str = ".1%") -> str:
+    """`x` with more decimals where it would seem to be nought: the side that a bound lies on decides."""
+    text, decimals = format(x, spec), re.search(r"\.(\d+)[f%]", spec)
+    if x and not re.search("[1-9]", text) and decimals and int(decimals[1]) < 6:
+        return number(x, spec.replace(decimals[0], f".{int(decimals[1]) + 1}{decimals[0][-1]}"))
+    return text
+
+
+def interval(value: Interval, spec: str = ".1%") -> str:
+    """`15.0 % [12.1 %, 18.2 %]`."""
+    estimate, low, high = (number(x, spec).replace("%", " %") for x in value)
+    return f"{estimate} [{low}, {high}]"
+
+
+def spread(values: pd.Series) -> str:
+    """Mean of the seeds, and their range: `15.0% (12.1% to 18.2%)`."""
+    limits = f" ({values.min():.1%} to {values.max():.1%})" if len(values) > 1 else ""
+    return f"{values.mean():.1%}{limits}"
+
+
+def percentages(table: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as percentages, none as an empty cell."""
+    return table.map(lambda x: x if isinstance(x, str) else "" if np.isnan(x) else f"{x:.1%}")
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def runs(results: Results) -> pd.DataFrame:
+    """One row a run."""
+    return pd.DataFrame(
+        {"run": r["id"], "seed": r["seed"], "minutes": round(r["seconds"] / 60, 1), "model": r["parameters"]}
+        for r in results.records
+    )
+
+
+def verdicts(decisions: pd.DataFrame) -> pd.DataFrame:
+    """`Study.decisions`, one row a claim: what decides in bold, Student's interval, the other measures."""
+    rows: dict[str, dict[str, str]] = {}
+    for one in decisions.itertuples():
+        row = rows.setdefault(one.key, {"claim": one.statement})
+        decides, bold = (" (decides)", "**") if one.decides else ("", "")
+        name = f"{one.metric.replace('_', ' ')}, {one.decoding}{decides}"
+        row[name] = f"{interval(one.interval)} {bold}{one.verdict}{bold}"
+        if one.decides:
+            row["t over seeds"] = interval(one.t) if one.t else "one seed"
+    return pd.DataFrame(rows.values())
+
+
+def verdict_values(decisions: pd.DataFrame) -> dict[str, str]:
+    """{verdict_…: word} of `Study.decisions`, for the values that pages quote."""
+    return {one.key: one.verdict for one in decisions.itertuples() if one.decides}
+
+
+def ends(study: Study, sets: Mapping[str, str], measures: Sequence[tuple[str, str, str]], what: str = "set"):
+    """Last checkpoints, the seeds' mean and range: a row for each set and (decoding, metric, label)."""
+    return pd.DataFrame(
+        {what: name, "measure": label} | {arm: spread(study.end(arm, set_, decoding, metric)) for arm in ARMS}
+        for set_, name in sets.items()
+        for decoding, metric, label in measures
+    )
+
+
+def beside_policies(
+    study: Study,
+    sets: Mapping[str, tuple[str, str]],
+    columns: Mapping[str, str],
+    policies: Mapping[str, baselines.Policy],
+) -> pd.DataFrame:
+    """Navigation: last checkpoints beside policies without learning on the same routes.
+
+    sets: their names -> action space and what to add to it; columns: headings -> metrics.
+    """
+    rows = []
+    for set_, (actions, added) in sets.items():
+        for decoding in ("greedy", "sampled"):
+            for arm in ("SFT", "Init", "RL"):
+                row = {"actions": actions + added, "policy": f"{arm}, {decoding}"}
+                means = {
+                    head: study.end(arm, set_, decoding, metric).mean() for head, metric in columns.items()
+                }
+                rows.append(row | means)
+        routes = study.hands[study.hands["set"] == set_]["hand"].unique()
+        for policy, scores in baselines.scores(routes, actions, dict(policies)).items():
+            rows.append({"actions": actions + added, "policy": policy, **scores})
+    return percentages(pd.DataFrame(rows))
+
+
+def wrong_answers(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
+    """Navigation, greedy, by seed: wrong first answers where one turns and elsewhere, and finished routes."""
+    rows = []
+    for set_, name in sets.items():
+        for arm in ARMS:
+            points, first, turns, right_turns = (
+                study.outcomes(arm, set_, "greedy", column).sum(1).astype(int)
+                for column in ("points", "first", "turns", "first_turns")
+            )
+            routes = study.outcomes(arm, set_, "greedy", "within")
+            counts = {
+                "wrong turns": (turns - right_turns, turns.sum()),
+                "wrong elsewhere": (points - turns - (first - right_turns), (points - turns).sum()),
+                "routes done": (routes.sum(1).astype(int), routes.size),
+            }
+            cells = {head: f"{', '.join(map(str, seeds))} of {of}" for head, (seeds, of) in counts.items()}
+            rows.append({"set": name, "arm": arm, **cells})
+    return pd.DataFrame(rows)
+
+
+def benchmark(study: Study, printed: Mapping[str, float]) -> pd.DataFrame:
+    """Navigation: the benchmark's finished routes by seed with Wilson's interval, and the paper's share."""
+    rows = []
+    for decoding in ("greedy", "sampled"):
+        for arm in ("SFT", "Init", "RL"):
+            row = {"policy": f"{arm}, {decoding}"}
+            for seed, routes in zip(study.seeds, study.outcomes(arm, "benchmark", decoding, "within")):
+                _, low, high = statistics.wilson(int(routes.sum()), len(routes))
+                row[f"seed {seed}"] = f"{int(routes.sum())} of {len(routes)} ({low:.0%} to {high:.0%})"
+            rows.append(row | {"paper (one run)": f"{printed[arm]:.1%}"})
+    return pd.DataFrame(rows)
+
+
+def lowest_recognition(study: Study, set_: str) -> pd.DataFrame:
+    """Each seed's checkpoint of lowest recognition (sampled) and its end, with the answers in the format."""
+    rows, heads = [], {"recognized": "recognized", "strict": "in the format"}
+    for arm in ("SFT", "RL"):
+        table = study.at(set_, "sampled")
+        for seed, run in table[(table["arm"] == arm) & (table["step"] > 0)].groupby("seed"):
+            lowest, end = run.loc[run["recognized"].idxmin()], run.loc[run["step"].idxmax()]
+            of = f"{lowest['checkpoint'] - 1:.0f} of {end['checkpoint'] - 1:.0f}"
+            row = {"arm": arm, "seed": seed, "checkpoint": of}
+            for checkpoint, when in ((lowest, "then"), (end, "at the end")):
+                row |= {f"{head} {when}": f"{checkpoint[column]:.1%}" for column, head in heads.items()}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def among_recognized(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
+    """Sampled first answers at the end, all seeds together: recognized, right, right of those recognized."""
+    rows = []
+    for set_, name in sets.items():
+        for arm in ARMS:
+            strict, seen, right = (
+                study.outcomes(arm, set_, "sampled", column).ravel()
+                for column in ("strict", "recognized", "first_try")
+            )
+            row = {"hands": name, "arm": arm, "in the format": strict.mean(), "recognized": seen.mean()}
+            row |= {"right": right.mean()}
+            row["right, of those recognized"] = right[seen > 0].mean() if seen.any() else float("nan")
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def levels(levels: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """`Results.levels` as a table; `measure`: what the claim's success is called."""
+    return pd.DataFrame(
+        {
+            "learning rate": levels["arm"],
+            "seed": levels["seed"],
+            "GFLOP": levels["gflops"].map(round),
+            measure: levels["interval"].map(interval),
+            "verdict": levels["verdict"],
+        }
+    )
+
+
+# --- sentences ----------------------------------------------------------------------------------------------
+
+
+def level_decision(claim: Mapping, levels: pd.DataFrame) -> str:
+    """The decision on a claim over all runs, and whether so few cases could have decided in its favour."""
+    cases = int(levels["cases"].min())
+    none = statistics.wilson(0, cases).high
+    few = ", which is more than the bound: so few hands cannot decide in its favour"
+    return (
+        f"Claim: *{claim['statement']}* Decision over all rates and seeds: "
+        f"**{of_every_seed(levels['verdict'])}**. Without a single success among {cases} hands, "
+        f"up to {none:.1%} remain possible{few if none > claim['threshold'] else ''}."
+    )
+
+
+def crossed_changes(study: Study, sets: Mapping[str, str]) -> str:
+    """Where SFT's greedy first tries rise, and how many of each arm's answers follow the other rule."""
+    before, after = (_ends(study, sets, arm) for arm in ("Init", "SFT"))
+    rises = [name for set_, name in sets.items() if after[set_] > before[set_]]
+    others = [name for set_, name in sets.items() if not after[set_] > before[set_]]
+    follow = {arm: study.end(arm, "ood", "greedy", "rule_following") for arm in ARMS}
+    return (
+        f"From Init to the end of SFT, greedy first-try success rises for *{'; '.join(rises) or 'nothing'}* "
+        f"and does not for *{'; '.join(others) or 'nothing'}*. "
+        + "; ".join(
+            f"{arm}'s numbers follow the rule 11/12/13 in {seeds.mean():.1%} of the answers "
+            f"(lowest seed {seeds.min():.1%})"
+            for arm, seeds in follow.items()
+        )
+        + "."
+    )
+
+
+def memorization(study: Study) -> str:
+    """What SFT seems to memorize; said only if just the sets with numbers seen in training gained."""
+    seen, unseen = ("id_seen", "in_range_a", "in_range_b"), ("id", "ood")
+    if "id_seen" not in set(study.checkpoints["set"]):
+        return ""
+    before, after = (_ends(study, (*seen, *unseen), arm) for arm in ("Init", "SFT"))
+    gains = {set_: after[set_] - before[set_] for set_ in before}
+    if not min(gains[set_] for set_ in seen) > 0 > max(gains[set_] for set_ in unseen):
+        return ""
+    return (
+        "So what SFT memorizes here seem to be sets of numbers and their formulas: hands whose numbers it "
+        "has seen are solved more often, also where an unseen rule leads to them (most hands under the "
+        "in-range rules have such numbers), and hands with other numbers less often, also under the training "
+        "rule."
+    )
+
+
+def _ends(study: Study, sets: Iterable[str], arm: str) -> dict[str, float]:
+    return {set_: float(study.end(arm, set_, "greedy", "first_try").mean()) for set_ in sets}
+
+
+def distances(study: Study) -> str:
+    """Navigation: how far both arms have moved from Init under the other actions; how good Init is there."""
+    moved = {arm: study.end(arm, "ood", "sampled", "kl").mean() for arm in ("SFT", "RL")}
+    ceiling = study.end("Init", "ood", "greedy", "first_try").mean()
+    near = (
+        ": so close to the ceiling that the deciding measure can hardly show a gain; look at the sampled ones"
+    )
+    return (
+        f"Under the actions that were not trained, RL's answers have moved {moved['RL']:.1f} nats from Init "
+        f"by the end, SFT's {moved['SFT']:.1f}. Init itself is right at {ceiling:.1%} of these points, greedy"
+        f"{near if ceiling > 0.97 else ''}."
+    )
+
+
+def landmarks(study: Study) -> str:
+    """Navigation with pictures: what becomes of the landmarks' names, which no reward pays for."""
+    seen = {arm: study.end(arm, "id", "greedy", "recognized") for arm in ARMS}
+    strict = study.end("RL", "id", "greedy", "strict")
+    lost = "; no reward pays for the name" if seen["RL"].mean() < seen["Init"].mean() else ""
+    by_seed = ", ".join(f"{a:.0%} (in the format: {b:.0%})" for a, b in zip(seen["RL"], strict))
+    return (
+        f"In distribution, greedy, Init recognizes {seen['Init'].mean():.0%} of the landmarks, the end of "
+        f"SFT {seen['SFT'].mean():.0%} and the end of RL {seen['RL'].mean():.0%}{lost}. A right action is "
+        "paid in full whatever the answer says it sees, where the verifier of the cards checks that before "
+        f"it looks at the formula. By seed, the end of RL: {by_seed}."
+    )

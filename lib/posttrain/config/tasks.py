@@ -1,0 +1,178 @@
+"""Settings that depend on the task: its training environment, and the census that judges it (section 5.1).
+
+`TASKS` says what a task decides where a profile says nothing. The sets themselves are in `posttrain.tasks`,
+which imports torch.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from posttrain.config.settings import (
+    Count,
+    Distinct,
+    Feedback,
+    Listed,
+    Problem,
+    Protocol,
+    Settings,
+    brief,
+    choose,
+    setting,
+)
+
+
+class Task(NamedTuple):
+    """What a task decides: the corpus of its foundations, its sets; `shown`: the settings of its pictures."""
+
+    corpus: str
+    verify_steps: int
+    sets: tuple[str, ...]
+    revised: tuple[str, ...]
+    shown: dict[str, Any] = {}
+
+
+_ROUTES = ("id", "ood", "id_seen", "ood_seen", "cities", "cities_ood", "benchmark")
+_VIEWS = ("id", "ood", "id_seen", "cities", "benchmark")
+_HANDS = ("id", "id_seen", "ood", "in_range_a", "in_range_b")
+_CARDS = {"pixels": 56, "suits": "black", "styles": 64}
+TASKS = {
+    "general-points": Task("numbers", 5, _HANDS, ("id", "ood")),
+    "general-points-vision": Task(
+        "cards", 5, ("id", "id_seen", "ood", "visual"), ("id", "ood", "visual"), _CARDS
+    ),
+    "navigation": Task("directions", 2, _ROUTES, _ROUTES),
+    "navigation-vision": Task("streets", 2, _VIEWS, _VIEWS, {"pixels": 40}),
+}
+_CITIES = ("Brennick", "Calvero", "Dunmarsh", "Eskerville", "Farholt", "Greyport", "Hallowmere", "Istrava")
+SPLITS = {"Alderby": ("train", "held_out")} | dict.fromkeys((*_CITIES, "Juniper Bay"), ("benchmark", "wide"))
+Names = Annotated[tuple[str, ...], Listed, Distinct]
+Decodings = Annotated[tuple[Literal["greedy", "sampled"], ...], Listed, Field(min_length=1), Distinct]
+
+
+class TaskSettings(Settings):
+    """Settings of one task. What is left out, or None, is the task's."""
+
+    given: ClassVar = ("task",)
+    task: str = setting("general-points", "The arm's task.", exclude=True)
+    feedback: Feedback = setting("informative", "What the verifier says after a wrong answer.")
+    protocol: Protocol = setting("clean", "The rules: the paper's, or the released code's.")
+
+    @classmethod
+    def complete(cls, data: dict) -> dict:
+        data = {"task": cls.model_fields["task"].default, **data}
+        if (task := TASKS.get(str(data["task"]))) is None:
+            raise Problem(f"unknown {brief(data['task'])}; {choose(data['task'], TASKS)}", "task")
+        for name in ("pixels", "styles"):
+            if data.get(name) is not None and name in cls.model_fields and not task.shown:
+                raise Problem(f"must be left out: {data['task']} shows no pictures", name)
+        decided = {**task._asdict(), **task.shown}
+        said = {name: value for name, value in data.items() if value is not None or name not in decided}
+        return {**{name: value for name, value in decided.items() if name in cls.model_fields}, **said}
+
+
+class CensusConfig(TaskSettings):
+    """What is measured at a checkpoint: each case of some sets, once with each way of decoding."""
+
+    verify_steps: Count | None = setting(
+        None, "Answers in a dialogue of a revised set, the task's if left out; other sets have one."
+    )
+    revised: Names | None = setting(
+        None, "Sets judged with all verify_steps answers; the task's if left out."
+    )
+    decodings: Decodings = setting(("greedy", "sampled"), "Ways of decoding.")
+    sets: Annotated[Names, Field(min_length=1)] | None = setting(
+        None, "Sets that are played; all of the task's if left out."
+    )
+    limit: Count | None = setting(None, "Cases in a set, a fixed random choice; every case if left out.")
+    limit_others: Count | None = setting(
+        None, "The same for sets that are not revised, where it is smaller; as limit if left out."
+    )
+    batch: Count = setting(512, "Cases that are played at once.")
+    max_tokens: Count = setting(40, "Longest answer, in tokens.")
+    kl_hands: Count = setting(256, "Dialogues of a set on which the KL to the starting model is measured.")
+    pixels: Count | None = setting(None, "Side of a picture or view, as in training; the task's if left out.")
+
+    @model_validator(mode="after")
+    def _check(self) -> CensusConfig:
+        sets = TASKS[self.task].sets
+        for field in ("sets", "revised"):
+            if unknown := [name for name in getattr(self, field) if name not in sets]:
+                raise Problem(f"unknown set {brief(unknown[0])}; {choose(unknown[0], sets)}", field)
+        return self
+
+
+class EnvironmentSettings(TaskSettings):
+    """A training environment's settings."""
+
+    def arguments(self) -> dict[str, Any]:
+        """What the gymnasium environment is made with."""
+        said = {name: value for name, value in dict(self).items() if name != "task" and value is not None}
+        return {**said, "vision": bool(TASKS[self.task].shown)}
+
+
+def _rule(value: Any) -> str:
+    """One spelling of a rule, as `posttrain.verifiers` prints it."""
+    faces = isinstance(value, dict) and set(value) == set("JQK")
+    parts = [str(value[face]) for face in "JQK"] if faces else str(value).split("/")
+    if len(parts) not in (1, 3) or not all(re.fullmatch("[1-9][0-9]?", part) for part in parts):
+        must = '"10", "11/12/13" or {J: 11, Q: 12, K: 13}, values 1 to 99'
+        raise ValueError(f"must be {must}, not {brief(value)}")
+    return "/".join(parts if len(set(parts)) > 1 else parts[:1])
+
+
+class GeneralPointsConfig(EnvironmentSettings):
+    """The training environment of GeneralPoints: four cards, and a formula that makes the target."""
+
+    rule: Annotated[str, BeforeValidator(_rule)] = setting(
+        "10", 'What J, Q and K count as, 1 to 99: one number for all, "10", or three, "11/12/13".'
+    )
+    target: Annotated[int, Field(ge=1, le=1000)] = setting(24, "The number that a formula must make.")
+    verify_steps: Count = setting(5, "Answers in an episode.")
+    split: Literal["all", "train", "test"] = setting("train", "Which hands, by their numbers.")
+    faces: bool = setting(False, "Whether every hand holds a face card.")
+    deck: Literal["with_replacement", "without_replacement"] = setting(
+        "with_replacement", "Whether a hand may hold a card twice."
+    )
+    suits: Literal["mixed", "black", "red"] = setting(
+        "mixed", "The suits; black if left out where they are shown."
+    )
+    pixels: Annotated[int, Field(ge=40, le=4096)] | None = setting(
+        None, "Side of the picture, in tasks that show one; 56 if left out."
+    )
+    styles: Annotated[int, Field(ge=1, le=10**6)] | None = setting(
+        None, "Styles that cards are drawn in, in tasks that show them; 64 if left out."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> GeneralPointsConfig:
+        if self.faces and self.split == "train" and min(map(int, self.rule.split("/"))) > 10:
+            raise Problem(f"must be all or test: train has no faces under the rule {self.rule}", "split")
+        return self
+
+
+class NavigationConfig(EnvironmentSettings):
+    """The training environment of navigation: a route, and an action at each of its points."""
+
+    task: str = setting("navigation", "The arm's task.", exclude=True)
+    actions: Literal["absolute", "relative"] = setting(
+        "absolute", "The rule: eight words of the compass, or four of turning."
+    )
+    city: Literal[tuple(SPLITS)] = setting("Alderby", "Where the routes are.")
+    split: Literal["train", "held_out", "benchmark", "wide"] = setting(
+        "train", "Which routes: train or held_out of Alderby, benchmark or wide of another city."
+    )
+    verify_steps: Count = setting(2, "Answers at a point.")
+    skip_failed: bool = setting(False, "Whether a route goes on after a point that was failed.")
+    pixels: Annotated[int, Field(ge=8, le=4096)] | None = setting(
+        None, "Side of each of four views, in tasks that show them; 40 if left out."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> NavigationConfig:
+        if self.split not in SPLITS[self.city]:
+            raise Problem(f"{self.city} has no split {self.split}; {choose('', SPLITS[self.city])}", "split")
+        return self

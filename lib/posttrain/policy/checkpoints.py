@@ -1,0 +1,131 @@
+"""Checkpoints as policies: any Hugging Face causal or image-text-to-text model, LoRA adapters, a value head.
+
+Paper: section 5 (backbone) and appendix C.2 (tuned parts). The pocket checkpoints and Llama-3.2-Vision go
+through the same `load`. The released code tunes every weight; LoRA (peft) is this study's substitute, on all
+linear layers of the language model.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.utils import logging
+
+from posttrain.config import LoraSettings
+from posttrain.policy.model import Policy, ValueHead
+
+PARTS = ("language", "projector", "vision")
+
+
+def load(
+    path: str | Path, dtype: torch.dtype | str = torch.float32, device: str = "cpu", bf16: bool = False
+) -> Policy:
+    """Load a checkpoint folder or hub name as a policy without adapter.
+
+    Raises FileNotFoundError for a local path that holds no checkpoint, ValueError for one that is not a
+    language model or that has no chat template.
+    """
+    path = str(path)
+    if path.startswith((".", "/", "data/", "build/")) and not (Path(path) / "config.json").is_file():
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: expected a folder with config.json, model.safetensors and "
+            "tokenizer.json (make one with `posttrain pretrain`, or name a Hugging Face model)"
+        )
+    config = AutoConfig.from_pretrained(path)
+    auto, processor = AutoModelForCausalLM, None
+    if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        auto = AutoModelForImageTextToText
+        # A text-only copy of a vision checkpoint has a tokenizer and no image processor.
+        with suppress(OSError, ValueError):
+            processor = AutoProcessor.from_pretrained(path)
+    tokenizer = getattr(processor, "tokenizer", None) or AutoTokenizer.from_pretrained(path)
+    if tokenizer.chat_template is None:
+        raise ValueError(f"{path} has no chat template: use an instruction-tuned checkpoint")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    options, language = {"dtype": dtype}, getattr(config, "language_foundation", None)
+    if device == "cpu" and getattr(config.get_text_config(), "hidden_size", 10**9) <= 512:
+        # Pocket dialogues are so short that eager attention beats the fused CPU kernel.
+        options["attn_implementation"] = "eager"
+    verbosity = logging.get_verbosity()
+    if language:
+        logging.set_verbosity(logging.CRITICAL)  # what is missing is read next
+    try:
+        model = auto.from_pretrained(path, **options).to(device).eval()
+    finally:
+        logging.set_verbosity(verbosity)
+    if language:
+        read_language(model, Path(path).parent / language)
+    model.requires_grad_(False)
+    return Policy(model, tokenizer, processor, bf16=bf16)
+
+
+def read_language(model: nn.Module, folder: Path) -> None:
+    """Read the language model of a pocket vision-language checkpoint, which stores only what is its own: it
+    is the text foundation's in `folder`, to the bit. FileNotFoundError where there is none.
+
+    The image token has an embedding that nobody reads, and is never to be said: it gets the padding token's,
+    which never is.
+    """
+    if not (folder / "model.safetensors").is_file():
+        raise FileNotFoundError(
+            f"no text foundation at {folder}: the vision-language model beside it reads with that one's "
+            "language model (make it with `posttrain pretrain`)"
+        )
+    weights, config = load_file(folder / "model.safetensors"), model.config.text_config
+    embedding = weights.pop("model.embed_tokens.weight")
+    added = embedding[config.pad_token_id].expand(config.vocab_size - len(embedding), -1)
+    state = {name.removeprefix("model."): weight for name, weight in weights.items()}
+    state["embed_tokens.weight"] = torch.cat([embedding, added])
+    with torch.no_grad():
+        model.model.language_model.load_state_dict(state)
+
+
+def add_lora(
+    policy: Policy, settings: LoraSettings = LoraSettings(), seed: int = 0, value: bool = False
+) -> Policy:
+    """The policy with a fresh adapter, which changes nothing yet, and a fresh value head if `value`."""
+    model, head = policy.model, policy.model.get_output_embeddings()
+    # An image-text-to-text class has linear layers of its own in the vision tower and the projector.
+    others = [part for part in ("projector", "vision") if PARTS.index(part) > PARTS.index(settings.parts)]
+    targets = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head and not any(part in name for part in others)
+    ]
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=targets, bias="none"
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = get_peft_model(model, config)
+        value_head = ValueHead(head.weight.shape[1]).to(policy.device) if value else None
+    return replace(policy, model=model, value_head=value_head)
+
+
+def load_adapter(policy: Policy, folder: str | Path) -> Policy:
+    """`policy` with a saved adapter merged into its weights for good: the starting model of the next stage.
+
+    FileNotFoundError where `folder` holds no adapter.
+    """
+    if not (Path(folder) / "adapter_config.json").is_file():
+        raise FileNotFoundError(
+            f"no adapter at {folder}: the run that makes it has not been carried out (`posttrain train` does)"
+        )
+    model = PeftModel.from_pretrained(policy.model, str(folder)).merge_and_unload()
+    model.requires_grad_(False)
+    return replace(policy, model=model.eval(), value_head=None)

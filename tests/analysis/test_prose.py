@@ -1,0 +1,154 @@
+"""Words and tables: what each sentence says of numbers on either side, and that tables hold what they claim."""
+
+import pandas as pd
+import pytest
+from posttrain.analysis import prose
+from posttrain.analysis.statistics import Interval, wilson
+
+
+def test_an_interval_reads_well():
+    interval = Interval(0.15, 0.121, 0.182)
+    assert prose.interval(interval) == "15.0 % [12.1 %, 18.2 %]"
+    assert prose.interval(interval, ".3g") == "0.15 [0.121, 0.182]"
+    assert prose.interval(Interval(-0.03, -0.05, 0.01), "+.1%") == "-3.0 % [-5.0 %, +1.0 %]"
+
+
+def test_the_side_that_a_bound_lies_on_is_never_rounded_away():
+    assert prose.interval(Interval(0.005, 0.0004, 0.01)) == "0.5 % [0.04 %, 1.0 %]"
+    assert prose.interval(Interval(0, -0.00002, 0)) == "0.0 % [-0.002 %, 0.0 %]"
+
+
+def test_spread_and_percentages():
+    assert prose.spread(pd.Series([0.1, 0.3])) == "20.0% (10.0% to 30.0%)"
+    assert prose.spread(pd.Series([0.1])) == "10.0%"
+    table = prose.percentages(pd.DataFrame({"policy": ["blind"], "turns": [float("nan")], "route": [1.0]}))
+    assert table.iloc[0].tolist() == ["blind", "", "100.0%"]
+
+
+@pytest.mark.parametrize("content", ["a *word*", pd.DataFrame({"a": [1], "b": ["x"]})])
+def test_what_is_shown_is_markdown(content, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    prose.show(content)
+    assert shown[0].data == ("a *word*" if isinstance(content, str) else "|   a | b   |\n|----:|:----|\n|   1 | x   |")
+
+
+def test_verdicts_show_the_deciding_measure_first_and_in_bold():
+    rows = [
+        ("verdict_a", "A.", "first_try", "greedy", True, Interval(0.1, 0.05, 0.2), None, "holds"),
+        ("verdict_a", "A.", "within_k", "sampled", False, Interval(0.1, -0.1, 0.2), None, "undecided"),
+        ("verdict_b", "B.", "first_try", "greedy", True, Interval(-0.1, -0.2, -0.05), Interval(0, -1, 1), "fails"),
+    ]
+    columns = ["key", "statement", "metric", "decoding", "decides", "interval", "t", "verdict"]
+    decisions = pd.DataFrame(rows, columns=columns)
+    table = prose.verdicts(decisions)
+    assert list(table) == ["claim", "first try, greedy (decides)", "t over seeds", "within k, sampled"]
+    assert table.iloc[0].tolist()[1:] == [
+        "10.0 % [5.0 %, 20.0 %] **holds**",
+        "one seed",
+        "10.0 % [-10.0 %, 20.0 %] undecided",
+    ]
+    assert table["t over seeds"][1] == "0.0 % [-100.0 %, 100.0 %]"
+    assert prose.verdict_values(decisions) == {"verdict_a": "holds", "verdict_b": "fails"}
+
+
+def levels(*verdicts, cases=300):
+    return pd.DataFrame(
+        {
+            "arm": "lr 0.001",
+            "seed": range(len(verdicts)),
+            "gflops": 100.4,
+            "cases": cases,
+            "interval": [wilson(1, cases)] * len(verdicts),
+            "verdict": verdicts,
+        }
+    )
+
+
+CLAIM = {"statement": "It stays low.", "threshold": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "word"),
+    [(("holds", "holds"), "holds"), (("holds", "undecided"), "undecided"), (("undecided", "fails"), "fails")],
+)
+def test_one_run_that_fails_or_is_open_decides_for_all(verdicts, word):
+    assert f"over all rates and seeds: **{word}**." in prose.level_decision(CLAIM, levels(*verdicts))
+
+
+def test_too_few_hands_are_said_to_be_too_few():
+    few = prose.level_decision(CLAIM, levels("undecided", cases=30))
+    assert "among 30 hands, up to 11.4% remain possible, which is more than the bound" in few
+    many = prose.level_decision(CLAIM, levels("holds"))
+    assert many.endswith("among 300 hands, up to 1.3% remain possible.")
+    table = prose.levels(levels("holds"), "success")
+    assert table.iloc[0].tolist() == ["lr 0.001", 0, 100, prose.interval(wilson(1, 300)), "holds"]
+
+
+SETS = ("id_seen", "id", "in_range_a", "in_range_b", "ood")
+
+
+def crossed(toy, gains):
+    init = {("Init", set_): {"first_try": 0.5} for set_ in SETS}
+    return toy(init | {("SFT", set_): {"first_try": 0.5 + gains[set_]} for set_ in SETS})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [({}, True), ({"id": 0.05}, False), ({"ood": 0.0}, False), ({"in_range_b": 0.0}, False)],
+)
+def test_memorization_is_said_only_of_gains_on_seen_numbers_alone(toy, changed, said):
+    gains = {"id_seen": 0.3, "in_range_a": 0.1, "in_range_b": 0.1, "id": -0.1, "ood": -0.2} | changed
+    assert prose.memorization(crossed(toy, gains)).startswith("So what SFT memorizes") == said
+
+
+def test_memorization_is_not_said_where_seen_numbers_were_not_played(toy):
+    assert prose.memorization(toy({("SFT", "id"): {"first_try": 0.9}})) == ""
+
+
+def test_where_sft_rises_and_where_not(toy):
+    study = crossed(toy, {"id_seen": 0.3, "in_range_a": 0, "in_range_b": 0, "id": -0.1, "ood": -0.2})
+    text = prose.crossed_changes(study, {"id_seen": "seen", "id": "unseen", "ood": "other"})
+    assert "rises for *seen* and does not for *unseen; other*." in text
+    assert "RL's numbers follow the rule 11/12/13 in 50.0% of the answers (lowest seed 50.0%)." in text
+    nothing = prose.crossed_changes(study, {"id": "unseen", "ood": "other"})
+    assert "rises for *nothing*" in nothing
+
+
+@pytest.mark.parametrize(("success", "near"), [(0.98, True), (0.97, False)])
+def test_a_ceiling_is_named(toy, success, near):
+    study = toy({("Init", "ood"): {"first_try": success}, ("RL", "ood"): {"kl": 1.26}, ("SFT", "ood"): {"kl": 7}})
+    text = prose.distances(study)
+    assert "RL's answers have moved 1.3 nats from Init by the end, SFT's 7.0." in text
+    assert ("close to the ceiling" in text) == near and text.endswith(".")
+
+
+@pytest.mark.parametrize(("end", "lost"), [(0.4, True), (0.9, False)])
+def test_lost_names_are_explained_only_if_they_are_lost(toy, end, lost):
+    study = toy({("Init", "id"): {"recognized": 0.5}, ("RL", "id"): {"recognized": [end, end], "strict": [1, 0.5]}})
+    text = prose.landmarks(study)
+    assert ("no reward pays for the name" in text) == lost
+    assert text.endswith(f"{end:.0%} (in the format: 100%), {end:.0%} (in the format: 50%).")
+
+
+def test_ends_show_mean_and_range_of_the_last_checkpoints(toy):
+    study = toy({("Init", "id"): {"first_try": 0.1}, ("SFT", "id"): {"first_try": [0.2, 0.4]}})
+    table = prose.ends(study, {"id": "held out"}, [("greedy", "first_try", "first")], "hands")
+    assert list(table) == ["hands", "measure", "Init", "SFT", "RL"]
+    assert table.iloc[0].tolist()[:4] == ["held out", "first", "10.0% (10.0% to 10.0%)", "30.0% (20.0% to 40.0%)"]
+
+
+def test_recognition_beside_the_format(toy):
+    study = toy({("SFT", "id"): {"recognized": 0.2, "strict": 0.3}, ("RL", "id"): {"recognized": 0, "first_try": 0}})
+    table = prose.lowest_recognition(study, "id").set_index(["arm", "seed"])
+    assert table.loc[("SFT", 1), "checkpoint"] == "1 of 1"
+    assert table.loc[("SFT", 1), "recognized then"] == "20.0%" == table.loc[("SFT", 1), "recognized at the end"]
+    assert table.loc[("SFT", 0), "in the format at the end"] == "30.0%"
+    among = prose.among_recognized(study, {"id": "held out"}).set_index("arm")
+    assert among.loc["Init", "right, of those recognized"] == 1 and among.loc["SFT", "recognized"] == 0.2
+    assert among.loc["RL"].isna()["right, of those recognized"]
+
+
+def test_runs_are_listed(toy):
+    table = prose.runs(toy({("SFT", "id"): {}}))
+    assert len(table) == 6 and table.iloc[0].tolist() == ["gp-l-init-s0", 0, 1.5, 7]

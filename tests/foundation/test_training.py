@@ -1,0 +1,191 @@
+"""The loop that trains foundations: who is killed goes on, to the same bit."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from posttrain import foundation
+from posttrain.foundation import pretraining, training, vision
+from safetensors.torch import load_file
+
+TINY = {
+    "batch_tokens": 1024,
+    "hidden": 32,
+    "layers": 1,
+    "heads": 2,
+    "mlp": 64,
+    "reading_steps": 6,
+    "warmup": 2,
+}
+TEXT = {**TINY, "seed": 3, "steps": 12}
+SIGHT = {
+    **{"corpus": "streets", "language": "pocket-directions", "seed": 3, "steps": 12, "reading_steps": 5},
+    **{"batch": 4, "size": 28, "hidden": 16, "layers": 1, "heads": 2, "mlp": 16, "warmup": 2},
+}
+# Saves each step, and waits behind it so that the kill finds it alive.
+CHILD = """
+import json, sys, time
+from pathlib import Path
+from posttrain import foundation
+from posttrain.foundation import training
+training.SAVE_SECONDS = 0
+write = training.write_state
+def slowly(path, state):
+    write(path, state)
+    print(state["step"], flush=True)
+    time.sleep(0.2)
+training.write_state = slowly
+settings, folder, state = json.loads(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+foundation.make(settings, folder, 3, "some-identity", state)
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    foundation.make({**TEXT, "corpus": "directions", "steps": 1}, folder / "pocket-directions-3", 3, "text")
+    return folder
+
+
+@pytest.mark.parametrize(("settings", "kills"), [(TEXT, (2, 12)), (SIGHT, (8,))])
+def test_a_killed_pretraining_goes_on_to_the_same_bits(tmp_path, models, settings, kills):
+    """Killed behind the steps `kills`, in a process of its own each time; 12 is behind the last, before the gates."""
+    state = tmp_path / "state"
+    whole, killed = models / f"whole-{len(kills)}", models / f"killed-{len(kills)}"
+    card = foundation.make(settings, whole, 3, "some-identity", state)
+    assert not state.exists()
+    command = [sys.executable, "-c", CHILD, json.dumps(settings), str(killed), str(state)]
+    for step in kills:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            steps = []
+            while not steps or steps[-1] < step:
+                line = child.stdout.readline()
+                assert line, "the child ended before it was killed"
+                steps.append(int(line))
+            child.send_signal(signal.SIGKILL)
+        assert child.returncode == -signal.SIGKILL and not killed.exists()
+        assert steps == list(range(steps[0], step + 1))
+    assert len(list(state.glob("*.state"))) == 1
+    resumed = foundation.make(settings, killed, 3, "some-identity", state)
+    weights = load_file(whole / "model.safetensors")
+    again = load_file(killed / "model.safetensors")
+    assert weights.keys() == again.keys() and all(torch.equal(weights[name], again[name]) for name in weights)
+    assert card.pop("seconds") > 0 and resumed.pop("seconds") > 0
+    assert resumed == card and not state.exists()
+
+
+def test_a_pool_is_continued_where_it_was_left():
+    """Also behind the first pool, where reading is over."""
+    config = pretraining.FoundationConfig(**{**TEXT, "batch_tokens": 60_000})
+    tokens, place = pretraining.tokenizer.build(), {}
+    stream = pretraining.batches(config, tokens, 0, place)
+    batches, places = [], []
+    for _ in range(13):
+        batches.append(next(stream))
+        places.append(json.loads(json.dumps(place)))  # numbers and texts only
+    assert places[0]["before"] == 0 and places[-1]["before"] > 0
+    for step in (1, places[-1]["before"], 12):
+        batch = next(pretraining.batches(config, tokens, step, places[step - 1]))
+        assert torch.equal(batch.ids, batches[step].ids) and torch.equal(batch.learned, batches[step].learned)
+
+
+def test_pictures_are_continued_where_they_were_left(models):
+    config = vision.VisionConfig(**SIGHT)
+    tokens = vision.new_policy(config, models / "pocket-directions-3").tokenizer
+    stream = vision.batches(config, tokens)
+    batches = [next(stream) for _ in range(8)]
+    again = next(vision.batches(config, tokens, 7))
+    assert torch.equal(again.ids, batches[7].ids) and again.pictures == batches[7].pictures
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: bytes(len(b))])
+def test_a_damaged_state_is_ignored_with_one_line(tmp_path, capsys, damage):
+    path = tmp_path / "state" / "x.state"
+    assert training.read_state(path) is None and capsys.readouterr().err == ""
+    training.write_state(path, {"step": 3, "weights": [torch.ones(2)], "measured": {"loss": 0.5}})
+    assert training.read_state(path)["measured"] == {"loss": 0.5}
+    assert [p.name for p in path.parent.iterdir()] == ["x.state"]
+    path.write_bytes(damage(path.read_bytes()))
+    assert training.read_state(path) is None
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and f"{path} is damaged" in line
+
+
+def test_training_begins_anew_behind_a_damaged_state(tmp_path):
+    config, path = pretraining.FoundationConfig(**{**TEXT, "steps": 3}), tmp_path / "a.state"
+    path.write_bytes(b"nothing")
+    steps = []
+    model, _, _ = pretraining.pretrain(config, lambda step, measured: steps.append(step), path)
+    other, _, _ = pretraining.pretrain(config)
+    assert steps == [0, 1, 2]
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values()))
+
+
+def test_the_state_of_other_settings_is_not_used(tmp_path):
+    steps = {**TEXT, "steps": 2}
+    foundation.make(steps, tmp_path / "one", 3, "one", tmp_path / "state")
+    training.write_state(tmp_path / "state" / "one.state", {"step": 2})
+    foundation.make({**steps, "seed": 4}, tmp_path / "two", 3, "two", tmp_path / "state")
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["one.state"]
+
+
+def test_a_full_disk_leaves_the_last_state(tmp_path, monkeypatch):
+    path = tmp_path / "x.state"
+    training.write_state(path, {"step": 1})
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        training.write_state(path, {"step": 2})
+    assert training.read_state(path) == {"step": 1}
+
+
+def test_a_state_holds_no_code(tmp_path):
+    """A pickle that would run something is refused, whatever its digest."""
+
+    class Evil:
+        def __reduce__(self):
+            return os.system, ("true",)
+
+    path = tmp_path / "x.state"
+    training.write_state(path, {"step": Evil()})
+    with pytest.raises(Exception, match="[Ww]eights"):
+        training.read_state(path)
+
+
+def test_the_state_is_written_now_and_then(tmp_path, monkeypatch):
+    written, clock = [], iter(range(0, 10_000, 25))  # 25 seconds a look
+    monkeypatch.setattr(training, "write_state", lambda path, state: written.append(state["step"]))
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
+    pretraining.pretrain(pretraining.FoundationConfig(**TEXT), state=tmp_path / "x.state")
+    assert 1 < len(written) < 12 and written[-1] == 12
+
+
+def test_the_card_lists_what_the_folder_holds(models):
+    folder = models / "pocket-directions-3"
+    files = json.loads((folder / "card.json").read_text())["files"]
+    assert files == foundation.hashes(folder) and {"config.json", "model.safetensors"} <= set(files)
+    assert set(files) == {path.name for path in folder.iterdir()} - {"card.json"}
+    content = (folder / "model.safetensors").read_bytes()
+    assert files["model.safetensors"] == hashlib.sha256(content).hexdigest()
+    for edited in (bytes(len(content)), content[:-1]):
+        (folder / "model.safetensors").write_bytes(edited)
+        assert foundation.hashes(folder)["model.safetensors"] != files["model.safetensors"]
+    (folder / "model.safetensors").write_bytes(content)
+    assert foundation.hashes(folder) == files
+
+
+def test_time_is_counted_over_all_parts(tmp_path):
+    config = pretraining.FoundationConfig(**{**TEXT, "steps": 2})
+    path, began = tmp_path / "x.state", time.perf_counter()
+    _, _, first = pretraining.pretrain(config, state=path)
+    _, _, second = pretraining.pretrain(config, state=path)  # nothing is left to do
+    assert second == first and first["seconds"] <= time.perf_counter() - began

@@ -1,0 +1,138 @@
+# ruff: noqa: F401 (what the goldens reach through this module)
+"""All of the library that the goldens touch, imported in this one place: where a module moves, only this file changes.
+
+Everything is reached through the module it lives in (`lib.prompts.AGAIN`), so that a patched attribute is what the goldens see.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import torch
+from posttrain import evaluation, formulas, numerics, rollouts, runs, tasks
+from posttrain.environments import cities, prompts, routes
+from posttrain.policy import load as models
+from posttrain.trainers import arm as study
+from posttrain.environments import general_points, navigation
+from posttrain.foundation import corpus, directions, gates, pretraining, sights, tokenizer, vision
+from posttrain.rendering import Picture, cards, streets
+from posttrain.trainers import ppo, sft
+from posttrain.verifiers import general_points as points_verifier
+from posttrain.verifiers import navigation as navigation_verifier
+
+# lru_caches that hold what a patch may change
+CACHED = (
+    general_points._hands,
+    general_points._held_out,
+    general_points._style,
+    formulas._values,
+    formulas._solve,
+    points_verifier._is_correct,
+    cities.city,
+    cities._drawn,
+    streets.Look.of,
+    streets._sky,
+    sights._crossings,
+)
+
+
+def forget() -> None:
+    """Empty the library's caches: before and behind a patch."""
+    import posttrain.rendering as rendering
+
+    for function in (*CACHED, rendering._drawn, *_cached_drawings()):
+        function.cache_clear()
+
+
+def _cached_drawings():
+    return [f for f in vars(cards).values() if hasattr(f, "cache_clear")]
+
+
+# --- policies ---------------------------------------------------------------------------------------------------------
+
+
+def policy(
+    path: str, seed: int | None = 1, value: bool = False, fast: bool = True, bf16: bool = False, **lora
+) -> models.Policy:
+    """A policy with an adapter (rank 4). `seed`: its adapter and value head get weights from numpy's generator; None: as the library makes them."""
+    made = models.load(path, bf16=bf16)
+    made.fast = fast
+    made = models.add_lora(made, models.LoraSettings(rank=4, alpha=8, **lora), seed=1, value=value)
+    if seed is not None:
+        rng = np.random.default_rng(np.random.SeedSequence([seed, 41]))
+        parameters = [*made.trainable(), *(made.value_head.parameters() if value else [])]
+        with torch.no_grad():
+            for parameter in parameters:
+                noise = 0.1 * rng.standard_normal(tuple(parameter.shape))
+                parameter.copy_(torch.from_numpy(noise.astype(np.float32)))
+    return made
+
+
+def weights(made: models.Policy) -> list[float]:
+    """Norm of every trainable tensor of the adapter, and of the value head."""
+    head = made.value_head.parameters() if made.value_head is not None else []
+    return [float(p.detach().double().norm()) for p in [*made.trainable(), *head]]
+
+
+# --- trainers ---------------------------------------------------------------------------------------------------------
+
+
+def sft_log(made: models.Policy, data, config, folder: Path, on_step) -> list[dict]:
+    """`sft.train`, and what the trainer logged of each step (loss, grad_norm, learning_rate)."""
+    kept = []
+
+    class Kept(sft._Trainer):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            kept.append(self)
+
+    with mock.patch.object(sft, "_Trainer", Kept):
+        sft.train(made, data, config, folder, seed=5, on_step=on_step)
+    return [entry for entry in kept[0].state.log_history if "grad_norm" in entry]
+
+
+# --- whole runs -------------------------------------------------------------------------------------------------------
+
+
+def carry_out(model: str, settings: dict, root: Path) -> dict[str, SimpleNamespace]:
+    """Every arm of one study with one seed, as `carry_out_run` gives it; `settings` are a study's, as in a profile."""
+    content = {"model": model, "seeds": [3], "studies": {"golden": settings}}
+    profile = runs.Profile("golden", content, root)
+    return {run.arm: carry_out_run(run, profile) for run in profile.runs()}
+
+
+def carry_out_run(run, profile) -> SimpleNamespace:
+    """What a run publishes (checkpoints, training, hands), and the norms of its adapter and value head at the end."""
+    norms, save = [], models.Policy.save_adapter
+
+    def kept(self, folder):
+        norms.append(weights(self))
+        save(self, folder)
+
+    with mock.patch.object(models.Policy, "save_adapter", kept):
+        folder = study.carry_out(run, profile)
+    return SimpleNamespace(
+        checkpoints=pd.read_csv(folder / "checkpoints.csv"),
+        training=pd.read_csv(folder / "training.csv"),
+        hands=pd.read_parquet(folder / "hands.parquet"),
+        adapter=norms[-1] if norms else [],
+    )
+
+
+@contextmanager
+def one_thread():
+    """Random state of torch is left as it was; one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            yield
+    finally:
+        torch.set_num_threads(threads)

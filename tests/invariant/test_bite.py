@@ -1,0 +1,257 @@
+"""Goldens bite: what decides numbers is changed, one thing at a time, and exactly the goldens that should notice do.
+
+Component goldens are computed briefly (`components.brief`: the first of each kind of value), all of them for every patch; with some
+patches the runs of one task too. What is written down for a patch is the whole set that moves, no more and no less.
+"""
+
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+
+from tests.invariant import components, goldens, training, trajectories
+from tests.invariant import library as lib
+
+COMPONENTS = {**components.COMPONENTS, **training.COMPONENTS}
+RUNS = [f"general-points.{algorithm}" for algorithm in trajectories.ALGORITHMS]
+
+
+class _Reversed:
+    """A policy whose start and present are exchanged: the divergence the other way round."""
+
+    def __init__(self, policy):
+        self.policy, self.starting = policy, False
+
+    def __getattr__(self, name):
+        return getattr(self.policy, name)
+
+    @contextmanager
+    def start(self):
+        self.starting = True
+        yield
+        self.starting = False
+
+    def score(self, *arguments, **keywords):
+        with nullcontext() if self.starting else self.policy.start():
+            return self.policy.score(*arguments, **keywords)
+
+
+def _before(owner, name, change):
+    """`owner.name` called with what `change` makes of its arguments."""
+    real = getattr(owner, name)
+    return lambda *arguments, **keywords: real(*change(*arguments), **keywords)
+
+
+def _behind(owner, name, change):
+    """What `change` makes of the result of `owner.name`."""
+    real = getattr(owner, name)
+    return lambda *arguments, **keywords: change(real(*arguments, **keywords))
+
+
+def _dotted(picture):
+    picture.putpixel((3, 3), (255, 0, 255))
+    return picture
+
+
+def _keyed(owner, name, **more):
+    real = getattr(owner, name)
+    return lambda *arguments, **keywords: real(*arguments, **{**keywords, **more})
+
+
+def _fresh_head(owner, name):
+    real = getattr(owner, name)
+
+    def init(self, *arguments, **keywords):
+        real(self, *arguments, **keywords)
+        torch.nn.init.constant_(self.layers[-1].weight, 0.01)
+
+    return init
+
+
+def _clipped(owner, name):
+    real = getattr(owner, name)
+
+    def init(self, policy, environments, config, seed=0):
+        real(self, policy, environments, lib.replace(config, clip=config.clip / 2), seed)
+
+    return init
+
+
+GP, NAV = lib.points_verifier, lib.navigation_verifier
+# what is changed -> (owner, attribute, value or what makes it, component goldens that move, runs that move or None: not run)
+PATCHES = {
+    "a reward": (GP, "WRONG_NUMBERS", -2.5, {"general-points"}, set(RUNS)),
+    "a reward of navigation": (NAV, "WRONG_ACTION", -1.25, {"navigation"}, None),
+    "a word of the feedback": (
+        lib.prompts,
+        "AGAIN",
+        ". Try again in the same format.",
+        {"general-points", "navigation", "foundation-numbers", "foundation-directions"},
+        None,
+    ),
+    "a word of the prompt": (
+        lib.prompts,
+        "TASK",
+        ("You are a skilled card player. Make ", *lib.prompts.TASK[1:]),
+        {"general-points", "foundation-numbers", "foundation-cards"},
+        None,
+    ),
+    "a word of navigation's prompt": (
+        lib.navigation,
+        "TASK",
+        ("You walk through a city.", *lib.navigation.TASK[1:]),
+        {"navigation", "foundation-directions", "foundation-streets"},
+        None,
+    ),
+    "a pixel of cards": (
+        lib.cards,
+        "draw",
+        lambda *at: _behind(*at, _dotted),
+        {"pictures", "foundation-cards"},
+        None,
+    ),
+    "a pixel of streets": (
+        lib.streets,
+        "view",
+        lambda *at: _behind(*at, _dotted),
+        {"pictures", "foundation-streets"},
+        None,
+    ),
+    "the order of hands": (
+        lib.general_points,
+        "_hands",
+        lambda *at: _behind(*at, lambda hands: hands[::-1]),
+        {"general-points", "census"},
+        None,
+    ),
+    "the order of routes": (
+        lib.cities,
+        "routes",
+        lambda *at: _behind(*at, lambda routes: routes[::-1]),
+        {"navigation"},
+        None,
+    ),
+    "the tokens of feedback": (
+        lib.rollouts.Chat,
+        "_feedback",
+        lambda *at: _behind(*at, lambda ids: ids[:-1]),
+        {"chat", "rollout"},
+        None,
+    ),
+    "the sampling rule": (
+        lib.rollouts,
+        "_answer",
+        lambda *at: _before(*at, lambda *a: (*a[:6], a[6] * 0.8, *a[7:])),
+        {"rollout"},
+        set(RUNS),
+    ),
+    "the adapter's scale": (
+        lib.models,
+        "_delta",
+        lambda *at: _behind(*at, lambda delta: delta * 1.01),
+        {"rollout", "sft", "ppo", "census"},
+        None,
+    ),
+    "the schedule of SFT": (
+        lib.sft.trl,
+        "SFTConfig",
+        lambda *at: _keyed(*at, lr_scheduler_type="linear"),
+        {"sft"},
+        set(RUNS),
+    ),
+    "a beta of SFT's optimizer": (
+        lib.sft.trl,
+        "SFTConfig",
+        lambda *at: _keyed(*at, adam_beta1=0.95),
+        {"sft"},
+        None,
+    ),
+    "the GAE term": (
+        lib.ppo,
+        "gae",
+        lambda *at: _before(*at, lambda r, v, a, gamma, lam, *after: (r, v, a, gamma, lam * 0.9, *after)),
+        {"ppo"},
+        None,
+    ),
+    "PPO's clip": (lib.ppo.PPO, "__init__", _clipped, {"ppo"}, None),
+    "the value head's start": (
+        lib.models.ValueHead,
+        "__init__",
+        _fresh_head,
+        {"ppo"},
+        {"general-points.ppo"},
+    ),
+    "the order of the census": (
+        lib.tasks.Hands,
+        "cases",
+        lambda *at: _behind(*at, lambda cases: cases[::-1]),
+        {"census"},
+        None,
+    ),
+    "the direction of the KL": (
+        lib.evaluation,
+        "divergence",
+        lambda *at: _before(*at, lambda policy, *more: (_Reversed(policy), *more)),
+        {"census"},
+        None,
+    ),
+    "the schedule of pretraining": (
+        lib.pretraining,
+        "schedule",
+        lambda *at: _behind(*at, lambda share: share**2),
+        {"foundation"},
+        None,
+    ),
+    "the order of the tokenizer": (
+        lib.tokenizer,
+        "build",
+        lambda *at: _before(*at, lambda words=None: (words and words[::-1],)),
+        {"foundation"},
+        None,
+    ),
+    "the first weights of a foundation": (
+        lib.pretraining,
+        "new_model",
+        lambda *at: _behind(*at, lambda model: (model.lm_head.weight.data.mul_(1.1), model)[1]),
+        {"foundation"},
+        None,
+    ),
+}
+
+
+def _moved(names) -> set[str]:
+    return {
+        name
+        for name in names
+        if goldens.moved(COMPONENTS[name], goldens.read(name), COMPONENTS[name].compute(), partly=True)
+    }
+
+
+@pytest.fixture(autouse=True)
+def nothing_cached():
+    """No patch finds what was computed before it, and none is found behind it."""
+    lib.forget()
+    trajectories.carried_out.cache_clear()
+    yield
+    lib.forget()
+    trajectories.carried_out.cache_clear()
+
+
+def test_nothing_moves_without_a_patch():
+    with components.brief():
+        assert _moved(COMPONENTS) == set()
+
+
+@pytest.mark.parametrize("what", PATCHES)
+def test_exactly_the_right_goldens_move(what, monkeypatch):
+    owner, name, value, expected, runs = PATCHES[what]
+    monkeypatch.setattr(owner, name, value(owner, name) if callable(value) else value)
+    with components.brief():
+        assert _moved(COMPONENTS) == expected
+    if runs is not None:
+        told = {
+            n: goldens.moved(g, goldens.read(n), g.compute())
+            for n, g in trajectories.TRAJECTORIES.items()
+            if n in RUNS
+        }
+        assert {n for n, lines in told.items() if lines} == runs

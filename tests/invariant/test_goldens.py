@@ -1,0 +1,72 @@
+"""The code does what was recorded, or a version says that it does not. What each golden guards is in its file; README.md says the tolerances."""
+
+import json
+
+import pytest
+
+from tests.invariant import goldens, record
+from tests.invariant.library import numerics
+
+EVERYTHING = record.everything()
+AGAIN = "python -m tests.invariant.record"
+COMPUTED: dict = {}
+
+
+def outcome(name: str) -> list[str]:
+    """What moved in a golden, computed once a session."""
+    if name not in COMPUTED:
+        golden = EVERYTHING[name]
+        COMPUTED[name] = goldens.moved(golden, goldens.read(name), golden.compute())
+    return COMPUTED[name]
+
+
+def advice(name: str, golden: goldens.Golden) -> str:
+    """Which version to raise: of the parts whose own golden moved too, or of one of all."""
+    parts = golden.parts
+    if len(parts) > 1:
+        parts = [p for p in parts if p in EVERYTHING and outcome(p)] or parts
+    which = parts[0] if len(parts) == 1 else f"one or more of {', '.join(parts)}"
+    return (
+        f"golden {name} moved. If the change is meant, raise {which} in lib/posttrain/numerics.py and record "
+        f"with: {AGAIN}"
+    )
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_golden(name):
+    golden, recorded = EVERYTHING[name], goldens.read(name)
+    assert recorded is not None, f"golden {name} was never recorded: {AGAIN} {name}"
+    raised = [part for part in golden.parts if recorded["versions"].get(part) != numerics.VERSIONS[part]]
+    assert not raised, (
+        f"golden {name} was recorded with another version of {', '.join(raised)} than lib/posttrain/numerics.py says: "
+        f"record it anew with: {AGAIN} {name}"
+    )
+    if lines := outcome(name):
+        pytest.fail("\n  ".join([advice(name, golden), *lines[:12]]), pytrace=False)
+
+
+def test_the_files_are_those_of_the_goldens():
+    stored = {path.stem for path in goldens.FOLDER.glob("*.json")}
+    assert stored == set(EVERYTHING)
+    assert {part for golden in EVERYTHING.values() for part in golden.parts} == set(numerics.VERSIONS)
+    assert sum(path.stat().st_size for path in goldens.FOLDER.rglob("*.json")) < 400_000
+
+
+def test_what_counts_as_moved():
+    golden = goldens.Golden(("sft",), dict, 1e-3, 1e-4)
+    old = {"exact": {"n": [1, 2]}, "here": {"ids": "a"}, "floats": {"x": [1.0, 2.0]}, "after": {"y": [3.0]}}
+
+    def new(**other):
+        return goldens.moved(golden, old, json.loads(json.dumps({**old, **other})), strict=True)
+
+    assert new() == []
+    assert new(floats={"x": [1.00005, 2.0]}) == [] and "drift" in new(floats={"x": [1.01, 2.0]})[0]
+    assert new(floats={"x": [1.0003, 2.0004]})  # below the largest allowed, above the mean
+    assert new(floats={"x": [1.0]}) and new(floats={}) and new(floats={"x": [1.0, float("nan")]})
+    assert new(exact={"n": [1, 3]}) and new(exact={}) and new(exact={"n": [1, 2], "m": 0})
+    assert new(here={"ids": "b"}) and new(after={"y": [4.0]})
+    elsewhere = {**old, "here": {"ids": "b"}, "after": {"y": [4.0]}}
+    assert goldens.moved(golden, old, elsewhere, strict=False) == []
+    assert goldens.moved(
+        golden, old, {**elsewhere, "here": old["here"]}, strict=False
+    )  # the ids came out alike
