@@ -1,4 +1,5 @@
-"""The house: rooms in one order, nothing private taken across modules, no torch where none is needed, files one can read."""
+"""The house: rooms in one order, nothing private taken across modules, no torch where none is needed, files
+one can read."""
 
 import ast
 import graphlib
@@ -9,7 +10,7 @@ from pathlib import Path
 import posttrain
 import pytest
 
-# From top to bottom: a module may import its own room and those above it. A room is a package or a module of the library.
+# From top to bottom: a module may import its own room and those above it. A room is a package or a module.
 ROOMS = (
     *("numerics", "formulas", "verifiers", "rendering", "environments", "tasks", "config", "store"),
     *("policy", "decoding", "rollouts", "compute", "evaluation", "trainers", "foundation", "analysis", "cli"),
@@ -40,7 +41,8 @@ MODULES = {module(file): path.read_text() for file, path in FILES.items() if fil
 
 
 def imported(source, modules):
-    """(module of the library, name taken from it or None, name here) of every import in `source`, in functions too."""
+    """(module of the library, name taken from it or None, name here) of every import in `source`, in
+    functions too."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [(alias.name, None, alias.asname) for alias in node.names]
@@ -150,7 +152,7 @@ def test_a_file_can_be_read(file):
     assert [number for number, line in enumerate(lines, 1) if len(line) > 110] == []
 
 
-# --- the checks themselves bite ----------------------------------------------------------------------------------
+# --- the checks themselves bite -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,8 @@ def test_a_circle_is_seen():
         ("from posttrain import tasks\ntasks._hidden()", ["tasks._hidden"]),
         ("def f(env):\n    return env._places", ["env._places"]),
         (
-            "class A:\n    def f(self, other):\n        self._x = other._x\n        return other._replace(y=1).__dict__",
+            "class A:\n    def f(self, other):\n        self._x = other._x\n"
+            "        return other._replace(y=1).__dict__",
             [],
         ),
     ],

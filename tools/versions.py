@@ -27,7 +27,6 @@ TESTS = [
     "tests/environments/test_prompts.py",
     "tests/environments/test_routes.py",
     "tests/analysis/test_statistics.py",
-    "tests/test_cli.py",
     "tests/test_formulas.py",
     "tests/test_lock.py",
 ]

@@ -31,7 +31,7 @@ def escaped(word: str) -> str:
     return "".join(f"\\u{ord(letter):04x}" for letter in word)
 
 
-# Written with the fields of GeneralPoints; navigation is judged by the same cases with its own (see `as_step`).
+# In the fields of GeneralPoints; navigation is judged by the same cases with its own (see `as_step`).
 PAID = {
     "as the prompt demands": ANSWER,
     "a card or a text called formula": f'{{{CARDS}, {NUMBER}, {FORMULA}, "note": "formula", "x": ["cards"]}}',
@@ -185,7 +185,7 @@ def test_what_is_read_and_why_not():
     }
 
 
-# --- what must hold for any text ------------------------------------------------------------------------------
+# --- what must hold for any text ----------------------------------------------------------------------------
 
 PIECES = [
     "{",
@@ -218,7 +218,8 @@ def test_any_text_is_judged(text):
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**32), st.booleans())
 def test_two_different_answers_are_never_paid(seed, navigation):
-    """A right answer with another one written somewhere into it or beside it, then in a string, a list or an object."""
+    """A right answer with another one written somewhere into it or beside it, then in a string, a list or an
+    object."""
     rng = Random(seed)
     if navigation:
         verifier, truth, name = NAVIGATION, PLACE, "action"
