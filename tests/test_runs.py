@@ -6,7 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from posttrain import runs
+from posttrain import config, runs
 
 STUDY = {
     "checkpoints": 2,
@@ -14,8 +14,8 @@ STUDY = {
     "ppo": {"episodes": 8},
     "arms": {
         "init": {"algorithm": "init", "steps": 3},
-        "sft": {"algorithm": "sft", "start": "init", "budget": 5},
-        "ppo": {"algorithm": "ppo", "start": "init", "budget": 5, "ppo": {"epochs": 2}},
+        "sft": {"algorithm": "sft", "start": "init", "budget_gflop": 5},
+        "ppo": {"algorithm": "ppo", "start": "init", "budget_gflop": 5, "ppo": {"epochs": 2}},
     },
 }
 
@@ -69,13 +69,16 @@ def test_what_a_profile_says_is_a_list_of_runs(tmp_path):
             {"ppo": {"episodes": 16}},
             {"init", "sft", "ppo"},
         ),  # a study's settings are every arm's: cautious, never wrong
-        ({"arms": {**STUDY["arms"], "sft": {"algorithm": "sft", "start": "init", "budget": 6}}}, {"sft"}),
+        (
+            {"arms": {**STUDY["arms"], "sft": {"algorithm": "sft", "start": "init", "budget_gflop": 6}}},
+            {"sft"},
+        ),
         ({"arms": {**STUDY["arms"], "ppo": {**STUDY["arms"]["ppo"], "ppo": {"epochs": 3}}}}, {"ppo"}),
         (
             {"arms": {**STUDY["arms"], "init": {"algorithm": "init", "steps": 4}}},
             {"init", "sft", "ppo"},
         ),  # the children's start
-        ({"arms": {**STUDY["arms"], "sft": {"algorithm": "sft", "budget": 5}}}, {"sft"}),
+        ({"arms": {**STUDY["arms"], "sft": {"algorithm": "sft", "budget_gflop": 5}}}, {"sft"}),
     ],
 )
 def test_settings_change_the_identity_of_the_arms_they_concern(tmp_path, changes, changed):
@@ -96,7 +99,7 @@ def test_the_model_changes_the_identity(tmp_path):
     "arms, complaint",
     [
         ({"sft": {"algorithm": "sft", "budgett": 5}}, "budgett"),
-        ({"sft": {"budget": 5}}, "unknown algorithm"),
+        ({"sft": {"budget_gflop": 5}}, "unknown algorithm"),
         ({"sft": None}, "unknown algorithm"),
         ({"sft": {"algorithm": "dpo"}}, "init, sft, ppo"),
         ({"sft": {"algorithm": "sft", "task": "chess"}}, "general-points, general-points-vision, navigation"),
@@ -116,7 +119,7 @@ def test_a_profile_that_says_something_unknown_is_an_error(tmp_path, arms, compl
 def test_unknown_names_are_errors_that_say_what_there_is(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="one/ppo/0"):
         profile(tmp_path).run("one/dpo/0")
-    monkeypatch.setattr(runs, "PROFILES", tmp_path)
+    monkeypatch.setattr(config, "PROFILES", tmp_path)
     (tmp_path / "little.yaml").write_text("model: x\nseeds: [0]\nstudies: {}\n")
     with pytest.raises(ValueError, match="little"):
         runs.profile("huge")
@@ -125,9 +128,11 @@ def test_unknown_names_are_errors_that_say_what_there_is(tmp_path, monkeypatch):
 
 
 def test_only_the_published_profile_writes_beside_the_sources(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "PROFILES", tmp_path)
+    monkeypatch.setattr(config, "PROFILES", tmp_path)
     for name in ("cpu", "smoke"):
-        (tmp_path / f"{name}.yaml").write_text("seeds: [0]\nstudies: {}\n")
+        (tmp_path / f"{name}.yaml").write_text(
+            "seeds: [0]\nmodel: a/b\nstudies: {s: {arms: {a: {algorithm: init, steps: 1}}}}\n"
+        )
     assert (
         runs.profile("cpu").results == runs.ROOT / "data" / "results"
         and runs.profile("cpu").root == runs.ROOT
@@ -221,7 +226,7 @@ def test_verify_reports_missing_and_stale(tmp_path):
     }
     shutil.rmtree(made.results / made.run("one/ppo/1").id)
     changed = profile(
-        tmp_path, arms={**STUDY["arms"], "sft": {"algorithm": "sft", "start": "init", "budget": 6}}
+        tmp_path, arms={**STUDY["arms"], "sft": {"algorithm": "sft", "start": "init", "budget_gflop": 6}}
     )
     problems = runs.verify(changed)
     assert sorted(p.split(":")[0].split(" ")[0] for p in problems) == ["missing"] * 3 + ["stale"] * 2

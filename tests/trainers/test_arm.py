@@ -28,11 +28,11 @@ SETTINGS = {
             "sft": {"batch_size": 4, "learning_rate": 0.02},
             "arms": {
                 "init": {"algorithm": "init", "steps": 8, "checkpoints": 1},
-                "sft": {"algorithm": "sft", "start": "init", "budget": 0.35},
+                "sft": {"algorithm": "sft", "start": "init", "budget_gflop": 0.35},
                 "ppo": {
                     "algorithm": "ppo",
                     "start": "init",
-                    "budget": 0.35,
+                    "budget_gflop": 0.35,
                     "ppo": {"episodes": 4, "max_tokens": 6},
                 },
             },
@@ -63,7 +63,7 @@ def test_the_tables_of_a_study(whole):
     for arm in ("sft", "ppo"):
         table, budget = (
             checkpoints[checkpoints.arm == arm],
-            SETTINGS["studies"]["tiny"]["arms"][arm]["budget"],
+            SETTINGS["studies"]["tiny"]["arms"][arm]["budget_gflop"],
         )
         spent = table.groupby("step").gflops.first()
         assert (

@@ -1,7 +1,7 @@
 """Reading a profile's file: YAML 1.2's plain values, every key once, no tags and no aliases.
 
-PyYAML follows YAML 1.1, where 1e-4 is a text, `no` is false, 010 is 8 and 1:30 is 90. Here the first is a number
-and the others are texts.
+PyYAML follows YAML 1.1, where 1e-4 is a text, `no` is false, 010 is 8 and 1:30 is 90. Here the first is a
+number and the others are texts.
 """
 
 from __future__ import annotations

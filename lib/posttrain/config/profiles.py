@@ -1,7 +1,7 @@
 """Profiles: which foundations are made, and which arms of which studies are run with which seeds.
 
-An arm's settings may stand in the arm or, for all its arms, in the study; the arm's come first. Paper: section 5
-(two arms from one Init, compute measured in GFLOP).
+An arm's settings may stand in the arm or, for all its arms, in the study; the arm's come first. Paper:
+section 5 (two arms from one Init, compute measured in GFLOP).
 """
 
 from __future__ import annotations
@@ -258,7 +258,7 @@ class Profile(Settings):
 
 @dataclass(frozen=True)
 class Run:
-    """One arm of a study with one seed. foundation: None with a real model; model_path: a folder or hub name."""
+    """One arm of a study with one seed. foundation: None with a real model; model_path: folder or name."""
 
     profile: str
     study: str

@@ -96,6 +96,15 @@ class Settings(BaseModel):
                 plain[name] = list(value) if isinstance(value, tuple) else value
         return plain
 
+    def sentences(self, path: str = "") -> dict[str, str]:
+        """What each setting means, by its path."""
+        said = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            inner = isinstance(value, Settings)
+            said |= value.sentences(f"{path}{name}.") if inner else {path + name: field.description}
+        return said
+
 
 def _distinct(values: tuple) -> tuple:
     if len(set(values)) < len(values):
