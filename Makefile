@@ -9,50 +9,57 @@ CORES ?= 2
 PORT ?= 8000
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)/tools$(if $(PYTHONPATH),:$(PYTHONPATH))
 export HF_HUB_OFFLINE ?= 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export TOKENIZERS_PARALLELISM := false
-export TQDM_MININTERVAL ?= 10
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
-# Training asks for and returns tensors of megabytes all the time; in large pages they cost much less (glibc from 2.35 on, elsewhere ignored).
+# Training asks for and returns tensors of megabytes all the time; in large pages they cost much less (glibc from 2.35 on).
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-# The target comes first: --config would swallow it.
-snakemake = snakemake $(1) --cores $(CORES) --rerun-incomplete --config profile=$(PROFILE) $(2)
+# Locks are our own and die with their process, so Snakemake's, which do not, are off. The target comes first: --config would swallow it.
+snakemake = snakemake $(1) --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime params input \
+	--logger calm --config profile=$(PROFILE) stale=$(STALE) $(2)
 
-.PHONY: help book test reproduce figures figure verify serve bench lint lock versions clean
+.PHONY: help book test reproduce runs figures figure verify serve bench invariant lint lock versions clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 	@echo "Options: PROFILE=smoke|cpu|gpu (now $(PROFILE)), CORES=$(CORES), PYTHON=$(PYTHON), PORT=$(PORT)"
 	@echo "Models are never downloaded unless HF_HUB_OFFLINE=0 is given."
 
-book: .venv/.installed ## run what is missing, draw the figures, build book/_build/html
-	$(call snakemake,book)
+book: .venv/.installed ## run what is missing, draw the figures, build book/_build/html (STALE=show: with superseded results)
+	@$(call snakemake,book)
 
 test: .venv/.installed ## run the tests with coverage of the library
-	python -m pytest --ignore=tests/benchmarks --cov=posttrain --cov-report=term-missing:skip-covered --cov-fail-under=90
+	python -m pytest --ignore=tests/benchmarks --cov=posttrain --cov-report=term-missing:skip-covered --cov-fail-under=95
 
-reproduce: .venv/.installed ## train everything anew, stored results ignored, and build the book (use PROFILE=smoke)
-	@if [ -f build/reproduce/$(PROFILE)/book/_build/html/index.html ]; then rm -rf build/reproduce/$(PROFILE); fi # else go on where it stopped
-	$(call snakemake,book,fresh=1)
+reproduce: .venv/.installed ## make everything anew, stored results ignored, and build the book (use PROFILE=smoke)
+	@posttrain clear --profile "$(PROFILE)" # a finished one; one that was cut off goes on
+	@$(call snakemake,book,fresh=1)
+
+runs: .venv/.installed ## carry out what is missing or superseded, and no more
+	@$(call snakemake,results,remake=1)
 
 figures: .venv/.installed ## draw every figure
-	$(call snakemake,figures)
+	@$(call snakemake,figures)
 
 figure: .venv/.installed ## draw one figure, e.g. make figure ID=fig05
 	@test -n "$(ID)" || { echo "Which one? For example: make figure ID=fig05" >&2; exit 2; }
-	$(call snakemake,figures,figure=$(ID))
+	@$(call snakemake,figures,figure=$(ID))
 
-verify: .venv/.installed ## check that the stored results belong to this code
-	posttrain verify
+verify: .venv/.installed ## check that stored results are whole, unedited and current
+	@posttrain verify --profile "$(PROFILE)"
 
 serve: .venv/.installed ## show the built book at http://localhost:8000
 	python -m http.server --bind 127.0.0.1 --directory book/_build/html $(PORT)
 
 bench: .venv/.installed ## measure speed (never part of the tests)
 	python -m pytest tests/benchmarks -s
+
+invariant: .venv/.installed ## repeat every published arm, shortened, against its golden trajectory
+	python -m tests.invariant.published
 
 lint: .venv/.installed ## check format and style of the code, and that notebooks carry no outputs
 	ruff format --check --quiet lib tests tools book/_ext
@@ -66,8 +73,9 @@ lock: .venv/.installed ## write requirements.lock anew from pyproject.toml; UPGR
 versions: .venv/.installed ## plan, verify and tests without torch, under each supported Python of this machine
 	python tools/versions.py
 
-clean: ## remove what the book's build made; stored results and the environment stay
-	rm -rf build book/_build
+clean: ## remove pages, executed chapters and logs; results, unfinished runs, adapters and the environment stay
+	rm -rf build/site build/logs build/stamps build/records book/_build
+	@echo "Kept: data/, build/state (unfinished runs), build/adapters, build/profiles, build/reproduce."
 
 .venv/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -1,37 +1,83 @@
-# What must run: foundations -> runs -> chapters -> book. Identities decide (posttrain.runs), not time stamps, hence `ancient`.
+# What must run: foundations -> runs -> chapters -> book. The store (posttrain.store) says what is there, by identity and not by time
+# stamps; only what is missing becomes a job, so nothing that is finished can be trained again or deleted from here.
 #   snakemake book --cores 2 --config profile=cpu            stored runs are read, missing ones trained
 #   snakemake book --cores 2 --config profile=smoke fresh=1  everything anew, under build/reproduce/smoke
-from posttrain import runs
+# `make` adds the options that keep the output short (tools/snakemake_logger_plugin_calm.py).
+import sys
+
+from filelock import FileLock, Timeout
+from snakemake.exceptions import WorkflowError
+
+from posttrain import store
+from posttrain.config import ROOT, ConfigError, load
+from posttrain.store import status
+
+sys.path.insert(0, str(ROOT / "tools"))
+import snakemake_logger_plugin_calm as calm
 
 NAME = config.get("profile", "cpu")
-FRESH = bool(config.get("fresh", False))
-PROFILE = runs.profile(NAME, fresh=FRESH)
-DEVICE = PROFILE.settings.get("device", "cpu")
-RUNS = {run.id: run for run in PROFILE.runs()}
-BASE = PROFILE.root.relative_to(runs.ROOT)
-BUILD = BASE / "build"
-SITE = BUILD / "site"
-MODELS, RESULTS, FIGURES = (BASE / f"{part}" for part in ("data/models", "data/results", "figures"))
-HTML = "book/_build/html/index.html" if PROFILE.root == runs.ROOT else f"{BASE}/book/_build/html/index.html"
-CHAPTERS = {"general-points": ("fig02", "fig03", "fig12"), "navigation": ("fig04", "fig14"), "foundation": ("ext",), "rule-generalization": ("fig05", "fig06", "ext"),
-            "navigation-rules": ("fig01", "ext"), "pictures": ("fig11", "fig13", "ext"), "visual-generalization": ("fig07", "ext"),
-            "navigation-pictures": ("fig18", "ext"), "recognition": ("fig08", "ext"),
-            "rl-without-sft": ("fig09",), "gallery": ()}
-LONG = "rule-generalization|navigation-pictures|rl-without-sft|pictures|visual-generalization"  # begun first, so that no core waits for the last one
-WANTED = [c for c, figures in CHAPTERS.items() if config.get("figure", "") == "" or config["figure"] in figures]
-LIBRARY = [str(p.relative_to(runs.ROOT)) for p in sorted(runs.LIBRARY.rglob("*.py"))]
-BOOK = [str(p) for p in sorted(Path("book").rglob("*")) if p.is_file() and "_build" not in p.parts and "__pycache__" not in p.parts]
+FRESH = bool(int(config.get("fresh", 0)))
+STALE = str(config.get("stale", "")) == "show"  # superseded and edited results are shown, and marked
+REMAKE = bool(int(config.get("remake", 0)))  # superseded runs are made again
+MAIN = workflow.is_main_process
+try:
+    PROFILE = load(str(NAME), fresh=FRESH)
+except ConfigError as error:
+    raise WorkflowError(str(error))
+if MAIN and not STALE and (problems := status.obstacles(PROFILE, REMAKE)):
+    raise WorkflowError("\n".join(problems))
 
-if config.get("figure") and not WANTED:
-    raise ValueError(f"no chapter draws {config['figure']!r}: figures are {', '.join(sorted({f for fs in CHAPTERS.values() for f in fs}))}")
+BASE = PROFILE.root.relative_to(ROOT)
+BUILD, SITE, FIGURES = BASE / "build", BASE / "build/site", BASE / "figures"
+HTML = f"{BASE}/book/_build/html/index.html"
+CHAPTERS = {  # the figures that each draws
+    "general-points": ("fig02", "fig03", "fig12"), "navigation": ("fig04", "fig14"), "foundation": ("ext",),
+    "rule-generalization": ("fig05", "fig06", "ext"), "navigation-rules": ("fig01", "ext"), "pictures": ("fig11", "fig13", "ext"),
+    "visual-generalization": ("fig07", "ext"), "navigation-pictures": ("fig18", "ext"), "recognition": ("fig08", "ext"),
+    "rl-without-sft": ("fig09",), "gallery": ()}
+LONG = ("rule-generalization", "navigation-pictures", "rl-without-sft", "pictures", "visual-generalization")  # begun first
+FIGURE = config.get("figure", "")
+WANTED = [chapter for chapter, figures in CHAPTERS.items() if not FIGURE or FIGURE in figures]
+if not WANTED:
+    raise WorkflowError(f"no chapter draws {FIGURE!r}: figures are {', '.join(sorted({f for fs in CHAPTERS.values() for f in fs}))}")
+
+if MAIN:  # one build at a time; a killed one holds nothing
+    (ROOT / BUILD).mkdir(parents=True, exist_ok=True)
+    LOCK = FileLock(ROOT / BUILD / "book.lock")
+    try:
+        LOCK.acquire(timeout=0)
+    except Timeout:
+        print("another build of this profile is going on; waiting for it to end", file=sys.stderr, flush=True)
+        LOCK.acquire()
+
+# Jobs on a cluster read this file again, when some of the runs are there already: they must know all of them.
+TO_TRAIN = {run.identity: run for run in PROFILE.runs() if not MAIN or not status.there(PROFILE, run, STALE)}
+TO_PRETRAIN = {identity: (name, seed) for name, seed, identity in PROFILE.foundation_list()
+               if not MAIN or not (STALE and not TO_TRAIN or store.find_foundation(PROFILE, name, seed))}
+STAMPS = BUILD / "stamps"
+if MAIN:
+    for identity in {**TO_TRAIN, **TO_PRETRAIN}:  # what was removed since is to be made again
+        (ROOT / STAMPS / identity).unlink(missing_ok=True)
+calm.CORES = workflow.cores
+calm.EXPECTED.update(chapter=6, html=15, foundation=1500)
+if TO_TRAIN:
+    minutes = [status.status(PROFILE, run).minutes or 10 for run in TO_TRAIN.values()]
+    calm.EXPECTED["train"] = 60 * sum(minutes) / len(minutes)
 
 
-CARDS = [] if PROFILE.settings.get("model") else [f"{MODELS}/{name}-{seed}/card.json" for name in PROFILE.settings["foundations"] for seed in PROFILE.settings["seeds"]]
+def stamps(*identities):
+    return [f"{STAMPS}/{identity}" for identity in identities if identity in TO_TRAIN or identity in TO_PRETRAIN]
 
 
-def needs(wildcards):
-    run = RUNS[wildcards.run]
-    return ([f"{MODELS}/{Path(run.model).name}/card.json"] if CARDS else []) + ([f"{RESULTS}/{run.parent.id}/run.json"] if run.parent else [])
+def before_foundation(wildcards):
+    name, seed = TO_PRETRAIN[wildcards.identity]
+    text = getattr(PROFILE.foundations[name], "language", None)  # a tower stands before a text foundation
+    return stamps(PROFILE.foundation(text, seed).identity) if text else []
+
+
+def before_run(wildcards):
+    run = TO_TRAIN[wildcards.identity]
+    return stamps(run.model_identity, *([run.parent.identity] if run.parent else []))
 
 
 rule book:
@@ -41,54 +87,65 @@ rule figures:
     input: expand(f"{SITE}/notebooks/{{chapter}}.ipynb", chapter=WANTED)
 
 rule results:
-    input: expand(f"{RESULTS}/{{run}}/run.json", run=RUNS)
+    input: stamps(*TO_PRETRAIN, *TO_TRAIN)
 
 rule foundation:
+    message: "foundation {params.name}-{params.seed}"
     priority: 10
-    input: lambda w: [ancient(f"{MODELS}/{text}-{w.seed}/card.json") for text in (PROFILE.settings["foundations"][w.foundation].get("language"),) if text]
-    output: f"{MODELS}/{{foundation}}-{{seed}}/card.json"
-    wildcard_constraints: seed="[0-9]+"
-    params: fresh="--fresh" if FRESH else ""
-    shell: "posttrain pretrain --profile {NAME} {params.fresh} --foundation {wildcards.foundation} --seed {wildcards.seed}"
+    input: before_foundation
+    output: touch(f"{STAMPS}/{{identity}}")
+    wildcard_constraints: identity="|".join(TO_PRETRAIN) or "none"
+    params:
+        name=lambda w: TO_PRETRAIN[w.identity][0],
+        seed=lambda w: TO_PRETRAIN[w.identity][1],
+        fresh="--fresh" if FRESH else "",
+    shell: "posttrain pretrain --profile {NAME} {params.fresh} --foundation {params.name} --seed {params.seed}"
 
 rule train:
-    input: lambda w: [ancient(path) for path in needs(w)]
-    output: f"{RESULTS}/{{run}}/run.json"
+    message: "run {params.run}"
+    input: before_run
+    output: touch(f"{STAMPS}/{{identity}}")
+    wildcard_constraints: identity="|".join(TO_TRAIN) or "none"
     params:
-        name=lambda w: RUNS[w.run].name,
-        record=f"{BUILD}/records/{{run}}.ipynb",
-    wildcard_constraints: run="|".join(RUNS)
-    shell:
-        "mkdir -p {BUILD}/records && papermill --log-level WARNING notebooks/train.ipynb {params.record} --cwd . "
-        "-p profile {NAME} -p fresh {FRESH} -p run {params.name} -p device {DEVICE} && cp {params.record} {RESULTS}/{wildcards.run}/train.ipynb"
+        run=lambda w: TO_TRAIN[w.identity].name,
+        fresh="--fresh" if FRESH else "",
+    shell: "posttrain train --profile {NAME} {params.fresh} --run {params.run}"
 
 rule chapter:
+    message: 'chapter "{wildcards.chapter}"'
     input:
         source="notebooks/{chapter}.ipynb",
-        profile=f"notebooks/profiles/{NAME}.yaml",
-        library=LIBRARY,
-        cards=[ancient(path) for path in CARDS],
-        results=[ancient(f"{RESULTS}/{run}/run.json") for run in RUNS],
+        profiles=[f"notebooks/profiles/{name}.yaml" for name in (NAME, PROFILE.extends) if name],
+        library=[str(path.relative_to(ROOT)) for path in sorted((ROOT / "lib").rglob("*.py"))],
+        trained=stamps(*TO_PRETRAIN, *TO_TRAIN),
     output: f"{SITE}/notebooks/{{chapter}}.ipynb"
-    log: f"{BUILD}/logs/{{chapter}}.ipynb"
+    log: f"{BUILD}/logs/{{chapter}}.log"
+    wildcard_constraints: chapter="|".join(CHAPTERS)
+    params:
+        results=status.digest(PROFILE),  # other results, other chapters
+        stale="stale=show" if STALE else "",
+        draft=f"{BUILD}/logs/{{chapter}}.ipynb",
     shell:
-        "papermill --log-level WARNING {input.source} {log} --cwd . -p profile {NAME} -p fresh {FRESH} && cp {log} {output}"
+        "STALE={params.stale} papermill --log-level WARNING --no-progress-bar {input.source} {params.draft} --cwd . "
+        "-p profile {NAME} -p fresh {FRESH} > {log} 2>&1 && cp {params.draft} {output}"
 
 use rule chapter as long_chapter with:
-    wildcard_constraints: chapter=LONG
+    wildcard_constraints: chapter="|".join(LONG)
     priority: 1
 
 ruleorder: long_chapter > chapter
 
 rule html:
+    message: "pages"
     input:
         chapters=expand(f"{SITE}/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
-        book=BOOK,
+        book=[str(p) for p in sorted(Path("book").rglob("*")) if p.is_file() and not {"_build", "__pycache__"} & set(p.parts)],
         stage="tools/stage_book.py",
-        library=LIBRARY,
+        library=rules.chapter.input.library,
     output: HTML
-    params: out=str(Path(HTML).parents[2])
+    log: f"{BUILD}/logs/html.log"
+    params: out=f"{BASE}/book"
     shell:
-        "python tools/stage_book.py {SITE} {FIGURES} && "
-        "jupyter-book build {SITE} --config book/_config.yml --toc book/_toc.yml --path-output {params.out} -W -n --keep-going "
+        "(python tools/stage_book.py {SITE} {FIGURES} && "
+        "jupyter-book build -q {SITE} --config book/_config.yml --toc book/_toc.yml --path-output {params.out} -W -n --keep-going) > {log} 2>&1 "
         "|| {{ rm -rf {params.out}/_build/.doctrees; exit 1; }}"

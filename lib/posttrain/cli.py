@@ -1,46 +1,46 @@
-"""The `posttrain` command: make foundations, carry out runs, check stored results.
+"""The `posttrain` command: make foundations, carry out runs, check what is stored, take a trained model away.
 
 posttrain plan --profile cpu
 posttrain train --profile cpu --run gp-l/ppo/0
+posttrain export gp-l/ppo/0 my-model
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from pathlib import Path
 
-from posttrain import runs
+from posttrain import config, store
+from posttrain.config import Profile
+from posttrain.store import shown, status
 
 
-def _profile(options: argparse.Namespace) -> runs.Profile:
-    return runs.profile(options.profile, fresh=options.fresh)
+def _profile(options: argparse.Namespace) -> Profile:
+    return config.load(options.profile, fresh=options.fresh)
 
 
 def plan(options: argparse.Namespace) -> int:
-    """list the runs of a profile and whether they have results"""
+    """list the runs of a profile: which have results, which were superseded and by what, and how many minutes the rest takes"""
     profile = _profile(options)
-    for run in profile.runs():
-        print(
-            f"{'done   ' if (profile.results / run.id / 'run.json').is_file() else 'missing'}  {run.name:24} {run.id}"
-        )
+    states = [(run, status.status(profile, run)) for run in profile.runs()]
+    for run, state in states:
+        minutes = "" if state.minutes is None else f"{state.minutes:6.1f} min"
+        print(f"{state.word:10}  {run.name:26}{minutes:12}{f'  {state.why}' if state.why else ''}".rstrip())
+    todo = [state.minutes for _, state in states if state.word != "current"]
+    expected = f", about {sum(filter(None, todo)):.0f} min of one core" if any(todo) else ""
+    print(
+        f"{len(states)} runs, {len(states) - len(todo)} current{f', {len(todo)} to make{expected}' if todo else ''}"
+    )
     return 0
 
 
 def pretrain(options: argparse.Namespace) -> int:
-    """make a pocket foundation from nothing"""
+    """make a pocket foundation from nothing, or what is left of it"""
     from posttrain import foundation
 
     profile = _profile(options)
-    settings = profile.foundation(options.foundation, options.seed)
-    identity = runs.foundation_identity(json.dumps(settings, sort_keys=True))
-    card = foundation.make(
-        settings,
-        options.out or profile.models / f"{options.foundation}-{options.seed}",
-        profile.settings.get("gate_hands", 512),
-        identity,
-        profile.state / f"{options.foundation}-{options.seed}",
-    )
+    card = foundation.provide(profile, options.foundation, options.seed)
     for gate, result in card["gates"].items():
         print(
             f"{'passed' if result['passed'] else 'FAILED'}  {gate}: {result['measured']:.3f} (bound {result['bound']})"
@@ -50,59 +50,101 @@ def pretrain(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """carry out one run, or what is left of it"""
-    from posttrain.trainers import arm as study
+    profile = _profile(options)
+    run = profile.run(options.run)
+    if (folder := store.find(profile, run)) is None:  # so a finished run costs no import of torch
+        from posttrain.trainers import arm
+
+        folder = arm.carry_out(profile, run, options.threads, options.device or profile.device)
+    print(shown(folder))
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """write a run's trained model as an ordinary Hugging Face folder, training it again if it must"""
+    from posttrain.trainers import arm
 
     profile = _profile(options)
-    folder = study.carry_out(profile.run(options.run), profile, options.threads, options.device)
-    print(folder.relative_to(runs.ROOT) if folder.is_relative_to(runs.ROOT) else folder)
+    arm.export(profile, profile.run(options.run), Path(options.folder), options.adapter, options.threads)
+    print(options.folder)
     return 0
 
 
 def verify(options: argparse.Namespace) -> int:
-    """check that stored results and foundations belong to this code"""
-    problems = runs.verify(_profile(options))
-    print("\n".join(problems) or "all stored results belong to this code")
+    """check that stored results and foundations are whole, unedited and of these settings and versions"""
+    problems = status.verify(_profile(options))
+    print("\n".join(problems) or "all results and foundations are current and as they were written")
     return bool(problems)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def settings(options: argparse.Namespace) -> int:
+    """list every field of a profile: its default, what is allowed, what it means"""
+    for row in config.table():
+        print(f"{row.path:36}{row.type:22}{row.default:>14}  {row.sentence}")
+    return 0
+
+
+def clear(options: argparse.Namespace) -> int:
+    """remove what a finished reproduction of a profile left; one that was cut off is kept, to go on"""
+    profile = config.load(options.profile, fresh=True)
+    if (profile.root / "book/_build/html/index.html").is_file():
+        import shutil
+
+        shutil.rmtree(profile.root)
+        print(f"removed {shown(profile.root)}")
+    return 0
+
+
+COMMANDS = (plan, train, pretrain, verify, export, settings, clear)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "posttrain", description="Supervised fine-tuning and reinforcement learning under rule shift."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for function in (plan, pretrain, train, verify):
+    for function in COMMANDS:
         command = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
         command.set_defaults(function=function)
         command.add_argument(
             "--profile", default="cpu", help="a file of notebooks/profiles (default: %(default)s)"
         )
         command.add_argument(
-            "--fresh", action="store_true", help="ignore stored results; work under build/reproduce"
+            "--fresh", action="store_true", help="make everything anew, under build/reproduce"
         )
         if function is pretrain:
             command.add_argument(
                 "--foundation",
                 default="pocket-text",
-                help="which of the profile's foundations (default: %(default)s)",
+                help="one of the profile's foundations (default: %(default)s)",
             )
-            command.add_argument(
-                "--seed", type=int, default=0, help="seed of the foundation (default: %(default)s)"
-            )
-            command.add_argument(
-                "--out", help="folder to write (default: the profile's data/models/FOUNDATION-SEED)"
-            )
+            command.add_argument("--seed", type=int, default=0, help="its seed (default: %(default)s)")
         if function is train:
             command.add_argument(
                 "--run", required=True, help="study/arm/seed, as `posttrain plan` lists them"
             )
+            command.add_argument("--device", help="torch device (default: the profile's)")
+        if function is export:
+            command.add_argument("run", help="study/arm/seed, as `posttrain plan` lists them")
+            command.add_argument("folder", help="a folder that does not exist yet")
+            command.add_argument(
+                "--adapter", action="store_true", help="the adapter alone, to be loaded with peft"
+            )
+        if function in (train, export):
             command.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
-            command.add_argument("--device", default="cpu", help="torch device (default: %(default)s)")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
     try:
         return options.function(options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:  # what is expected to go wrong: settings, files, disks, devices
         print(f"posttrain {options.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"posttrain {options.command}: stopped; the same command goes on", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

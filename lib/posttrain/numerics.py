@@ -1,17 +1,87 @@
-"""Versions of what decides numbers: one for each part of the library whose behaviour enters a result.
+"""What decides a run's numbers: a version for each part of the code, and the identity made of them.
 
-Raise a part's version when its numbers change on purpose, and record its goldens anew
-(`python -m tests.invariant.record`). The goldens in tests/invariant/ fail where numbers move and no version does.
+A run is its resolved settings (defaults filled in), its seed, the model it starts from, the run it starts from, and the versions of
+the parts it uses. Source text, Python's version and the names of study and arm are not in it, so the library can be tidied and
+renamed without training anything anew. What keeps this honest are the golden trajectories of tests/invariant: a part whose numbers
+move makes its golden fail, and the failure says which version to raise here. Imports no torch.
 """
 
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
 VERSIONS: dict[str, int] = {
-    "general-points": 1,  # deals, prompts, expert answers, rewards and messages
-    "navigation": 1,  # cities, routes, prompts, rewards and messages
-    "pictures": 1,  # pixels of cards and streets
-    "chat": 1,  # a dialogue as tokens
-    "rollout": 1,  # decoding and sampling
-    "sft": 1,  # batches, loss, optimizer and schedule of supervised fine-tuning
-    "ppo": 1,  # advantages, objective, optimizer and value head
-    "census": 1,  # cases and their order, outcomes, divergence
-    "foundation": 1,  # corpora, tokenizer, pretraining and gates of the pocket foundations
+    "general-points": 1,  # hands and their order, prompts, expert answers, verdicts and rewards
+    "navigation": 1,  # cities, routes, prompts, expert answers, verdicts and rewards
+    "pictures": 1,  # every pixel of cards and streets
+    "chat": 1,  # how a dialogue becomes tokens
+    "rollout": 1,  # sampling, greedy choice, the values that are noted
+    "sft": 1,  # order of examples, loss, optimizer and its schedule
+    "ppo": 1,  # rewards to advantages, loss, optimizer
+    "census": 1,  # cases and their order, outcomes, summaries, divergence
+    "foundation": 1,  # tokenizer, corpora, pretraining, gates
 }
+
+
+def digest(thing: Any) -> str:
+    """16 hexadecimal digits that are the same for equal JSON on every machine; ValueError for NaN and infinity."""
+    return hashlib.sha256(json.dumps(thing, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
+
+
+def versions(*parts: str) -> dict[str, int]:
+    """The versions of `parts`; KeyError for an unknown one."""
+    return {part: VERSIONS[part] for part in sorted(parts)}
+
+
+def run_versions(task: str, algorithm: str) -> dict[str, int]:
+    """The versions that a run of `task` by `algorithm` (init, sft, ppo) depends on, itself; its parent has its own."""
+    world = "navigation" if task.startswith("navigation") else "general-points"
+    seen = ["pictures"] if task.endswith("-vision") else []
+    return versions(world, *seen, "chat", "rollout", "census", "ppo" if algorithm == "ppo" else "sft")
+
+
+def foundation_versions(corpus: str) -> dict[str, int]:
+    """The versions that a foundation depends on; one that reads pictures ("cards", "streets") on every pixel."""
+    return versions("foundation", *(["pictures"] if corpus in ("cards", "streets") else []))
+
+
+def run_identity(settings: dict, seed: int, model: str, parent: str | None, versions: dict[str, int]) -> str:
+    """Identity of a run. `model` and `parent` are identities: of the foundation (or a real model's content), of the Init."""
+    return digest(
+        {"settings": settings, "seed": seed, "model": model, "parent": parent, "versions": versions}
+    )
+
+
+def foundation_identity(settings: dict, text: str | None, versions: dict[str, int]) -> str:
+    """Identity of a foundation; `text` is that of the text foundation before which a tower stands, else None."""
+    return digest({"settings": settings, "text": text, "versions": versions})
+
+
+# --- models that are not ours ------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=None)
+def model_identity(model: str) -> str:
+    """Identity of a real model: the content of a folder, or a hub's name with the commit that this machine holds."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return f"{model}@{_cached_commit(model)}"
+    kinds = (".json", ".jinja", ".model", ".safetensors", ".txt")
+    return digest({path.name: _content(path) for path in sorted(folder.iterdir()) if path.suffix in kinds})
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _cached_commit(model: str) -> str:
+    """The commit of the hub's main branch that this machine holds; "main" as long as it holds none."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(model, "config.json")
+    return Path(path).parent.name if isinstance(path, str) else "main"

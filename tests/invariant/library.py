@@ -6,6 +6,7 @@ Everything is reached through the module it lives in (`lib.prompts.AGAIN`), so t
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,43 +16,23 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import torch
-from posttrain import evaluation, formulas, numerics, rollouts, runs, tasks
-from posttrain.environments import cities, prompts, routes
-from posttrain.policy import load as models
-from posttrain.trainers import arm as study
-from posttrain.environments import general_points, navigation
+from posttrain import config, evaluation, formulas, numerics, rollouts, store, tasks
+from posttrain import policy as models
+from posttrain.environments import cities, general_points, navigation, prompts, routes
 from posttrain.foundation import corpus, directions, gates, pretraining, sights, tokenizer, vision
 from posttrain.rendering import Picture, cards, streets
-from posttrain.trainers import ppo, sft
+from posttrain.trainers import arm, ppo, sft
 from posttrain.verifiers import general_points as points_verifier
 from posttrain.verifiers import navigation as navigation_verifier
 
-# lru_caches that hold what a patch may change
-CACHED = (
-    general_points._hands,
-    general_points._held_out,
-    general_points._style,
-    formulas._values,
-    formulas._solve,
-    points_verifier._is_correct,
-    cities.city,
-    cities._drawn,
-    streets.Look.of,
-    streets._sky,
-    sights._crossings,
-)
-
 
 def forget() -> None:
-    """Empty the library's caches: before and behind a patch."""
-    import posttrain.rendering as rendering
-
-    for function in (*CACHED, rendering._drawn, *_cached_drawings()):
-        function.cache_clear()
-
-
-def _cached_drawings():
-    return [f for f in vars(cards).values() if hasattr(f, "cache_clear")]
+    """Empty the library's caches, which hold what a patch may change: before and behind a patch."""
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith("posttrain")]
+    classes = [thing for module in modules for thing in vars(module).values() if isinstance(thing, type)]
+    for owner in [*modules, *(c for c in classes if c.__module__.startswith("posttrain"))]:
+        for thing in list(vars(owner).values()):
+            getattr(getattr(thing, "__func__", thing), "cache_clear", bool)()
 
 
 # --- policies ---------------------------------------------------------------------------------------------------------
@@ -103,7 +84,7 @@ def sft_log(made: models.Policy, data, config, folder: Path, on_step) -> list[di
 def carry_out(model: str, settings: dict, root: Path) -> dict[str, SimpleNamespace]:
     """Every arm of one study with one seed, as `carry_out_run` gives it; `settings` are a study's, as in a profile."""
     content = {"model": model, "seeds": [3], "studies": {"golden": settings}}
-    profile = runs.Profile("golden", content, root)
+    profile = config.check("golden", content, True, root=root)
     return {run.arm: carry_out_run(run, profile) for run in profile.runs()}
 
 
@@ -116,11 +97,12 @@ def carry_out_run(run, profile) -> SimpleNamespace:
         save(self, folder)
 
     with mock.patch.object(models.Policy, "save_adapter", kept):
-        folder = study.carry_out(run, profile)
+        arm.carry_out(profile, run)
+    stored = store.read(profile, run)
     return SimpleNamespace(
-        checkpoints=pd.read_csv(folder / "checkpoints.csv"),
-        training=pd.read_csv(folder / "training.csv"),
-        hands=pd.read_parquet(folder / "hands.parquet"),
+        checkpoints=stored.checkpoints,
+        training=stored.training,
+        hands=stored.hands,
         adapter=norms[-1] if norms else [],
     )
 

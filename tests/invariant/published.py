@@ -8,8 +8,6 @@ goldens/published/ as those of `make test` are: exactly on the recorded make of 
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 import tempfile
 import time
@@ -23,7 +21,7 @@ from tests.invariant.goldens import Golden, numbers, sha
 
 FOLDER = goldens.FOLDER / "published"
 PROFILE, SEED = "cpu", 0
-SHORT = {"budget": 20, "checkpoints": 2}  # GFLOP: an iteration or two of PPO, some steps of SFT
+SHORT = {"budget_gflop": 20, "checkpoints": 2}  # GFLOP: an iteration or two of PPO, some steps of SFT
 INIT, BATCH = 2, 16  # steps of an Init, examples in a step; published: 4 to 16, and 128
 EPISODES = {"general-points": 16, "navigation": 4}  # of an iteration of PPO; published: 256 and 16
 CENSUS = {"limit": 4, "limit_others": 2, "kl_hands": 4}
@@ -38,37 +36,34 @@ _SCRATCH = tempfile.TemporaryDirectory()
 @cache
 def arms() -> dict[str, SimpleNamespace]:
     """By study/arm: task, algorithm, and `carry_out()`, which gives the shortened run's tables and adapter norms."""
-    profile = lib.runs.profile(PROFILE)
-
-    class Elsewhere(lib.runs.Profile):
-        results = property(lambda self: Path(_SCRATCH.name) / "results")
-        state = property(lambda self: Path(_SCRATCH.name) / "state")
-
-    elsewhere, made, found = Elsewhere(profile.name, profile.settings, profile.root), {}, {}
-    for run in (run for run in profile.runs() if run.seed == SEED):
-        settings = {**run.settings, "census": {**run.settings.get("census", {}), **CENSUS}}
-        settings |= SHORT if "budget" in settings else {"steps": INIT}
-        settings["sft"] = {**settings.get("sft", {}), "batch_size": BATCH}
-        if run.algorithm == "ppo":  # an iteration of fewer episodes
-            settings["ppo"] = {
-                **settings.get("ppo", {}),
-                "episodes": EPISODES[run.task.removesuffix("-vision")],
-            }
-        parent = run.parent and made[run.parent.name]
-        made[run.name] = dataclasses.replace(run, settings=settings, parent=parent)
-        found[f"{run.study}/{run.arm}"] = SimpleNamespace(
-            task=run.task,
-            algorithm=run.algorithm,
-            carry_out=partial(lib.carry_out_run, made[run.name], elsewhere),
+    said = lib.config.read(PROFILE)
+    said["seeds"] = [SEED]
+    for study in said["studies"].values():
+        study["census"] = {**study.get("census", {}), **CENSUS}
+        for one in study["arms"].values():
+            one |= SHORT if "budget_gflop" in one else {"steps": INIT}
+            if one["algorithm"] == "ppo":  # an iteration of fewer episodes
+                episodes = EPISODES[study.get("task", "general-points").removesuffix("-vision")]
+                one["ppo"] = {**one.get("ppo", {}), "episodes": episodes}
+            else:
+                one["sft"] = {**one.get("sft", {}), "batch_size": BATCH}
+    profile = lib.config.check("shortened", said, root=Path(_SCRATCH.name))
+    return {
+        f"{run.study}/{run.arm}": SimpleNamespace(
+            task=run.task, algorithm=run.algorithm, carry_out=partial(lib.carry_out_run, run, profile)
         )
-    return found
+        for run in profile.runs()
+    }
 
 
-def foundations() -> dict[str, dict]:
-    """The settings of each kind of the profile's foundations, as their cards hold them."""
-    folder = lib.runs.profile(PROFILE).models
-    cards = {path.parent.name: path for path in sorted(folder.glob(f"[!.]*-{SEED}/card.json"))}
-    return {name: json.loads(path.read_text())["config"] for name, path in cards.items()}
+def foundations() -> dict:
+    """The settings of each kind of the profile's foundations, by name-seed."""
+    profile = lib.config.load(PROFILE)
+    return {
+        f"{name}-{seed}": profile.foundation(name, seed)
+        for name, seed, _ in profile.foundation_list()
+        if seed == SEED
+    }
 
 
 # --- goldens ----------------------------------------------------------------------------------------------------------
@@ -81,20 +76,20 @@ def arm(name: str) -> dict:
 
 def foundation(name: str) -> dict:
     """The first steps of a foundation: its loss at each, and its weights."""
-    settings, losses = foundations()[name], []
-    settings |= {"steps": STEPS, "reading_steps": min(settings.get("reading_steps", 0), STEPS // 2)}
+    config, losses = foundations()[name], []
+    config = config.model_copy(
+        update={"steps": STEPS, "reading_steps": min(config.reading_steps, STEPS // 2)}
+    )
 
     def note(step: int, metrics: dict) -> None:
         losses.append(metrics["loss"])
 
     with lib.one_thread():
-        if "language" in settings:
-            settings.pop("text", None)
-            beside = lib.runs.profile(PROFILE).models / f"{settings['language']}-{SEED}"
-            policy, told = lib.vision.pretrain(lib.vision.VisionConfig(**settings), beside, note)
+        if hasattr(config, "language"):
+            beside = lib.config.load(PROFILE).models / f"{config.language}-{SEED}"
+            policy, told = lib.vision.pretrain(config, beside, note)
             model, tokens = policy.model, policy.tokenizer
         else:
-            config = lib.pretraining.FoundationConfig(**settings)
             model, tokens, told = lib.pretraining.pretrain(config, note)
     weights = numbers(p.detach().double().norm() for p in model.parameters())
     exact = {"vocabulary": sha(sorted(tokens.get_vocab().items())), "read": told["tokens"]}
@@ -104,8 +99,8 @@ def foundation(name: str) -> dict:
 def everything() -> dict[str, Golden]:
     """All goldens of `make invariant`, by name; parents first."""
     found = {}
-    for name in foundations():
-        seeing = ("pictures", "chat") if "language" in foundations()[name] else ()
+    for name, config in foundations().items():
+        seeing = ("pictures", "chat") if hasattr(config, "language") else ()
         task = "navigation" if "directions" in name or "streets" in name else "general-points"
         found[name] = Golden(("foundation", task, *seeing), partial(foundation, name), *ALLOWED)
     for name, one in arms().items():

@@ -26,7 +26,12 @@ POINTS = {
     "arms": {
         "init": {"algorithm": "init", "steps": 2, "checkpoints": 1, "sft": {"batch_size": 4}},
         "sft": {"algorithm": "sft", "start": "init", "steps": 4, "sft": {"batch_size": 4, "warmup": 0.5}},
-        "ppo": {"algorithm": "ppo", "start": "init", "budget": 1.2, "ppo": {"episodes": 8, "minibatches": 2}},
+        "ppo": {
+            "algorithm": "ppo",
+            "start": "init",
+            "budget_gflop": 1.2,
+            "ppo": {"episodes": 8, "minibatches": 2},
+        },
     },
 }
 WALKS = {
@@ -38,13 +43,13 @@ WALKS = {
         "sft": {
             "algorithm": "sft",
             "start": "init",
-            "budget": 0.8,
+            "budget_gflop": 0.8,
             "sft": {"batch_size": 4, "shuffle": 8, "warmup": 0.5},
         },
         "ppo": {
             "algorithm": "ppo",
             "start": "init",
-            "budget": 1.0,
+            "budget_gflop": 1.0,
             "ppo": {"episodes": 4, "minibatches": 2, "max_tokens": 32},
         },
     },

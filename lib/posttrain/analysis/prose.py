@@ -59,8 +59,13 @@ def percentages(table: pd.DataFrame) -> pd.DataFrame:
 def runs(results: Results) -> pd.DataFrame:
     """One row a run."""
     return pd.DataFrame(
-        {"run": r["id"], "seed": r["seed"], "minutes": round(r["seconds"] / 60, 1), "model": r["parameters"]}
-        for r in results.records
+        {
+            "run": name,
+            "minutes": round(r["seconds"] / 60, 1),
+            "parameters": r["parameters"],
+            "made by": r["commit"],
+        }
+        for name, r in zip(results.run_ids, results.records)
     )
 
 

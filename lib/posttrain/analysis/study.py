@@ -11,8 +11,8 @@ charged to both. Numbers only: how they are worded is `posttrain.analysis.prose`
 
 from __future__ import annotations
 
-import ast
 import json
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -21,21 +21,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-# Profiles, defaults and where results lie: only this module of posttrain.analysis knows of them.
-from posttrain import runs
+from posttrain import config, store
 from posttrain.analysis import statistics
 from posttrain.analysis.statistics import Interval
 
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
 METRICS = {"within_k": "within"}  # of data/claims.yaml -> columns, where they differ
 SEED = 0  # every interval draws anew from it, so one quantity has one interval
-# What a census does where its profile says nothing.
-LEFT_OUT = {
-    **dict.fromkeys(("task", "verify_steps", "revised", "sets"), "the task's"),
-    "limit": "every case",
-    "limit_others": "as limit",
-    "pixels": "the environment's",
-}
 
 
 class Book:
@@ -46,18 +38,18 @@ class Book:
     """
 
     def __init__(self, profile: str, fresh: bool = False):
-        self.profile = runs.profile(profile, fresh=fresh)
-        self.settings, self.figures = self.profile.settings, self.profile.root / "figures"
-        files = (runs.ROOT / "data" / f"{name}.yaml" for name in ("paper", "claims"))
+        self.profile, self.stale = config.load(profile, fresh), os.environ.get("STALE") == "show"
+        self.figures = self.profile.root / "figures"
+        files = (config.ROOT / "data" / f"{name}.yaml" for name in ("paper", "claims"))
         self.paper, self.claims = (yaml.safe_load(file.read_text()) for file in files)
 
     def results(self, study: str) -> Results:
-        """All finished runs of a study. `FileNotFoundError` says how to carry out one that is missing."""
-        return Results(study, *runs.collect(self.profile, study), self.claims)
+        """All finished runs of a study. `StoreError` says how to carry out one that is missing."""
+        return Results(self, study)
 
     def study(self, study: str) -> Study:
         """The same of a study whose arms are init, sft and ppo."""
-        return Study(study, *runs.collect(self.profile, study), self.claims)
+        return Study(self, study)
 
     def claim(self, name: str) -> dict:
         """The claim of data/claims.yaml with this id."""
@@ -65,19 +57,15 @@ class Book:
 
     def base(self, study: str) -> str:
         """Path or hub name of the model that the first seed of a study starts from."""
-        return next(run.model for run in self.profile.runs() if run.study == study)
+        return store.model_path(self.profile, next(run for run in self.profile.runs() if run.study == study))
 
     def foundations(self) -> dict[str, dict[int, dict]]:
         """Model cards of the pocket foundations by name and seed; none if the profile names a real model."""
-        if self.settings.get("model"):
-            return {}
-        return {
-            name: {
-                seed: json.loads((self.profile.models / f"{name}-{seed}" / "card.json").read_text())
-                for seed in self.settings["seeds"]
-            }
-            for name in self.settings["foundations"]
-        }
+        cards: dict[str, dict[int, dict]] = {name: {} for name in self.profile.foundations}
+        for name, seed, _ in self.profile.foundation_list():
+            if folder := store.find_foundation(self.profile, name, seed):
+                cards[name][seed] = store.read_record(folder / store.CARD)
+        return {name: by_seed for name, by_seed in cards.items() if by_seed}
 
     def printed(self, figure: str, study: str) -> dict[str, float]:
         """The paper's numbers of SFT, Init and RL in a figure ("fig06"), as fractions."""
@@ -86,23 +74,7 @@ class Book:
 
     def write(self, chapter: str, values: dict[str, Any]) -> None:
         """Put the numbers that prose quotes under figures/values."""
-        runs.write(self.figures / "values" / f"{chapter}.json", json.dumps(values, indent=1))
-
-
-def defaults() -> dict[str, dict]:
-    """Every hyperparameter's default, read off the source: a chapter need not wait for torch."""
-    parts = {}
-    for part, module, name in (
-        ("sft", "trainers/sft", "SFTConfig"),
-        ("ppo", "trainers/ppo", "PPOConfig"),
-        ("lora", "policy/checkpoints", "LoraSettings"),
-        ("census", "evaluation", "CensusConfig"),
-    ):
-        tree = ast.parse((runs.LIBRARY / f"{module}.py").read_text())
-        config = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-        fields = [field for field in config.body if isinstance(field, ast.AnnAssign)]
-        parts[part] = {field.target.id: ast.literal_eval(field.value) for field in fields}
-    return parts
+        store.write(self.figures / "values" / f"{chapter}.json", json.dumps(values, indent=1))
 
 
 class Results:
@@ -114,16 +86,20 @@ class Results:
     current and unedited.
     """
 
-    def __init__(self, name: str, records, checkpoints, training, hands, claims: dict):
-        self.name, self.records, self.training, self.hands = name, records, training, hands
-        self.claims = [claim for claim in claims["claims"] if claim["id"].startswith(f"{name}-")]
-        self.samples = claims["rule"]["samples"]
+    def __init__(self, book: Book, name: str):
+        records, checkpoints, training, hands = self._arranged(*store.collect(book.profile, name, book.stale))
+        self.book, self.name, self.records, self.training, self.hands = book, name, records, training, hands
+        self.claims = [claim for claim in book.claims["claims"] if claim["id"].startswith(f"{name}-")]
+        self.samples = book.claims["rule"]["samples"]
         self.seeds = sorted(checkpoints["seed"].unique().tolist())
-        self.run_ids = [record["id"] for record in records]
+        self.run_ids = [f"{name}/{record['arm']}/{record['seed']}" for record in records]
         self.seconds = sum(record["seconds"] for record in records)
-        self.note = ", ".join(sorted({record["note"] for record in records if record.get("note")}))
+        self.note = ", ".join(sorted({record["note"] for record in records if record["note"]}))
         ranks = checkpoints.groupby(["arm", "seed"])["step"].rank(method="dense")
         self.checkpoints = checkpoints.assign(checkpoint=ranks, flops=checkpoints["gflops"] * 1e9)
+
+    def _arranged(self, records, checkpoints, training, hands) -> tuple:
+        return records, checkpoints, training, hands
 
     def at(self, set_: str, decoding: str) -> pd.DataFrame:
         """Every checkpoint of one set and decoding."""
@@ -155,17 +131,19 @@ def of_every_seed(verdicts: Iterable[str]) -> str:
 class Study(Results):
     """A study with the arms Init, SFT and RL: Init is the others' start, and their flops hold its own."""
 
-    def __init__(self, name: str, records, checkpoints, training, hands, claims: dict):
-        init = {record["seed"]: record["spent_gflops"] for record in records if record["arm"] == "init"}
-        named = [table.assign(arm=table["arm"].map(ARMS)) for table in (checkpoints, training, hands)]
-        start = named[0][(named[0]["arm"] == "SFT") & (named[0]["step"] == 0)].assign(arm="Init")
-        named[0] = pd.concat([named[0][named[0]["arm"] != "Init"], start])
-        super().__init__(name, records, *named, claims)
+    def __init__(self, book: Book, name: str):
+        super().__init__(book, name)
+        init = {r["seed"]: r["spent_gflops"] for r in self.records if r["arm"] == "init"}
         with_init = self.checkpoints["gflops"] + self.checkpoints["seed"].map(init)
         self.checkpoints = self.checkpoints.assign(flops=with_init * 1e9)
-        self.settings = {record["arm"]: record["settings"] for record in records}
-        self.task = self.settings["ppo"].get("task", "general-points")
+        self.settings = {record["arm"]: record["settings"] for record in self.records}
+        self.task = self.settings["ppo"]["task"]
         self._differences: dict[tuple, tuple[Interval, np.ndarray]] = {}
+
+    def _arranged(self, records, *tables) -> tuple:
+        checkpoints, *others = [table.assign(arm=table["arm"].map(ARMS)) for table in tables]
+        start = checkpoints[(checkpoints["arm"] == "SFT") & (checkpoints["step"] == 0)].assign(arm="Init")
+        return records, pd.concat([checkpoints[checkpoints["arm"] != "Init"], start]), *others
 
     @property
     def splits(self) -> dict[str, str]:
@@ -275,7 +253,7 @@ class Study(Results):
                             delta, _ = self.difference(name, "Init", set_, decoding, metric)
                             parts = zip(("_delta", "_delta_low", "_delta_high"), delta)
                             values |= {f"{key}{part}": value for part, value in parts}
-        budget = float(self.settings["ppo"]["budget"])
+        budget = float(self.settings["ppo"]["budget_gflop"])
         common = {"seeds": len(self.seeds), "budget_gflops": budget, "train_seconds": self.seconds}
         return values | common | {"run_ids": self.run_ids}
 
@@ -290,21 +268,21 @@ class Study(Results):
         }
 
     def hyperparameters(self) -> pd.DataFrame:
-        """Every setting of the arms that use it: the library's default overlaid by what the profile sets."""
-        general = {"task": "general-points", "seeds": ", ".join(map(str, self.seeds))}
-        rows = []
-        for name, value in (general | {"environment": {}, "steps": "", "budget": ""}).items():
-            cells = {label: self.settings[arm].get(name, value) for arm, label in ARMS.items()}
-            if name == "environment":
-                cells = {a: ", ".join(f"{k}: {v}" for k, v in cell.items()) for a, cell in cells.items()}
-            rows.append({"setting": name, **cells})
-        for part, fields in defaults().items():
-            users = {"sft": ("init", "sft"), "ppo": ("ppo",)}.get(part, tuple(ARMS))
-            for name, value in fields.items():
-                value = LEFT_OUT.get(name, value) if part == "census" else value
-                value = list(value) if isinstance(value, tuple) else value
-                row = {"setting": f"{part}.{name}"}
-                for arm, label in ARMS.items():
-                    row[label] = self.settings[arm].get(part, {}).get(name, value) if arm in users else ""
-                rows.append(row)
-        return pd.DataFrame(rows)
+        """Every setting that decides the arms' numbers, defaults filled in, and what it means."""
+        columns, meanings = {}, {"seeds": "Seeds of its runs."}
+        for run in self.book.profile.runs():
+            if run.study == self.name and run.seed == self.seeds[0]:
+                columns[ARMS[run.arm]] = _flat({"seeds": self.seeds, **run.resolved()})
+                meanings |= run.settings.sentences()
+        names = dict.fromkeys(name for column in columns.values() for name in column)
+        said = {arm: [column.get(name, "") for name in names] for arm, column in columns.items()}
+        return pd.DataFrame({"setting": list(names), **said, "meaning": [meanings[n] for n in names]})
+
+
+def _flat(settings: dict, path: str = "") -> dict[str, str]:
+    """Settings by their paths, as a profile has them."""
+    cells = {}
+    for name, value in settings.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+        cells |= _flat(value, f"{path}{name}.") if isinstance(value, dict) else {path + name: shown}
+    return cells

@@ -14,12 +14,13 @@ from typing import Any
 
 from posttrain.config import files
 from posttrain.config.foundations import FoundationConfig, VisionConfig
-from posttrain.config.profiles import ROOT, Arm, Profile, Run, Study, check, merged, table
+from posttrain.config.profiles import ALGORITHMS, ROOT, Arm, Profile, Run, Study, check, merged, table
 from posttrain.config.settings import ConfigError, Settings, brief, choose
 from posttrain.config.tasks import TASKS, CensusConfig, GeneralPointsConfig, NavigationConfig
 from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 
 __all__ = [
+    "ALGORITHMS",
     "PROFILES",
     "ROOT",
     "TASKS",

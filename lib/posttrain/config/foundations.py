@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from posttrain import numerics
 from posttrain.config.settings import Count, Problem, Rate, Seed, Settings, Share, setting
 
 Few = Annotated[int, Field(ge=1, le=1000)]
@@ -36,6 +37,11 @@ class FoundationConfig(Settings):
     warmup: Count = setting(100, "Steps in which the rates rise; they fall over the second half of all.")
     threads: Few = setting(1, "CPU threads of the pretraining.")
 
+    @property
+    def identity(self) -> str:
+        """What tells the foundation from all others."""
+        return numerics.foundation_identity(self.resolved(), None, numerics.foundation_versions(self.corpus))
+
     @model_validator(mode="after")
     def _check(self) -> FoundationConfig:
         return _checked(self, 2 * self.heads)  # rotary positions turn pairs
@@ -63,6 +69,13 @@ class VisionConfig(Settings):
     warmup: Count = setting(50, "Steps in which the rate rises; it falls over the second half of all.")
     threads: Few = setting(1, "CPU threads of the pretraining.")
     text: FoundationConfig | None = setting(None, "The text foundation's settings.")
+
+    @property
+    def identity(self) -> str:
+        """What tells the foundation from all others; its text foundation has an identity of its own."""
+        settings = {name: value for name, value in self.resolved().items() if name != "text"}
+        versions = numerics.foundation_versions(self.corpus)
+        return numerics.foundation_identity(settings, self.text.identity if self.text else None, versions)
 
     @model_validator(mode="after")
     def _check(self) -> VisionConfig:

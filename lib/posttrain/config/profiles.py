@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
+from posttrain import numerics
 from posttrain.config import messages
 from posttrain.config.foundations import LANGUAGES, FoundationConfig, VisionConfig
 from posttrain.config.settings import ConfigError, Count, Problem, Seeds, Settings, brief, choose, setting
 from posttrain.config.tasks import TASKS, CensusConfig, GeneralPointsConfig, NavigationConfig
 from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 
+ALGORITHMS = ("init", "sft", "ppo")  # in the order that seeds count on
 ROOT = Path(__file__).parents[3]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
 Device = Annotated[str, Field(pattern="^(cpu|mps|cuda(:[0-9]+)?)$")]
@@ -47,9 +50,7 @@ def _sees(said: dict) -> bool:
 class Arm(Settings):
     """One arm of a study: what is trained, for how long, and how it is judged."""
 
-    algorithm: Literal["init", "sft", "ppo"] = setting(
-        ..., "init (supervised, where other arms start), sft or ppo."
-    )
+    algorithm: Literal[ALGORITHMS] = setting(..., "init (supervised, where other arms start), sft or ppo.")
     task: Literal[tuple(TASKS)] = setting("general-points", "What is posed, in text or with pictures.")
     start: str | None = setting(
         None, "The init arm, listed before, that it starts from; the model if left out."
@@ -169,7 +170,8 @@ class Profile(Settings):
             if isinstance(said, dict) and (given := [key for key in VisionConfig.given if key in said]):
                 raise Problem("unknown; it comes from the profile's seeds", "foundations", name, given[0])
         published = data.get("name") == "cpu" and not data.get("fresh")
-        return {"root": ROOT if published else ROOT / "build" / "reproduce" / str(data.get("name")), **data}
+        place = ROOT / "build" / ("reproduce" if data.get("fresh") else "profiles") / str(data.get("name"))
+        return {"root": ROOT if published else place, **data}
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
@@ -233,18 +235,25 @@ class Profile(Settings):
         text = {"text": self.foundation(config.language, seed)} if isinstance(config, VisionConfig) else {}
         return config.model_copy(update={"seed": seed, **text})
 
+    def foundation_list(self) -> list[tuple[str, int, str]]:
+        """(name, seed, identity) of every foundation that runs start from, text before towers."""
+        towers = {name for name, config in self.foundations.items() if isinstance(config, VisionConfig)}
+        used = dict.fromkeys((run.foundation, run.seed) for run in self.runs() if run.foundation)
+        below = {(self.foundations[name].language, seed) for name, seed in used if name in towers}
+        ordered = sorted({*used, *below}, key=lambda pair: (pair[0] in towers, *pair))
+        return [(name, seed, self.foundation(name, seed).identity) for name, seed in ordered]
+
     def runs(self) -> list[Run]:
         """Every run, an Init before what starts from it."""
         listed = []
         for study_name, study in self.studies.items():
             for seed in study.seeds or self.seeds:
                 foundation = None if self.model else study.foundation
-                path = self.models / f"{foundation}-{seed}" if foundation else self.model
-                path = Path(path).expanduser() if str(path).startswith(_FOLDERS) else path
+                model = self.foundation(foundation, seed) if foundation else _expanded(self.model)
                 runs: dict[str, Run] = {}
                 for name, arm in study.arms.items():
                     parent = runs[arm.start] if arm.start else None
-                    runs[name] = Run(self.name, study_name, name, seed, arm, foundation, str(path), parent)
+                    runs[name] = Run(self.name, study_name, name, seed, arm, foundation, model, parent)
                 listed += runs.values()
         return listed
 
@@ -256,9 +265,14 @@ class Profile(Settings):
         return runs[name]
 
 
+def _expanded(model: str) -> str:
+    return str(Path(model).expanduser()) if model.startswith(_FOLDERS) else model
+
+
 @dataclass(frozen=True)
 class Run:
-    """One arm of a study with one seed. foundation: None with a real model; model_path: folder or name."""
+    """One arm of a study with one seed. foundation: its name, None with a real model; model: the
+    foundation's settings, or a folder or hub name."""
 
     profile: str
     study: str
@@ -266,7 +280,7 @@ class Run:
     seed: int
     settings: Arm
     foundation: str | None
-    model_path: str
+    model: FoundationConfig | VisionConfig | str
     parent: Run | None = None
 
     @property
@@ -284,6 +298,29 @@ class Run:
     def resolved(self) -> dict[str, Any]:
         """Every setting that decides the numbers, defaults filled in, as JSON has it; not the names."""
         return self.settings.resolved()
+
+    @property
+    def model_identity(self) -> str:
+        return numerics.model_identity(self.model) if isinstance(self.model, str) else self.model.identity
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells the run from all others (posttrain.numerics)."""
+        return numerics.run_identity(**self._decisive())
+
+    def _decisive(self) -> dict[str, Any]:
+        return {
+            "settings": self.resolved(),
+            "seed": self.seed,
+            "model": self.model_identity,
+            "parent": self.parent.identity if self.parent else None,
+            "versions": numerics.run_versions(self.task, self.algorithm),
+        }
+
+    def record(self) -> dict[str, Any]:
+        """What run.json says before anything was measured: the identity, all that decides it, the names."""
+        names = {name: getattr(self, name) for name in ("profile", "study", "arm", "foundation")}
+        return {"identity": self.identity, **names, **self._decisive()}
 
 
 def merged(below: dict, above: dict) -> dict:

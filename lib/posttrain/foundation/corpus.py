@@ -88,19 +88,14 @@ _NUMBERS = ("numbers ", "numbers: ", "use ", "values=", "")
 _RULE = ((" = ", ", "), ("=", " "), (": ", "; "), (" is ", ", "), (" counts as ", ", "), (" -> ", " "))
 
 
-def words() -> list[str]:
-    """The corpus' frequent words, for the tokenizer."""
-    texts = [
-        *(*_TARGET, *_CARDS, *_NUMBERS, *ANSWER, *JOINTS, *(part for pair in _RULE for part in pair)),
-        *(*(joint for joint, _, _ in _LISTS), *_READ, *_WRITE, *_RECORD),
-        *("not ", " is wrong", "try again", "right", "compute "),
-    ]
-    return [text for text in dict.fromkeys(texts) if len(text) > 1]
-
-
 def vocabulary() -> list[str]:
     """All texts that the pocket tokenizer of this corpus holds as one token each."""
-    return [*prompts.phrases(), *words()]
+    texts = (
+        *(*_TARGET, *_CARDS, *_NUMBERS, *ANSWER, *JOINTS, *sum(_RULE, ())),
+        *(*(joint for joint, _, _ in _LISTS), *_READ, *_WRITE, *_RECORD),
+        *("not ", " is wrong", "try again", "right", "compute "),
+    )
+    return [*prompts.phrases(), *(text for text in dict.fromkeys(texts) if len(text) > 1)]
 
 
 def _list(rng: Generator, items: Iterable[Any]) -> str:

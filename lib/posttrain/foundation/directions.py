@@ -22,17 +22,15 @@ from posttrain.environments.routes import BEARINGS, COMPASS
 from posttrain.foundation.documents import JOINTS, Document, Mixture, chat, pick, shuffled
 from posttrain.verifiers.navigation import FIELDS, FORWARD, STOP, TURNS, WRONG, turn
 
-# Invented conventions are made of these.
-WORDS = tuple(
-    "ash bex cor dun eld fay gim hob ilk jot kip lum mox nib orb pim quo rud sob tam urn vex wim yop".split()
+WORDS = (  # invented conventions are made of these
+    *"ash bex cor dun eld fay gim hob ilk jot kip lum mox nib orb pim quo rud sob tam urn vex wim yop".split(),
 )
 # The gates' conventions: never a list of the corpus.
 CALIBRATION = (("kip", "mox", "orb", "yop"), ("ash", "lum", "tam", "vex", "nib", "quo"))
 
 
 class Convention(NamedTuple):
-    """The words that stand first and second in an instruction; `listed` says which of them counts (0 or
-    1)."""
+    """The words that stand first and second in an instruction; `listed` (0 or 1): which of them counts."""
 
     first: tuple[str, ...]
     second: tuple[str, ...]
@@ -44,16 +42,14 @@ class Convention(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """A route as a text tells it: instructions, and each point's observation, instruction (index) and
-    action."""
+    """A route as a text tells it: instructions; of each point: observation, index of instruction, action."""
 
     sentences: list[str]
     points: list[tuple[str, int, str]]
 
 
 def convention(rng: Generator) -> Convention:
-    """A quarter absolute and a quarter relative actions; the rest is invented, or known words in another
-    order or number."""
+    """Absolute and relative actions, a quarter each; else invented or known words in another order."""
     draw = rng.random()
     if draw < 0.5:
         return Convention(TURNS["relative"], TURNS["absolute"], int(draw < 0.25))
@@ -122,24 +118,11 @@ _ACT = (
 )
 
 
-def words() -> list[str]:
-    """The corpus' frequent words, for the tokenizer."""
-    layouts = (
-        *_FACING,
-        *_OPTIONS,
-        *_ORDER,
-        *_SEEN,
-        *_STEPS,
-        *_AT,
-        *(name for names in _NEW for name in names),
-    )
-    texts = (*layouts, *JOINTS, _LOG, *_FIND, *_ACT, *WORDS)
-    return [text for text in dict.fromkeys(texts) if len(text) > 1]
-
-
 def vocabulary() -> list[str]:
     """All texts that the pocket tokenizer of this corpus holds as one token each."""
-    return [*navigation.phrases(), *words()]
+    layouts = (*_FACING, *_OPTIONS, *_ORDER, *_SEEN, *_STEPS, *_AT, *sum(_NEW, ()))
+    texts = dict.fromkeys((*layouts, *JOINTS, _LOG, *_FIND, *_ACT, *WORDS))
+    return [*navigation.phrases(), *(text for text in texts if len(text) > 1)]
 
 
 def _numbered(sentences: list[str]) -> str:
@@ -147,8 +130,7 @@ def _numbered(sentences: list[str]) -> str:
 
 
 class Turns(NamedTuple):
-    """Compass arithmetic, several turns in a row: what is given and what follows from it and from those
-    before."""
+    """Compass arithmetic, turns in a row: what is given and what follows from it and from those before."""
 
     start: str
     items: list[tuple[str, str]]
@@ -194,8 +176,8 @@ def plain_steps(rng: Generator) -> Document:
     new = {FORWARD: on, STOP: halt, **{turn(word): f"{turning}{word}" for word in drawn.words}}
     lines, before = [], None
     for seen, i, action in points:
-        lines.append(f"{seen}{at}{sentences[i] + at if i != before else ''}{new[action]}")
-        before = i
+        why, before = sentences[i] + at if i != before else "", i
+        lines.append(f"{seen}{at}{why}{new[action]}")
     options = f"{pick(rng, _OPTIONS)}{', '.join(drawn.words)}{joint}{pick(rng, _STEPS)}"
     return Document("steps", f"{options}\n{_numbered(sentences)}", joint.join(lines))
 
@@ -215,7 +197,7 @@ def plain_recite(rng: Generator) -> Document:
 
 def _recited(rng: Generator, things: list[str], most: int) -> Document:
     asked = [int(i) for i in rng.permutation(len(things))[:most]]
-    asking = f"{''.join(f'{i + 1}. ' for i in asked)}"
+    asking = "".join(f"{i + 1}. " for i in asked)
     prompt = f"{pick(rng, _STEPS)}\n{_numbered(things)}{asking}{pick(rng, _AT)}"
     again = rng.random() < 0.5  # each number said again before what it stands for
     return Document("recite", prompt, "\n".join(f"{f'{i + 1}. ' if again else ''}{things[i]}" for i in asked))

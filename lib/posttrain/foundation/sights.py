@@ -71,11 +71,7 @@ SAY = f"{FIELDS[0]}: "
 def _crossings(name: str) -> list[tuple[float, ...]]:
     """The directions of the streets at each crossing of a city."""
     city = cities.City(name)
-    return [
-        city.around(point).streets
-        for node, point in city.points.items()
-        if len(city.streets[node]) > 1
-    ]
+    return [city.around(point).streets for node, point in city.points.items() if len(city.streets[node]) > 1]
 
 
 def seen(rng: Generator, observation: str, turned: bool = False, city: str | None = None) -> Picture:

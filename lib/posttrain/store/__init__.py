@@ -1,0 +1,192 @@
+"""The store: tables of finished runs and cards of foundations, found by identity, published whole or not at all.
+
+    data/results/<study>/<arm>/<seed>/   run.json, checkpoints.csv, training.csv, hands.parquet
+    data/models/<foundation>-<seed>/     card.json and an ordinary checkpoint
+
+A profile has a root of its own for what it trains; unless everything is to be made anew it also takes what the published root holds
+under the same identity. `run.json` and `card.json` hold the SHA-256 of every file beside them and of themselves. Of two processes
+that want the same run the second waits and finds it done. Left out on purpose: adapters (an Init is made again in seconds), and any
+database. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from posttrain.config import ROOT, Profile, Run
+from posttrain.store.files import StoreError, Tables, edits, hashes, locked, read_record, seal, shown, write
+
+__all__ = [
+    "CARD",
+    "RECORD",
+    "StoreError",
+    "Stored",
+    "Tables",
+    "collect",
+    "commit",
+    "edits",
+    "find",
+    "find_foundation",
+    "hashes",
+    "home",
+    "locked",
+    "model_path",
+    "publish",
+    "read",
+    "read_record",
+    "replace",
+    "roots",
+    "seal",
+    "shown",
+    "write",
+]
+RECORD, CARD = "run.json", "card.json"
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+
+
+def roots(profile: Profile) -> list[Path]:
+    """Where a profile's runs and foundations may lie: its own root, and what is published unless all is made anew."""
+    return list(dict.fromkeys([profile.root, *([] if profile.fresh else [ROOT])]))
+
+
+def _identity(path: Path) -> str | None:
+    try:
+        return json.loads(path.read_bytes()).get("identity")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+
+
+def _by_identity(profile: Profile, pattern: str, wanted: str) -> Path | None:
+    """The folder below the profile's roots whose record has the identity `wanted`."""
+    records = (path for root in roots(profile) for path in sorted(root.glob(pattern)))
+    return next((path.parent for path in records if _identity(path) == wanted), None)
+
+
+def home(profile: Profile, run: Run) -> Path:
+    """The folder where a profile puts a run."""
+    return profile.results / run.study / run.arm / str(run.seed)
+
+
+def find(profile: Profile, run: Run) -> Path | None:
+    """The folder that holds `run`, whatever the study and arm it was made for; None where it must be made."""
+    for root in roots(profile):  # where it is nearly always
+        place = root / home(profile, run).relative_to(profile.root)
+        if _identity(place / RECORD) == run.identity:
+            return place
+    return _by_identity(profile, f"data/results/*/*/*/{RECORD}", run.identity)
+
+
+def find_foundation(profile: Profile, name: str, seed: int) -> Path | None:
+    """The folder that holds a pocket foundation, or None where it must be made."""
+    return _by_identity(profile, f"data/models/[!.]*/{CARD}", profile.foundation(name, seed).identity)
+
+
+def model_path(profile: Profile, run: Run) -> str:
+    """Where the model lies that a run starts from: a folder, or a name at the hub. StoreError where it was not made."""
+    if run.foundation is None:
+        return run.model
+    folder = find_foundation(profile, run.foundation, run.seed)
+    if folder is None:
+        command = (
+            f"posttrain pretrain --profile {profile.name} --foundation {run.foundation} --seed {run.seed}"
+        )
+        raise StoreError(f"there is no foundation {run.foundation}-{run.seed}; make it with: {command}")
+    if problems := edits(folder, CARD):
+        raise StoreError(problems[0])
+    return str(folder)
+
+
+# --- publishing and reading ----------------------------------------------------------------------------------------
+
+
+def publish(profile: Profile, run: Run, tables: Tables, facts: dict[str, Any]) -> Path:
+    """Put a finished run's tables and its record where the profile keeps it, all at once; returns the folder."""
+    folder = home(profile, run)
+    partial, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    tables.get("checkpoints").to_csv(partial / "checkpoints.csv", index=False, float_format="%.6g")
+    training = tables.get("training").drop(columns="step", errors="ignore")
+    training.to_csv(partial / "training.csv", index=False, float_format="%.5g")
+    tables.get("hands").to_parquet(partial / "hands.parquet", index=False, compression="zstd")
+    seal(partial, RECORD, {**run.record(), **facts})
+    replace(partial, folder, old)
+    return folder
+
+
+def replace(partial: Path, folder: Path, old: Path) -> None:
+    """Put the folder `partial` in the place of `folder`; a kill in between leaves one of the two whole."""
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(partial, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class Stored(NamedTuple):
+    """A finished run as it is read; `note` says where it is shown although it was "superseded" or "edited"."""
+
+    record: dict[str, Any]
+    checkpoints: pd.DataFrame
+    training: pd.DataFrame
+    hands: pd.DataFrame
+    note: str = ""
+
+
+def read(profile: Profile, run: Run, stale: bool = False) -> Stored:
+    """A finished run. StoreError where there is none or it was edited; with `stale` what lies in its place is read all the same."""
+    folder, note = find(profile, run), ""
+    if folder is None and stale:
+        places = [root / home(profile, run).relative_to(profile.root) for root in roots(profile)]
+        folder, note = next((place for place in places if (place / RECORD).is_file()), None), "superseded"
+    if folder is None:
+        command = f"posttrain train --profile {profile.name} --run {run.name}"
+        raise StoreError(f"run {run.name} has no results; carry it out with: {command}")
+    if problems := edits(folder, RECORD):
+        if not stale:
+            raise StoreError(problems[0])
+        note = "edited"
+    tables = [pd.read_csv(folder / f"{name}.csv") for name in ("checkpoints", "training")]
+    return Stored(
+        json.loads((folder / RECORD).read_bytes()), *tables, pd.read_parquet(folder / "hands.parquet"), note
+    )
+
+
+def collect(
+    profile: Profile, study: str, stale: bool = False
+) -> tuple[list[dict], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """All runs of a study as tidy tables with the columns arm, seed, run: records (with their `note`), checkpoints, training, hands."""
+    parts: list[list] = [[], [], [], []]
+    for run in (run for run in profile.runs() if run.study == study):
+        record, *tables, note = read(profile, run, stale)
+        parts[0].append({**record, "arm": run.arm, "study": study, "note": note})
+        for part, table in zip(parts[1:], tables):
+            part.append(table.assign(arm=run.arm, seed=run.seed, run=run.name))
+    if not parts[0]:
+        raise StoreError(f"profile {profile.name} has no study {study!r}")
+    return parts[0], *(pd.concat(part, ignore_index=True) for part in parts[1:])
+
+
+def commit() -> str | None:
+    """The commit of the code at hand, "+" behind it where files were changed since; None outside git."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + (
+            "+" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,120 @@
+"""Files that are whole or not there, folders sealed by hashes, locks that die with their process, tables that grow by steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from posttrain.config import ROOT
+
+
+class StoreError(ValueError):
+    """Something stored is not what it should be; the message is one line that says what to do."""
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def hashes(folder: Path, besides: str) -> dict[str, str]:
+    """SHA-256 of every file of `folder` but `besides`, by name."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != besides)
+    return {path.name: sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def seal(folder: Path, name: str, record: dict[str, Any]) -> None:
+    """Write `record` as `folder`/`name`, with the hashes of the files beside it and of itself."""
+    record = {**record, "files": hashes(folder, name)}
+    write(folder / name, json.dumps({**record, "seal": _seal(record)}, indent=1) + "\n")
+
+
+def _seal(record: dict[str, Any]) -> str:
+    content = {key: value for key, value in record.items() if key != "seal"}
+    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A run.json or card.json; StoreError where it is none or was edited."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        raise StoreError(f"{shown(path)}: cannot be read; {_remedy(path.parent)}") from None
+    if not isinstance(record, dict) or record.get("seal") != _seal(record):
+        raise StoreError(f"{shown(path)}: edited; {_remedy(path.parent)}")
+    return record
+
+
+def edits(folder: Path, name: str) -> list[str]:
+    """What was edited, lost or added in a folder since `seal`: one line each, empty if nothing."""
+    try:
+        before = read_record(folder / name)["files"]
+    except StoreError as error:
+        return [str(error)]
+    now = hashes(folder, name)
+    told = {
+        file: "missing" if file not in now else "edited" if file in before else "no part of it"
+        for file in sorted({*before, *now})
+        if before.get(file) != now.get(file)
+    }
+    return [f"{shown(folder / file)}: {what}; {_remedy(folder)}" for file, what in told.items()]
+
+
+def _remedy(folder: Path) -> str:
+    if folder.is_relative_to(ROOT / "data"):
+        return f"bring it back with: git checkout -- {shown(folder)}"
+    return f"remove {shown(folder)}, and the next build makes it again"
+
+
+def shown(path: Path) -> Path:
+    """A path as messages give it: from the repository's folder on."""
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
+@contextmanager
+def locked(root: Path, name: str) -> Iterator[None]:
+    """One process at a time makes `name`; whoever comes later says so and waits. A killed process holds no lock."""
+    path = root / "build" / "locks" / f"{name.replace('/', '-').replace(' ', '-')}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{name}: another process is making it; waiting for it to end", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Tables:
+    """Tables that grow by parts, one a step; a step written again replaces itself, so a resumed run ends with the same tables."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+
+    def put(self, name: str, step: int, rows: pd.DataFrame) -> None:
+        write(self.folder / f"{name}-{step:08d}.parquet", rows.assign(step=step).to_parquet(index=False))
+
+    def steps(self, name: str) -> list[int]:
+        return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"{name}-*.parquet"))
+
+    def get(self, name: str) -> pd.DataFrame:
+        parts = [pd.read_parquet(self.folder / f"{name}-{step:08d}.parquet") for step in self.steps(name)]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

@@ -1,0 +1,401 @@
+"""The store: what is found by identity, what is noticed when it was edited, and what two processes do at once."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from posttrain import config, numerics, store
+from posttrain.config import ROOT
+from posttrain.store import status
+
+STUDY = {
+    "environment": {"rule": "10"},
+    "checkpoints": 2,
+    "arms": {
+        "init": {"algorithm": "init", "steps": 3},
+        "sft": {"algorithm": "sft", "start": "init", "budget_gflop": 5},
+        "ppo": {"algorithm": "ppo", "start": "init", "budget_gflop": 5},
+    },
+}
+SETTINGS = {"seeds": [0, 1], "foundations": {"pocket-text": {"steps": 500}}, "studies": {"one": STUDY}}
+
+
+def tiny(root, fresh=True, **changes):
+    return config.check("tiny", {**SETTINGS, **changes}, fresh, root=root)
+
+
+def changed(path, value):
+    """SETTINGS with one setting of an arm, "sft.budget_gflop", at another value."""
+    arm, *keys = path.split(".")
+    content = json.loads(json.dumps(SETTINGS))
+    place = content["studies"]["one"]["arms"][arm]
+    for key in keys[:-1]:
+        place = place.setdefault(key, {})
+    place[keys[-1]] = value
+    return content
+
+
+def frame(**columns):
+    return pd.DataFrame({name: [value] for name, value in columns.items()})
+
+
+def published(profile, name="one/init/0", steps=(0, 1), **facts):
+    """A run with made-up tables, published."""
+    run = profile.run(name)
+    tables = store.Tables(profile.state / run.identity)
+    for step in steps:
+        for table in ("checkpoints", "training", "hands"):
+            tables.put(table, step, frame(kind=table, value=step / 4))
+    return store.publish(profile, run, tables, {"seconds": 90.0, **facts})
+
+
+def card(profile, name="pocket-text", seed=0, weights=b"weights"):
+    folder = profile.models / f"{name}-{seed}"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(weights)
+    settings = profile.foundation(name, seed)
+    content = {"identity": settings.identity, "settings": settings.resolved(), "text": None, "gates": {}}
+    store.seal(folder, store.CARD, {**content, "versions": numerics.foundation_versions(settings.corpus)})
+    return folder
+
+
+def identities(profile):
+    return {run.name: run.identity for run in profile.runs()}
+
+
+# --- identity ----------------------------------------------------------------------------------------------------------
+
+
+def test_names_and_places_are_not_in_an_identity(tmp_path):
+    renamed = {
+        **SETTINGS,
+        "studies": {
+            "other": {
+                **STUDY,
+                "arms": {
+                    f"my-{a}": {**c, **({"start": "my-init"} if "start" in c else {})}
+                    for a, c in STUDY["arms"].items()
+                },
+            }
+        },
+    }
+    assert list(identities(tiny(tmp_path)).values()) == list(
+        identities(config.check("x", renamed, root=tmp_path / "y")).values()
+    )
+    assert len(set(identities(tiny(tmp_path)).values())) == 6
+
+
+@pytest.mark.parametrize(
+    "path, value, arms",
+    [
+        ("sft.budget_gflop", 6, {"sft"}),
+        ("sft.sft.adam_beta2", 0.9, {"sft"}),
+        ("ppo.ppo.gamma", 0.5, {"ppo"}),
+        ("ppo.environment.feedback", "none", {"ppo"}),
+        ("ppo.census.limit", 7, {"ppo"}),
+        ("init.steps", 4, {"init", "sft", "ppo"}),  # the others' start
+        ("init.lora.rank", 4, {"init", "sft", "ppo"}),
+        ("ppo.ppo.gamma", 0.9, set()),  # the default, said aloud
+        ("sft.bf16", False, set()),
+    ],
+)
+def test_a_setting_changes_the_arms_that_it_concerns(tmp_path, path, value, arms):
+    before, after = (
+        identities(tiny(tmp_path)),
+        identities(config.check("tiny", changed(path, value), True, root=tmp_path)),
+    )
+    assert {name.split("/")[1] for name in before if before[name] != after[name]} == arms
+
+
+@pytest.mark.parametrize(
+    "part, arms",
+    [
+        ("ppo", {"ppo"}),
+        ("sft", {"init", "sft", "ppo"}),
+        ("chat", {"init", "sft", "ppo"}),
+        ("navigation", set()),
+        ("pictures", set()),
+        ("foundation", {"init", "sft", "ppo"}),
+    ],
+)
+def test_a_version_changes_the_runs_that_use_its_part(tmp_path, monkeypatch, part, arms):
+    before = identities(tiny(tmp_path))
+    monkeypatch.setitem(numerics.VERSIONS, part, numerics.VERSIONS[part] + 1)
+    after = identities(tiny(tmp_path))
+    assert {name.split("/")[1] for name in before if before[name] != after[name]} == arms
+
+
+def test_a_foundation_is_told_by_its_settings_and_a_tower_by_its_text_too(tmp_path, monkeypatch):
+    towers = {
+        "pocket-text": {"steps": 500},
+        "eyes": {"corpus": "cards", "language": "pocket-text", "steps": 60},
+    }
+    first = tiny(tmp_path, foundations=towers)
+    other = tiny(tmp_path, foundations={**towers, "pocket-text": {"steps": 501}})
+    assert [n for n, _, _ in first.foundation_list()] == ["pocket-text"] * 2  # no run starts from the tower
+    assert (
+        first.foundation("eyes", 0).identity
+        != other.foundation("eyes", 0).identity
+        != other.foundation("eyes", 1).identity
+    )
+    before = [first.foundation(name, 0).identity for name in ("pocket-text", "eyes")]
+    monkeypatch.setitem(numerics.VERSIONS, "pictures", 99)
+    assert [first.foundation(name, 0).identity == b for name, b in zip(("pocket-text", "eyes"), before)] == [
+        True,
+        False,
+    ]
+
+
+def test_a_real_model_is_told_by_its_content(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder, weights in ((first, b"1"), (second, b"1")):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(weights)
+    assert numerics.model_identity(str(first)) == numerics.model_identity(str(second))
+    (second / "model.safetensors").write_bytes(b"2")
+    numerics.model_identity.cache_clear()
+    assert numerics.model_identity(str(first)) != numerics.model_identity(str(second))
+    assert numerics.model_identity("nobody/nothing") == "nobody/nothing@main"
+
+
+# --- writing, finding --------------------------------------------------------------------------------------------------
+
+
+def test_a_step_written_again_replaces_itself_and_nothing_partial_stays(tmp_path, monkeypatch):
+    tables = store.Tables(tmp_path)
+    tables.put("hands", 0, frame(value=1))
+    tables.put("hands", 0, frame(value=2))
+    tables.put("hands", 2, frame(value=3))
+    assert tables.get("hands")["value"].tolist() == [2, 3] and tables.steps("hands") == [0, 2]
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        tables.put("hands", 3, frame(value=4))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hands-00000000.parquet", "hands-00000002.parquet"]
+
+
+def test_a_run_is_published_whole_and_found_by_its_identity(tmp_path):
+    profile = tiny(tmp_path)
+    assert store.find(profile, profile.run("one/init/0")) is None
+    folder = published(profile)
+    assert folder == tmp_path / "data/results/one/init/0" == store.find(profile, profile.run("one/init/0"))
+    assert not [p for p in folder.parent.iterdir() if p.name.startswith(".")]
+    stored = store.read(profile, profile.run("one/init/0"))
+    assert (
+        stored.checkpoints["value"].tolist() == [0.0, 0.25]
+        and stored.note == ""
+        and stored.record["seconds"] == 90
+    )
+    # Another study of the same settings finds it too; another seed does not.
+    other = config.check("other", {**SETTINGS, "studies": {"two": STUDY}}, True, root=tmp_path)
+    assert (
+        store.find(other, other.run("two/init/0")) == folder
+        and store.find(other, other.run("two/init/1")) is None
+    )
+
+
+def test_a_profile_takes_what_is_published_unless_all_is_made_anew():
+    settings = {"extends": "cpu", "studies": {"gp-l": {"arms": {"ppo": {"ppo": {"gamma": 0.5}}}}}}
+    merged = config.merged(config.read("cpu"), {k: v for k, v in settings.items() if k != "extends"})
+    mine, fresh = config.check("mine", merged), config.check("mine", merged, True)
+    to_make = [run.name for run in mine.runs() if store.find(mine, run) is None]
+    assert to_make == [f"gp-l/ppo/{seed}" for seed in mine.seeds]
+    assert all(store.find(fresh, run) is None for run in fresh.runs()) and mine.root != fresh.root
+    assert status.status(mine, mine.run("gp-l/init/0")).word == "current"
+    state = status.status(mine, mine.run("gp-l/ppo/0"))
+    assert state.word == "missing" and 1 < state.minutes < 100  # expected from the published one
+
+
+def test_everything_published_is_current_and_unedited():
+    profile = config.load("cpu")
+    assert status.verify(profile) == [] and status.obstacles(profile) == []
+    assert len(profile.runs()) == 45 and {status.status(profile, run).word for run in profile.runs()} == {
+        "current"
+    }
+    records = sorted(ROOT.glob(f"data/results/*/*/*/{store.RECORD}"))
+    assert [str(p) for p in records] == sorted(
+        str(store.home(profile, run) / store.RECORD) for run in profile.runs()
+    )
+
+
+# --- what was edited -----------------------------------------------------------------------------------------------------
+
+
+def _digit(path):
+    text = path.read_text()
+    place = max(i for i, letter in enumerate(text) if letter.isdigit())
+    path.write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _zeros(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def _gone(path):
+    path.unlink()
+
+
+def _grown(path):
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+def _empty(path):
+    path.write_bytes(b"")
+
+
+RUN_FILES = ("run.json", "checkpoints.csv", "training.csv", "hands.parquet")
+EDITS = [
+    (file, edit)
+    for file in RUN_FILES
+    for edit in (_digit, _cut, _zeros, _gone, _grown, _empty)
+    if (file, edit) not in {("hands.parquet", _digit), ("run.json", _grown)}
+]
+
+
+@pytest.mark.parametrize("file, edit", EDITS)
+def test_an_edited_run_is_named_and_no_book_is_built_from_it(tmp_path, file, edit):
+    profile = tiny(tmp_path)
+    folder = published(profile)
+    assert not [p for p in status.verify(profile) if "one/init/0" in p]
+    edit(folder / file)
+    named = [
+        problem
+        for problem in status.verify(profile)
+        if str(folder) in problem or problem.startswith("one/init/0: ")
+    ]
+    assert named and all("\n" not in problem for problem in named)
+    run = profile.run("one/init/0")
+    if store.find(profile, run):  # else it counts as missing, and is made again
+        assert status.obstacles(profile)
+        with pytest.raises(store.StoreError):
+            store.read(profile, run)
+
+
+def test_the_record_of_another_run_is_noticed(tmp_path):
+    profile = tiny(tmp_path)
+    first, second = published(profile), published(profile, "one/init/1", steps=(0, 2))
+    shutil.copy(second / store.RECORD, first / store.RECORD)
+    assert any(str(first) in problem for problem in status.verify(profile))
+    shutil.rmtree(first)
+    shutil.copytree(second, first)  # whole, but in another's place
+    assert any("it is the record of one/init/1" in problem for problem in status.verify(profile))
+
+
+def test_a_record_that_was_sealed_again_after_an_edit_is_noticed(tmp_path):
+    profile = tiny(tmp_path)
+    folder = published(profile)
+    record = store.read_record(folder / store.RECORD)
+    record["settings"]["lora"]["rank"] = 8
+    store.seal(folder, store.RECORD, {k: v for k, v in record.items() if k not in ("files", "seal")})
+    assert any("its identity is not that of its settings" in problem for problem in status.verify(profile))
+
+
+@pytest.mark.parametrize(
+    "file, edit", [(f, e) for f in (store.CARD, "model.safetensors") for e in (_cut, _zeros, _gone, _empty)]
+)
+def test_an_edited_foundation_is_named_and_no_run_starts_from_it(tmp_path, file, edit):
+    profile = tiny(tmp_path)
+    folder = card(profile)
+    assert not [p for p in status.verify(profile) if str(folder) in p]
+    edit(folder / file)
+    assert [p for p in status.verify(profile) if str(folder) in p or p.startswith("pocket-text-0: ")]
+    with pytest.raises(store.StoreError, match="model.safetensors|there is no foundation"):
+        store.model_path(profile, profile.run("one/init/0"))
+
+
+def test_what_lies_about_is_named(tmp_path):
+    profile = tiny(tmp_path)
+    published(profile)
+    shutil.copytree(profile.results / "one/init/0", profile.results / "one/old-arm/0")
+    (profile.results / "one/init/0/notes.txt").write_text("mine")
+    problems = status.verify(profile)
+    assert any("no run of this profile" in p for p in problems) and any(
+        "notes.txt: no part of it" in p for p in problems
+    )
+
+
+# --- superseded ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_superseded_run_says_by_what(tmp_path, monkeypatch):
+    profile = tiny(tmp_path)
+    published(profile)
+    longer = config.check("tiny", changed("init.steps", 6), True, root=tmp_path)
+    assert status.status(longer, longer.run("one/init/0"))[:2] == ("superseded", "steps 3 -> 6")
+    monkeypatch.setitem(numerics.VERSIONS, "sft", 7)
+    newer = tiny(tmp_path)
+    assert status.status(newer, newer.run("one/init/0"))[:2] == ("superseded", "version of sft 1 -> 7")
+    assert "superseded" in "".join(status.verify(newer))
+    run = newer.run("one/init/0")
+    with pytest.raises(store.StoreError, match="has no results"):
+        store.read(newer, run)
+    assert store.read(newer, run, stale=True).note == "superseded"
+
+
+def test_superseded_results_of_the_published_profile_stop_the_book(monkeypatch):
+    monkeypatch.setitem(numerics.VERSIONS, "ppo", 2)
+    problems = status.obstacles(config.load("cpu"))
+    assert len([p for p in problems if "version of ppo 1 -> 2" in p]) == 21 and "STALE=show" in problems[-1]
+
+
+def test_tables_of_a_study(tmp_path):
+    profile = tiny(tmp_path)
+    for run in profile.runs():
+        published(profile, run.name)
+    records, checkpoints, training, hands = store.collect(profile, "one")
+    assert (
+        len(records) == 6
+        and set(checkpoints["arm"]) == {"init", "sft", "ppo"}
+        and set(hands["seed"]) == {0, 1}
+    )
+    assert (
+        checkpoints["run"] == "one/" + checkpoints["arm"] + "/" + checkpoints["seed"].astype(str)
+    ).all() and len(training) == 12
+    with pytest.raises(store.StoreError, match="no study 'two'"):
+        store.collect(profile, "two")
+
+
+# --- two processes ---------------------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from posttrain import store
+with store.locked(Path(sys.argv[1]), "one/init/0"):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def test_the_second_process_waits_and_a_killed_one_holds_nothing(tmp_path, capfd):
+    def hold(seconds):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path), str(seconds)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    process, began = hold(1.0), time.monotonic()
+    with store.locked(tmp_path, "one/init/0"):
+        assert time.monotonic() - began > 0.5
+    assert "one/init/0: another process is making it; waiting" in capfd.readouterr().err
+    process.wait()
+    process = hold(60)
+    process.kill()
+    process.wait()
+    with store.locked(tmp_path, "one/init/0"):
+        pass
