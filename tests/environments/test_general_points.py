@@ -11,7 +11,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from posttrain import formulas
 from posttrain.environments import GeneralPointsEnv, hands, prompts
-from posttrain.environments.general_points import SOLVED, STOPPED, split_of
+from posttrain.environments.general_points import split_of
+from posttrain.environments.revision import SOLVED, STOPPED
 from posttrain.verifiers.general_points import FACES, RANKS, Rule
 
 RULES = ("10", "11/12/13")
