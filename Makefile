@@ -21,7 +21,7 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 # The target comes first: --config would swallow it.
 snakemake = snakemake $(1) --cores $(CORES) --rerun-incomplete --config profile=$(PROFILE) $(2)
 
-.PHONY: help book test reproduce figures figure verify serve bench lint lock clean
+.PHONY: help book test invariant reproduce figures figure verify serve bench lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ book: .venv/.installed ## run what is missing, draw the figures, build book/_bui
 
 test: .venv/.installed ## run the tests with coverage of the library
 	python -m pytest --ignore=tests/benchmarks --cov=posttrain --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+invariant: .venv/.installed ## repeat every published arm, shortened, against what was recorded
+	OMP_NUM_THREADS=1 python -W ignore -m tests.invariant.published
 
 reproduce: .venv/.installed ## train everything anew, stored results ignored, and build the book (use PROFILE=smoke)
 	@if [ -f build/reproduce/$(PROFILE)/book/_build/html/index.html ]; then rm -rf build/reproduce/$(PROFILE); fi # else go on where it stopped

@@ -1,4 +1,6 @@
-"""The code does what was recorded, or a version says that it does not. What each golden guards is in its file; README.md says the tolerances."""
+"""The code does what was recorded, or a version says that it does not. What each golden guards is in its
+file; README.md says the tolerances.
+"""
 
 import json
 
@@ -38,8 +40,8 @@ def test_golden(name):
     assert recorded is not None, f"golden {name} was never recorded: {AGAIN} {name}"
     raised = [part for part in golden.parts if recorded["versions"].get(part) != numerics.VERSIONS[part]]
     assert not raised, (
-        f"golden {name} was recorded with another version of {', '.join(raised)} than lib/posttrain/numerics.py says: "
-        f"record it anew with: {AGAIN} {name}"
+        f"golden {name} was recorded with another version of {', '.join(raised)} than "
+        f"lib/posttrain/numerics.py says: record it anew with: {AGAIN} {name}"
     )
     if lines := outcome(name):
         pytest.fail("\n  ".join([advice(name, golden), *lines[:12]]), pytrace=False)
