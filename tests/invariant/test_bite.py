@@ -81,7 +81,7 @@ def _clipped(owner, name):
 
 
 GP, NAV = lib.points_verifier, lib.navigation_verifier
-# what is changed -> owner, attribute, value (or what makes it), components that move, runs that move (None: not run)
+# change -> owner, attribute, value or its maker, components that move, runs that move (None: not run)
 PATCHES = {
     "a reward": (GP, "WRONG_NUMBERS", -2.5, {"general-points"}, set(RUNS)),
     "a reward of navigation": (NAV, "WRONG_ACTION", -1.25, {"navigation"}, None),
