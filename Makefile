@@ -58,8 +58,8 @@ serve: .venv/.installed ## show the built book at http://localhost:8000
 bench: .venv/.installed ## measure speed (never part of the tests)
 	python -m pytest tests/benchmarks -s
 
-invariant: .venv/.installed ## repeat every published arm, shortened, against its golden trajectory
-	python -m tests.invariant.published
+invariant: .venv/.installed ## repeat every published arm, shortened, against what was recorded
+	OMP_NUM_THREADS=1 python -W ignore -m tests.invariant.published
 
 lint: .venv/.installed ## check format and style of the code, and that notebooks carry no outputs
 	ruff format --check --quiet lib tests tools book/_ext

@@ -1,5 +1,7 @@
-"""Rollouts: what the sampler says a token's probability was is what the trainer computes, whatever the class and the lengths."""
+"""Rollouts: what the sampler says a token's probability was is what the trainer computes, whatever the class
+and the lengths."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -125,9 +127,9 @@ def test_each_row_has_its_own_temperature_and_greedy_rows_ignore_their_batch(pol
     for row in (0, 2):
         # The same row alone, with the same feedback: a judge made for one row would count from row 0.
         turns = [1, 3, 2, 3]
-        judge = judge_until(turns)
+        judge = partial(judge_until(turns), row)
         with chosen.merged():
-            alone = roll(chosen, [OPENINGS[row]], lambda _, text, row=row: judge(row, text), Sampling(6, 0.0))
+            alone = roll(chosen, [OPENINGS[row]], lambda _, text, judge=judge: judge(text), Sampling(6, 0.0))
         assert alone[0].ids == mixed[row].ids == other[row].ids
         assert alone[0].sampled == mixed[row].sampled
     assert mixed[1].ids != other[1].ids and mixed[3].ids != other[3].ids
@@ -201,7 +203,8 @@ def test_the_dialogue_is_the_environments(policy, name):
 @pytest.mark.parametrize("temperature", [0.0, 1.0, [0.0, 1.0, 0.7, 0.0]])
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_guess_saves_steps_and_changes_nothing(policy, monkeypatch, name, temperature):
-    """The very answers as guesses, one of them spoilt in its middle, one missing, one cut off: the same tokens, probabilities and values."""
+    """The very answers as guesses, one of them spoilt in its middle, one missing, one cut off: the same
+    tokens, probabilities and values."""
     chosen, steps = policy(name, value=True, brief=True), []
     plain = rolled(chosen, temperature=temperature)
     first = [next(k for k in range(len(e.ids)) if not (e.sampled + [False])[e.ask[0] + 1 + k]) for e in plain]
@@ -230,7 +233,8 @@ def test_a_guess_saves_steps_and_changes_nothing(policy, monkeypatch, name, temp
 
 
 def test_what_is_remembered_of_a_route_changes_nothing(policy, monkeypatch):
-    """Every point's dialogue begins like the one before; routes end at different points, and a failed point is tried twice."""
+    """Every point's dialogue begins like the one before; routes end at different points, and a failed point
+    is tried twice."""
     chosen, read = policy(value=True), []
 
     def play():

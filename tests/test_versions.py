@@ -44,6 +44,12 @@ def test_a_version_that_agrees_or_is_not_there_is_no_fault(versions, capfd):
     assert "3.13: not on this machine" in said and said.endswith("the same under 3.11, 3.12\n")
 
 
+def test_without_any_supported_version_it_fails(versions, capfd):
+    versions.scripts.clear()
+    assert versions.main() == 1
+    assert "none of the supported versions" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("script", "fault"),
     [

@@ -4,17 +4,24 @@ import pandas as pd
 import pytest
 from posttrain.analysis import study
 
-COLUMNS = {"first_try": 0.5, "within": 0.5, "recognized": 0.5, "rule_following": 0.5, "strict": 1.0, "kl": 0.0}
+COLUMNS = {
+    "first_try": 0.5,
+    "within": 0.5,
+    "recognized": 0.5,
+    "rule_following": 0.5,
+    "strict": 1.0,
+    "kl": 0.0,
+}
 
 
 @pytest.fixture
 def toy():
-    """toy({(arm, set): {metric: share}}): a Study of GP-L in which each seed has these shares at its last checkpoint.
+    """toy({(arm, set): {metric: share}}): a Study of GP-L whose seeds end with these shares.
 
     Shares that are not named are a half. A share may be a list, one for each of two seeds.
     """
 
-    def make(shares, task="general-points", cases=20, name="gp-l", claims=None):
+    def make(shares, task="general-points", cases=20, name="gp-l"):
         records, checkpoints, hands, training = [], [], [], []
         sets = list(dict.fromkeys(set_ for _, set_ in shares))
         for arm, label in study.ARMS.items():
@@ -27,15 +34,23 @@ def toy():
                         wanted = COLUMNS | shares.get((end, set_), {})
                         row = {key: x[seed] if isinstance(x, list) else x for key, x in wanted.items()}
                         for decoding in ("greedy", "sampled"):
-                            common = {"set": set_, "decoding": decoding, "step": step, "arm": arm, "seed": seed}
+                            common = {
+                                "set": set_,
+                                "decoding": decoding,
+                                "step": step,
+                                "arm": arm,
+                                "seed": seed,
+                            }
                             checkpoints.append(row | common | {"gflops": float(step)})
-                            right = {key: [i < round(x * cases) for i in range(cases)] for key, x in row.items()}
+                            right = {
+                                key: [i < round(x * cases) for i in range(cases)] for key, x in row.items()
+                            }
                             labels = [f"hand {i:02}" for i in range(cases)]
                             hands.append(pd.DataFrame(right | {"hand": labels}).assign(**common))
                 for iteration in range(6 * (arm == "ppo")):
                     metrics = {"first_try": iteration / 6, "within": 0.5, "entropy": 1.0, "approx_kl": 0.01}
                     training.append(metrics | {"iteration": iteration, "arm": arm, "seed": seed})
         tables = pd.DataFrame(checkpoints), pd.DataFrame(training), pd.concat(hands, ignore_index=True)
-        return study.Study(name, records, *tables, claims or {"claims": [], "rule": {"samples": 200}})
+        return study.Study(name, records, *tables, {"claims": [], "rule": {"samples": 200}})
 
     return make

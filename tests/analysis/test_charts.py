@@ -1,26 +1,19 @@
-"""Plots: every kind of figure draws and is written, the same bytes each time; bad input is named."""
+"""Charts: every kind of figure draws and is written, the same bytes each time; bad input is named."""
 
 import matplotlib
 
 matplotlib.use("Agg")
+
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
-from posttrain.analysis import charts as plots
+from posttrain.analysis import charts
 from posttrain.analysis.statistics import Interval
-from posttrain.environments import cities, routes
-from posttrain.verifiers.general_points import Verdict
 
-MESSAGES = [
-    {"role": "user", "content": "Make 24.\n\n[Input]\nCards: [5, 4, 10, 7] " + "and so on " * 20},
-    {"role": "assistant", "content": '{"formula": "5+4+10+7=24"}'},
-    {"role": "user", "content": "You failed: the formula makes $26$."},
-    {"role": "assistant", "content": '{"formula": "(7-5)*10+4=24"}'},
-]
-VERDICTS = [Verdict(-1, "the formula makes 26"), Verdict(5, "", True)]
 BARS = {
     "SFT": Interval(0.03, 0.02, 0.05),
     "Init": Interval(0.11, 0.1, 0.12),
@@ -31,7 +24,7 @@ BARS = {
 @pytest.fixture(autouse=True)
 def style():
     with matplotlib.rc_context():
-        plots.use_style()
+        charts.use_style()
         yield
     plt.close("all")
 
@@ -48,52 +41,33 @@ def table(seeds=3):
 
 
 def draw_curves():
-    fig, axes = plots.panels(["GP-L", "V-IRL-L"])
+    fig, axes = charts.panels(["GP-L", "V-IRL-L"], ["In distribution", "Out of distribution"])
     for ax in axes.flat:
-        plots.curves(ax, table(), "flops", "success")
-    plots.legend(fig)
+        charts.curves(ax, table(), "success")
+    charts.legend(fig)
     return fig
 
 
 def draw_bars():
     fig, ax = plt.subplots()
-    plots.bars(ax, BARS, {"RL": 0.15})
-    plots.legend(fig)
+    charts.bars(ax, BARS, {"RL": 0.15})
+    charts.legend(fig)
     return fig
 
 
-def draw_dialogue():
-    fig, ax = plt.subplots(figsize=(8, 1))
-    plots.dialogue(ax, MESSAGES, VERDICTS)
-    return fig
-
-
-def draw_hand():
-    fig, (ax, below) = plt.subplots(2)
-    plots.hand(ax, ["A", "10", "Q", "K"], ["S", "hearts", "♦", "C"])
-    plots.hand(below, ["A", "10", "Q", "K"])
-    return fig
-
-
-def draw_map():
-    fig, ax = plt.subplots()
-    plots.street_map(ax, cities.city("Calvero"), cities.routes("Calvero", "benchmark")[0])
-    return fig
-
-
-@pytest.mark.parametrize("draw", [draw_curves, draw_bars, draw_dialogue, draw_hand, draw_map])
+@pytest.mark.parametrize("draw", [draw_curves, draw_bars])
 def test_a_figure_is_written_with_the_same_bytes_each_time(draw, tmp_path):
-    first, second = [], []
-    for folder, found in (("one", first), ("two", second)):
+    written = []
+    for folder in ("one", "two"):
         fig = draw()
-        plots.footer(fig, "smoke", [0, 1, 2], ["run-" + "0" * 12] * 12, 7543)
-        svg, png = plots.save(fig, "fig05-test", tmp_path / folder)
-        found += [svg.read_bytes(), png.read_bytes()]
+        charts.footer(fig, "smoke", [0, 1, 2], 7543)
+        svg, png = charts.save(fig, "fig05-test", tmp_path / folder)
+        written.append((svg.read_bytes(), png.read_bytes()))
         assert sorted(path.name for path in svg.parent.iterdir()) == ["fig05-test.png", "fig05-test.svg"], (
             "no drafts"
         )
-    assert first == second
-    assert b"<text" in first[0] and b"<dc:date>" not in first[0], "text stays text, and no date"
+    assert written[0] == written[1]
+    assert b"<text" in written[0][0] and b"<dc:date>" not in written[0][0], "text stays text, and no date"
     image = Image.open(png).convert("RGB")
     assert image.getpixel((0, 0)) == (255, 255, 255) and image.info.get("Software") is None
 
@@ -103,144 +77,93 @@ def test_a_figure_is_written_with_the_same_bytes_each_time(draw, tmp_path):
 )
 def test_a_bad_name_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match="figure is called"):
-        plots.save(draw_bars(), name, tmp_path)
+        charts.save(draw_bars(), name, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_notebook_shows_is_the_saved_picture(tmp_path, monkeypatch):
-    shown = []
+def test_a_notebook_shows_the_saved_picture_with_its_footer(tmp_path, monkeypatch):
+    shown, drawn = [], []
     monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr(charts, "footer", lambda *args: drawn.append(args[1:]))
+    book = SimpleNamespace(profile=SimpleNamespace(name="cpu"), figures=tmp_path)
+    one = SimpleNamespace(seeds=[0, 1], seconds=60, note="")
+    other = SimpleNamespace(seeds=[0, 2], seconds=30, note="edited results")
     fig = draw_bars()
-    plots.show(fig, "ext-shown", tmp_path)
-    assert [picture.data for picture in shown] == [
-        (tmp_path / "ext-shown.png").read_bytes()
-    ] and not plt.fignum_exists(fig.number)
+    charts.show(fig, "ext-shown", book, one, other)
+    assert [picture.data for picture in shown] == [(tmp_path / "ext-shown.png").read_bytes()]
+    assert not plt.fignum_exists(fig.number)
+    charts.show(draw_bars(), "ext-shown", book)
+    assert drawn == [("cpu", [0, 1, 2], 90, "edited results")], "no studies, no footer"
 
 
-def test_saving_leaves_the_figure_as_it_was(tmp_path):
-    fig, _ = plots.panels(["GP-L"])
-    before = fig.dpi, type(fig.get_layout_engine())
-    plots.save(fig, "ext-same", tmp_path)
-    assert (fig.dpi, type(fig.get_layout_engine())) == before
+@pytest.mark.parametrize(
+    ("seeds", "seconds", "note", "text"),
+    [
+        ([4], 59.6, "", "profile cpu · seed 4 · 1 min 0 s in all"),
+        (
+            [0, 1],
+            7543,
+            "superseded results",
+            "superseded results · profile cpu · seeds 0, 1 · 2 h 5 min in all",
+        ),
+    ],
+)
+def test_footer(seeds, seconds, note, text):
+    fig = draw_bars()
+    charts.footer(fig, "cpu", seeds, seconds, note)
+    assert fig.texts[-1].get_text() == text
+    assert fig.texts[-1].get_color() == (charts.COLOURS["SFT"] if note else charts.QUIET)
 
 
 def test_a_failed_save_leaves_the_old_figure(tmp_path, monkeypatch):
     fig = draw_bars()
-    svg, _ = plots.save(fig, "ext-kept", tmp_path)
+    svg, _ = charts.save(fig, "ext-kept", tmp_path)
     before = svg.read_bytes()
     monkeypatch.setattr(fig, "savefig", lambda path, **_: (path.write_text("half"), 1 / 0))
     with pytest.raises(ZeroDivisionError):
-        plots.save(fig, "ext-kept", tmp_path)
+        charts.save(fig, "ext-kept", tmp_path)
     assert svg.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 4])
 def test_panels(columns):
-    _, axes = plots.panels([f"task {n}" for n in range(columns)])
+    _, axes = charts.panels([f"task {n}" for n in range(columns)], ["ID", "OOD"])
     assert axes.shape == (2, columns)
-    assert (
-        axes[1, 0].get_ylabel() == "Out of distribution"
-        and axes[0, -1].get_title("left") == f"task {columns - 1}"
-    )
+    assert axes[1, 0].get_ylabel() == "OOD" and axes[0, -1].get_title("left") == f"task {columns - 1}"
 
 
 def test_curves_show_the_mean_of_the_seeds_and_init():
     _, ax = plt.subplots()
-    plots.curves(ax, table(), "flops", "success")
+    charts.curves(ax, table(), "success")
     lines = {line.get_label(): line for line in ax.get_lines() if not line.get_label().startswith("_")}
     assert list(lines) == ["Init", "SFT", "RL"] and len(ax.get_lines()) == 1 + 2 * (3 + 1)
     assert lines["Init"].get_ydata() == pytest.approx([0.115, 0.115])
     rows = table().query("arm == 'RL'").groupby("checkpoint")[["flops", "success"]].mean()
     np.testing.assert_allclose(lines["RL"].get_xydata(), rows.to_numpy())
-    assert lines["SFT"].get_color() == plots.COLOURS["SFT"]
+    assert lines["SFT"].get_color() == charts.COLOURS["SFT"]
 
 
-def test_curves_of_one_seed_with_an_interval():
-    _, ax = plt.subplots()
-    one = table(1).assign(low=lambda t: t.success - 0.02, high=lambda t: t.success + 0.03)
-    plots.curves(ax, one, "flops", "success", band=("low", "high"))
+def test_the_band_of_the_seeds_and_curves_of_nothing_but_zeros():
+    _, (ax, below) = plt.subplots(2)
+    charts.curves(ax, table(), "success")
+    rows = table().query("arm == 'RL'").groupby("checkpoint")["success"]
     extent = ax.collections[1].get_paths()[0].get_extents()
-    assert extent.y1 == pytest.approx(one.query("arm == 'RL'").high.max())
+    assert (extent.y0, extent.y1) == pytest.approx((rows.min().min(), rows.max().max()))
+    charts.curves(below, table().assign(success=0.0), "success")
+    assert below.get_ylim() == (0, 0.01)
 
 
 def test_bars_print_values_and_the_papers():
     fig, ax = plt.subplots()
-    plots.bars(ax, BARS | {"RL, 1 answer": Interval(-0.02, -0.03, 0)}, {"Init": 0.115})
+    charts.bars(ax, BARS | {"RL, 1 answer": Interval(-0.02, -0.03, 0)}, {"Init": 0.115})
     assert {text.get_text() for text in ax.texts} == {"3.0 %", "11.0 %", "15.0 %", "−2.0 %"}
     (diamond,) = (line for line in ax.get_lines() if line.get_marker() == "D")
     assert diamond.get_ydata() == [0.115] and diamond.get_markerfacecolor() == "none"
 
 
 def test_colours_are_fixed_for_the_arms_and_ordered_for_the_rest():
-    first, second, *_ = plots.AUXILIARY
-    assert plots.colours(["x", "RL", "y"]) == {"x": first, "RL": plots.COLOURS["RL"], "y": second}
-
-
-def test_a_dialogue_fits():
-    fig = draw_dialogue()
-    fig.draw_without_rendering()
-    inside = fig.bbox.padded(1)
-    for text in fig.axes[0].texts:
-        box = text.get_window_extent()
-        assert inside.x0 <= box.x0 and box.x1 <= inside.x1, text
-        assert inside.y0 <= box.y0 and box.y1 <= inside.y1, text
-    words = [text.get_text() for text in fig.axes[0].texts]
-    assert [word for word in words if word.startswith("reward")] == ["reward −1", "reward +5"]
-    assert words[-1] == "correct"
-
-
-def test_a_dialogue_beside_something_else_shrinks_to_its_axes():
-    fig, (_, ax) = plt.subplots(2, figsize=(8, 4))
-    plots.dialogue(ax, MESSAGES, VERDICTS)
-    assert tuple(fig.get_size_inches()) == (8, 4) and ax.texts[0].get_fontsize() < 6
-
-
-def test_a_map_shows_every_turning_point_and_landmark_with_north_up():
-    route = cities.routes("Calvero", "benchmark")[0]
-    ax = draw_map().axes[0]
-    texts = [text.get_text() for text in ax.texts]
-    points = [route.start, *(leg.end for leg in route.legs)]
-    assert [str(n) for n in range(1, len(points) + 1)] == [t for t in texts if t.isdigit()] and {
-        leg.landmark for leg in route.legs if leg.landmark
-    } <= set(texts)
-    path = next(line for line in ax.lines if line.get_linewidth() == 2.2).get_xydata()
-    assert [(b > a) for a, b in zip(path[:-1, 1], path[1:, 1])] == [
-        b[0] > a[0] for a, b in zip(points, points[1:])
-    ]
-    assert np.hypot(*(path[1] - path[0])) == pytest.approx(routes.metres(points[0], points[1]), rel=0.01)
-
-
-def test_footer_wraps():
-    fig = draw_bars()
-    plots.footer(fig, "cpu", [4], ["a" * 12] * 30, 59.6)
-    text = fig.texts[-1].get_text()
-    assert (
-        text.startswith("profile cpu · 1 seed (4) · 1 min 0 s in all · 30 runs: ") and text.count("\n") >= 2
-    )
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda ax: plots.curves(ax, table().iloc[:0], "flops", "success"),
-        lambda ax: plots.curves(ax, table(), "flops", "luck"),
-        lambda ax: plots.curves(ax, pd.concat([table(), table()]), "flops", "success"),
-        lambda ax: plots.bars(ax, {}),
-        lambda ax: plots.bars(ax, BARS, {"PPO": 0.1}),
-        lambda ax: plots.panels([]),
-        lambda ax: plots.panels(["a"] * 5),
-        lambda ax: plots.colours("abcde"),
-        lambda ax: plots.dialogue(ax, []),
-        lambda ax: plots.dialogue(ax, MESSAGES, VERDICTS[:1]),
-        lambda ax: plots.dialogue(ax, [{"role": "tool", "content": ""}]),
-        lambda ax: plots.hand(ax, []),
-        lambda ax: plots.hand(ax, ["A"], ["S", "H"]),
-        lambda ax: plots.hand(ax, ["A"], ["X"]),
-    ],
-)
-def test_bad_input(call):
-    with pytest.raises(ValueError):
-        call(plt.subplots()[1])
+    first, second, *_ = charts.AUXILIARY
+    assert charts.colours(["x", "RL", "y"]) == {"x": first, "RL": charts.COLOURS["RL"], "y": second}
 
 
 def test_pairs_join_two_sets_of_each_checkpoint():
@@ -260,11 +183,11 @@ def test_pairs_join_two_sets_of_each_checkpoint():
         for set_ in ("id", "ood")
     ]
     _, ax = plt.subplots()
-    plots.pairs(ax, pd.DataFrame(rows), "x", "y")
+    charts.pairs(ax, pd.DataFrame(rows), "x", "y")
     lines = [line for line in ax.lines if len(line.get_xdata()) == 2]
     points = [line for line in ax.lines if len(line.get_xdata()) == 1]
     assert len(lines) == 6 and len(points) == 12
-    filled = [p for p in points if p.get_markerfacecolor() != plots.PAPER]
+    filled = [p for p in points if p.get_markerfacecolor() != charts.PAPER]
     assert {round(float(p.get_ydata()[0]), 6) for p in filled} == {0.6} and len(
         filled
     ) == 6  # the first set of the table
@@ -272,22 +195,40 @@ def test_pairs_join_two_sets_of_each_checkpoint():
     assert strengths == sorted(strengths) and strengths[-1] == 1  # the colour grows with compute
     assert sorted(ax.get_legend_handles_labels()[1]) == ["RL, id", "RL, ood", "SFT, id", "SFT, ood"]
     with pytest.raises(ValueError, match="a pair has two sets, not 1: id"):
-        plots.pairs(ax, pd.DataFrame([r for r in rows if r["set"] == "id"]), "x", "y")
+        charts.pairs(ax, pd.DataFrame([r for r in rows if r["set"] == "id"]), "x", "y")
 
 
-def test_a_dialogue_shows_where_its_picture_stands():
-    _, ax = plt.subplots()
-    plots.dialogue(
-        ax,
-        [
-            {
-                "role": "user",
-                "content": [
-                    {"type": "text", "text": "see "},
-                    {"type": "image"},
-                    {"type": "text", "text": " and say"},
-                ],
-            }
-        ],
-    )
-    assert "see (picture) and say" in [text.get_text() for text in ax.texts]
+def test_figures_of_a_study(toy):
+    study = toy({("SFT", "id"): {"kl": 2.0}, ("RL", "ood"): {"first_try": 0.9}}, task="navigation")
+    sets = {"id": "held out", "ood": "other rule"}
+    fig, axes = charts.grid(study, sets, [("greedy", "first_try", "first"), ("sampled", "within", "within")])
+    assert axes.shape == (2, 2) and [ax.get_ylabel() for ax in axes[:, 0]] == ["held out", "other rule"]
+    (rl,) = (line for line in axes[1, 0].lines if line.get_label() == "RL")
+    assert rl.get_ydata().tolist() == [0.5, 0.9] and rl.get_xdata().tolist() == [2e9, 7e9]
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["SFT", "RL", "Init"]
+    causes = charts.causes(study, sets, {"strict": "format", "kl": "KL"}, height=5)
+    assert [ax.get_title("left") for ax in causes.axes][2:] == ["format, other rule", "KL, other rule"]
+    formats = [ax.yaxis.get_major_formatter()(0.5, 0) for ax in causes.axes[:2]]
+    assert formats[0] == "50 %" and formats[1] != "50 %", "KL is in nats"
+    learning = charts.learning(study)
+    assert learning.axes[1].get_title("left").startswith("route success") and len(learning.axes[0].lines) == 2
+    assert learning.axes[0].lines[0].get_ydata()[-1] == pytest.approx((1 + 2 + 3 + 4 + 5) / 6 / 5)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ax: charts.curves(ax, table().iloc[:0], "success"),
+        lambda ax: charts.curves(ax, table(), "luck"),
+        lambda ax: charts.curves(ax, pd.concat([table(), table()]), "success"),
+        lambda ax: charts.bars(ax, {}),
+        lambda ax: charts.bars(ax, BARS, {"PPO": 0.1}),
+        lambda ax: charts.panels([], ["ID"]),
+        lambda ax: charts.panels(["a"] * 5, ["ID"]),
+        lambda ax: charts.panels(["a"], []),
+        lambda ax: charts.colours("abcde"),
+    ],
+)
+def test_bad_input(call):
+    with pytest.raises(ValueError):
+        call(plt.subplots()[1])

@@ -1,4 +1,4 @@
-"""Words and tables: what each sentence says of numbers on either side, and that tables hold what they claim."""
+"""Words and tables: what each sentence says of numbers on either side, and what tables hold."""
 
 import pandas as pd
 import pytest
@@ -30,14 +30,25 @@ def test_what_is_shown_is_markdown(content, monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     prose.show(content)
-    assert shown[0].data == ("a *word*" if isinstance(content, str) else "|   a | b   |\n|----:|:----|\n|   1 | x   |")
+    assert shown[0].data == (
+        "a *word*" if isinstance(content, str) else "|   a | b   |\n|----:|:----|\n|   1 | x   |"
+    )
 
 
 def test_verdicts_show_the_deciding_measure_first_and_in_bold():
     rows = [
         ("verdict_a", "A.", "first_try", "greedy", True, Interval(0.1, 0.05, 0.2), None, "holds"),
         ("verdict_a", "A.", "within_k", "sampled", False, Interval(0.1, -0.1, 0.2), None, "undecided"),
-        ("verdict_b", "B.", "first_try", "greedy", True, Interval(-0.1, -0.2, -0.05), Interval(0, -1, 1), "fails"),
+        (
+            "verdict_b",
+            "B.",
+            "first_try",
+            "greedy",
+            True,
+            Interval(-0.1, -0.2, -0.05),
+            Interval(0, -1, 1),
+            "fails",
+        ),
     ]
     columns = ["key", "statement", "metric", "decoding", "decides", "interval", "t", "verdict"]
     decisions = pd.DataFrame(rows, columns=columns)
@@ -117,7 +128,9 @@ def test_where_sft_rises_and_where_not(toy):
 
 @pytest.mark.parametrize(("success", "near"), [(0.98, True), (0.97, False)])
 def test_a_ceiling_is_named(toy, success, near):
-    study = toy({("Init", "ood"): {"first_try": success}, ("RL", "ood"): {"kl": 1.26}, ("SFT", "ood"): {"kl": 7}})
+    study = toy(
+        {("Init", "ood"): {"first_try": success}, ("RL", "ood"): {"kl": 1.26}, ("SFT", "ood"): {"kl": 7}}
+    )
     text = prose.distances(study)
     assert "RL's answers have moved 1.3 nats from Init by the end, SFT's 7.0." in text
     assert ("close to the ceiling" in text) == near and text.endswith(".")
@@ -125,7 +138,9 @@ def test_a_ceiling_is_named(toy, success, near):
 
 @pytest.mark.parametrize(("end", "lost"), [(0.4, True), (0.9, False)])
 def test_lost_names_are_explained_only_if_they_are_lost(toy, end, lost):
-    study = toy({("Init", "id"): {"recognized": 0.5}, ("RL", "id"): {"recognized": [end, end], "strict": [1, 0.5]}})
+    study = toy(
+        {("Init", "id"): {"recognized": 0.5}, ("RL", "id"): {"recognized": [end, end], "strict": [1, 0.5]}}
+    )
     text = prose.landmarks(study)
     assert ("no reward pays for the name" in text) == lost
     assert text.endswith(f"{end:.0%} (in the format: 100%), {end:.0%} (in the format: 50%).")
@@ -135,14 +150,23 @@ def test_ends_show_mean_and_range_of_the_last_checkpoints(toy):
     study = toy({("Init", "id"): {"first_try": 0.1}, ("SFT", "id"): {"first_try": [0.2, 0.4]}})
     table = prose.ends(study, {"id": "held out"}, [("greedy", "first_try", "first")], "hands")
     assert list(table) == ["hands", "measure", "Init", "SFT", "RL"]
-    assert table.iloc[0].tolist()[:4] == ["held out", "first", "10.0% (10.0% to 10.0%)", "30.0% (20.0% to 40.0%)"]
+    assert table.iloc[0].tolist()[:4] == [
+        "held out",
+        "first",
+        "10.0% (10.0% to 10.0%)",
+        "30.0% (20.0% to 40.0%)",
+    ]
 
 
 def test_recognition_beside_the_format(toy):
-    study = toy({("SFT", "id"): {"recognized": 0.2, "strict": 0.3}, ("RL", "id"): {"recognized": 0, "first_try": 0}})
+    study = toy(
+        {("SFT", "id"): {"recognized": 0.2, "strict": 0.3}, ("RL", "id"): {"recognized": 0, "first_try": 0}}
+    )
     table = prose.lowest_recognition(study, "id").set_index(["arm", "seed"])
     assert table.loc[("SFT", 1), "checkpoint"] == "1 of 1"
-    assert table.loc[("SFT", 1), "recognized then"] == "20.0%" == table.loc[("SFT", 1), "recognized at the end"]
+    assert (
+        table.loc[("SFT", 1), "recognized then"] == "20.0%" == table.loc[("SFT", 1), "recognized at the end"]
+    )
     assert table.loc[("SFT", 0), "in the format at the end"] == "30.0%"
     among = prose.among_recognized(study, {"id": "held out"}).set_index("arm")
     assert among.loc["Init", "right, of those recognized"] == 1 and among.loc["SFT", "recognized"] == 0.2

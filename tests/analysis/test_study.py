@@ -1,162 +1,185 @@
-"""A study's tables as chapters read them, on the published runs."""
+"""A study's tables as chapters read them, on the published runs and on a small study of chosen ends."""
 
 from dataclasses import asdict
 
 import numpy as np
 import pytest
-from posttrain import runs
-from posttrain.analysis import statistics
-from posttrain.analysis import study as results
+from posttrain.analysis import prose, statistics, study
+from posttrain.environments import baselines
 from posttrain.evaluation import CensusConfig
 from posttrain import policy as models
 from posttrain.trainers import ppo, sft
 
 
 @pytest.fixture(scope="module")
-def points():
-    return results.Study(runs.profile("cpu"), "gp-l")
+def book():
+    return study.Book("cpu")
+
+
+@pytest.fixture(scope="module")
+def points(book):
+    study = book.study("gp-l")
+    study.samples = 200  # of 10,000: the chapters' own draws are compared when the book is built
+    return study
+
+
+@pytest.fixture(scope="module")
+def walks(book):
+    study = book.study("virl-vl")
+    study.samples = 200
+    return study
 
 
 def test_init_is_the_first_checkpoint_of_both_arms_and_its_compute_is_theirs(points):
-    assert (
-        set(points.checkpoints["arm"]) == {"Init", "SFT", "RL"}
-        and points.seeds == [0, 1, 2]
-        and len(points.run_ids) == 9
-    )
+    assert set(points.checkpoints["arm"]) == {"Init", "SFT", "RL"}
+    assert points.seeds == [0, 1, 2] and len(points.run_ids) == 9
     spent = {
         record["seed"]: record["spent_gflops"] * 1e9 for record in points.records if record["arm"] == "init"
     }
     start = points.at("ood", "greedy").query("step == 0")
     assert len(start) == 9 and start["flops"].to_numpy() == pytest.approx(start["seed"].map(spent).to_numpy())
-    assert np.array_equal(
-        points.outcomes("Init", "ood", "greedy", "first_try"),
-        points.outcomes("Init", "ood", "greedy", "first_try"),
-    )
-    for seed, row in zip(points.seeds, points.outcomes("Init", "id", "sampled", "within")):
-        own = points.at("id", "sampled")
-        assert row.mean() == pytest.approx(
-            own[(own["arm"] == "Init") & (own["seed"] == seed)]["within"].item(), abs=1e-5
-        )
+    for arm in ("Init", "SFT", "RL"):
+        means = points.outcomes(arm, "id", "sampled", "within").mean(1)
+        assert means == pytest.approx(points.end(arm, "id", "sampled", "within").to_numpy(), abs=1e-5)
+    estimates = points.estimates("ood", "greedy", "first_try")
+    assert list(estimates) == ["SFT", "Init", "RL"]
+    assert all(low <= estimate <= high for estimate, low, high in estimates.values())
 
 
-def test_ends_are_the_last_checkpoints(points):
-    last = points.last("greedy")
-    for arm in ("SFT", "RL"):
-        rows = last[(last["arm"] == arm) & (last["set"] == "ood")].sort_values("seed")
-        assert points.outcomes(arm, "ood", "greedy", "first_try").mean(1) == pytest.approx(
-            rows["first_try"].to_numpy(), abs=1e-5
-        )
-    estimates = points.estimates("ood", "greedy", "first_try", 0)
-    assert list(estimates) == ["SFT", "Init", "RL"] and all(
-        e.low <= e.estimate <= e.high for e in estimates.values()
-    )
+def test_ends_are_those_of_the_last_checkpoint(toy):
+    small = toy({("Init", "id"): {"first_try": 0.25}, ("SFT", "id"): {"first_try": [0.5, 0.75]}})
+    assert small.end("SFT", "id", "greedy", "first_try").to_dict() == {0: 0.5, 1: 0.75}
+    assert small.by_seed("SFT", "id", "greedy", "first_try").tolist() == [0.5, 0.75]
+    assert small.by_seed("Init", "id", "greedy", "first_try").tolist() == [0.25, 0.25]
+    interval, each = small.difference("SFT", "Init", "id", "greedy", "first_try")
+    assert interval.estimate == pytest.approx(0.375) and each.tolist() == [0.25, 0.5]
+    assert small.end_values(["id"], ["first_try"])["sft_id_first_try_greedy"] == 0.625
+    assert small.checkpoints.query("arm == 'SFT'")["flops"].max() == 7e9, "Init's 2 and its own 5 GFLOP"
+    assert set(small.checkpoints["checkpoint"]) == {1, 2}
 
 
-def test_claims_are_decided_by_their_own_rule(points):
-    claims = results.data("claims")
-    few = {**claims, "rule": {**claims["rule"], "samples": 200}}
-    table, words = points.verdicts(few, 0)
-    wanted = [c for c in claims["claims"] if c["id"].startswith("gp-l-") and c["test"] == "paired-difference"]
-    assert table["claim"].tolist() == [c["statement"] for c in wanted] and set(words.values()) <= {
-        "holds",
-        "fails",
-        "undecided",
-    }
-    claim = next(c for c in wanted if c["id"] == "gp-l-rl-above-sft-ood")
-    difference = statistics.paired_difference(
-        points.outcomes("RL", "ood", "greedy", "first_try"),
-        points.outcomes("SFT", "ood", "greedy", "first_try"),
-        samples=200,
-        rng=1,
-    )
-    assert words["verdict_rl_above_sft_ood"] == statistics.decide(
-        difference, claim["direction"], claim["threshold"]
-    )
-    assert sum("(decides)" in column for column in table.columns) == 1
+def test_claims_are_decided_by_their_own_rule(points, book):
+    decisions = points.decisions("fig05", "fig06")
+    claims = [
+        c for c in book.claims["claims"] if c["id"].startswith("gp-l-") and c["test"] == "paired-difference"
+    ]
+    decided = decisions[decisions["decides"]]
+    assert decided["statement"].tolist() == [c["statement"] for c in claims]
+    assert len(decisions) == sum(1 + len(c["beside"]) for c in claims)
+    claim = book.claim("gp-l-rl-above-sft-ood")
+    both = [points.outcomes(arm, "ood", "greedy", "first_try") for arm in ("RL", "SFT")]
+    difference = statistics.paired_difference(*both, samples=200, rng=0)
+    (row,) = decided[decided["key"] == "verdict_rl_above_sft_ood"].itertuples()
+    assert row.interval == difference
+    assert row.verdict == statistics.decide(difference, claim["direction"], claim["threshold"])
+    assert row.t == statistics.seeds_interval(both[0].mean(1) - both[1].mean(1))
+    assert not len(points.decisions("fig07")), "the text study has no claims on looks"
 
 
-def test_values_and_tables_for_the_prose(points):
-    values = points.values(("first_try",), 200, 0)
-    assert values["ppo_ood_first_greedy"] - values["init_ood_first_greedy"] == pytest.approx(
-        values["ppo_ood_first_greedy_delta"]
-    )
-    assert values["seeds"] == 3 and values["run_ids"] == points.run_ids
+def test_published_values_are_what_a_chapter_computes(points, book):
+    published = json.loads((book.figures / "values" / "rule-generalization.json").read_text())
+    words = prose.verdict_values(points.decisions("fig05", "fig06"))
+    assert words == {name: published[name] for name in words}
+    values = points.values(("first_try",))
+    assert values.pop("run_ids") == published["run_ids"]
+    bounds = {name for name in values if name.endswith(("_low", "_high"))}  # of fewer draws here
+    assert {values.pop(name) <= published[name] + 0.02 for name in bounds} == {True}
+    assert values == pytest.approx({name: published[name] for name in values}, rel=1e-9)
+
+
+def test_hyperparameters_are_the_librarys_overlaid_by_the_profiles(points, walks):
     built = {
         "sft": asdict(sft.SFTConfig()),
         "ppo": asdict(ppo.PPOConfig()),
         "lora": asdict(models.LoraSettings()),
-        "census": asdict(CensusConfig()),
+        "census": asdict(CensusConfig()) | dict.fromkeys(("verify_steps", "revised", "sets")),  # the task's
     }
-    assert results.defaults() == {
-        **built,
-        "census": {**built["census"], "verify_steps": None, "revised": None, "sets": None},
-    }  # these three are the task's
-    settings = points.hyperparameters(results.defaults())
-    rate = settings.set_index("setting").loc["ppo.learning_rate"]
-    assert (rate["RL"], rate["SFT"]) == (1e-3, "") and len(points.table()) == 9
-    assert ("computed by" in points.table()) == any(
-        "carried_over" in record for record in points.records
-    )  # carried over a change of the code: it says so
+    assert study.defaults() == built
+    rate = points.hyperparameters().set_index("setting").loc["ppo.learning_rate"]
+    assert (rate["RL"], rate["SFT"]) == (1e-3, "")
+    settings = walks.hyperparameters().set_index("setting")
+    assert settings.loc["task", "RL"] == "navigation-vision" and settings.loc["steps", "Init"] == 14
+    assert settings.loc["census.revised", "SFT"] == ["id", "ood", "cities", "benchmark"]
+    assert settings.loc["census.verify_steps", "RL"] == "the task's" and settings.loc["budget", "SFT"] == 6000
 
 
-def test_navigation_divides_sums_as_the_paper_does():
-    walks = results.Study(runs.profile("cpu"), "virl-vl")
+def test_navigation_divides_sums_as_the_paper_does(walks):
     assert walks.splits == {"id": "id", "rule-ood": "ood", "visual-ood": "cities"}
-    own = walks.hands[
-        (walks.hands["arm"] == "RL") & (walks.hands["set"] == "ood") & (walks.hands["decoding"] == "sampled")
-    ]
-    own = own[own["step"] == own.groupby("seed")["step"].transform("max")]
-    per_seed = own.groupby("seed")[["right", "answers"]].sum()
+    rows = walks.hands.query("arm == 'RL' and `set` == 'ood' and decoding == 'sampled'")
+    rows = rows[rows["step"] == rows.groupby("seed")["step"].transform("max")]
+    per_seed = rows.groupby("seed")[["right", "answers"]].sum()
     pooled = (per_seed["right"] / per_seed["answers"]).mean()
-    assert walks.estimates("ood", "sampled", "per_step", 0)["RL"].estimate == pytest.approx(pooled)
-    values = walks.values(("per_step",), 200, 0)
-    assert values["ppo_ood_per_step_sampled"] == pytest.approx(pooled)
-    difference, each = walks.difference("RL", "Init", "ood", "sampled", "per_step", 200, 0)
-    assert (
-        difference.estimate
-        == pytest.approx(pooled - values["init_ood_per_step_sampled"])
-        == pytest.approx(values["ppo_ood_per_step_sampled_delta"])
+    assert walks.estimates("ood", "sampled", "per_step")["RL"].estimate == pytest.approx(pooled)
+    assert walks.end("RL", "ood", "sampled", "per_step").mean() == pytest.approx(pooled, abs=1e-5), (
+        "the curves"
     )
-    assert len(each) == 3 and each.mean() == pytest.approx(difference.estimate)
-    last = walks.last("sampled")
-    assert pooled == pytest.approx(
-        last[(last["arm"] == "RL") & (last["set"] == "ood")]["per_step"].mean(), abs=1e-5
-    )  # what the curves show
-    settings = walks.hyperparameters(results.defaults()).set_index("setting")
-    assert settings.loc["task", "RL"] == "navigation-vision" and settings.loc["census.revised", "SFT"] == [
-        "id",
-        "ood",
-        "cities",
-        "benchmark",
-    ]
+    difference, each = walks.difference("RL", "Init", "ood", "sampled", "per_step")
+    init = walks.by_seed("Init", "ood", "sampled", "per_step").mean()
     assert (
-        settings.loc["census.verify_steps", "RL"] == "the task's"
-        and settings.loc["steps", "Init"] == 14
-        and settings.loc["budget", "SFT"] == 6000
+        difference.estimate == pytest.approx(pooled - init) == pytest.approx(each.mean()) and len(each) == 3
     )
 
 
-def test_a_study_without_results_says_how_to_get_them(tmp_path):
-    profile = runs.profile("cpu", fresh=True)
-    with pytest.raises(FileNotFoundError, match="posttrain train --profile cpu"):
-        results.Study(runs.Profile(profile.name, profile.settings, tmp_path), "gp-l")
-
-
-def test_wrong_answers_by_seed_add_up_to_what_is_not_right():
-    walks = results.Study(runs.profile("cpu"), "virl-l")
-    table = walks.wrong({"id": "held out"}).set_index("arm")
-    assert table["set"].tolist() == ["held out"] * 3 and list(table.columns[1:]) == [
-        "wrong turns",
-        "wrong elsewhere",
-        "routes done",
-    ]
+def test_wrong_answers_by_seed_add_up_to_what_is_not_right(walks):
+    table = prose.wrong_answers(walks, {"id": "held out"}).set_index("arm")
+    assert list(table.columns) == ["set", "wrong turns", "wrong elsewhere", "routes done"]
     for arm in ("Init", "SFT", "RL"):
-        counts = [
+        numbers = [
             [int(n) for n in table.loc[arm, column].replace(" of ", ", ").split(", ")]
             for column in ("wrong turns", "wrong elsewhere")
         ]
-        first, points = (walks.outcomes(arm, "id", "greedy", column).sum(1) for column in ("first", "points"))
-        assert (
-            np.add(*(own[:-1] for own in counts)).tolist() == (points - first).tolist()
-            and sum(own[-1] for own in counts) == points.sum()
+        first, all_points = (
+            walks.outcomes(arm, "id", "greedy", column).sum(1) for column in ("first", "points")
         )
+        assert np.add(*(seeds[:-1] for seeds in numbers)).tolist() == (all_points - first).tolist()
+        assert sum(seeds[-1] for seeds in numbers) == all_points.sum()
+
+
+def test_policies_stand_beside_the_arms(walks, book):
+    sets, columns = {"id": ("absolute", ", at home")}, {"first try": "first_try", "turns": "first_turns"}
+    table = prose.beside_policies(walks, sets, columns, {"oracle": baselines.oracle})
+    assert table["policy"].tolist()[::6] == ["SFT, greedy", "oracle"] and len(table) == 7
+    assert set(table["actions"]) == {"absolute, at home"}
+    oracle = table.set_index("policy").loc["oracle"]
+    assert (oracle["first try"], oracle["turns"], oracle["route"]) == ("100.0%", "", "100.0%")
+    routes = prose.benchmark(walks, book.printed("fig07", "virl-vl"))
+    done = walks.outcomes("RL", "benchmark", "sampled", "within")[0]
+    assert routes["seed 0"].tolist()[-1].startswith(f"{int(done.sum())} of 18 (")
+    assert routes["paper (one run)"].tolist() == ["11.1%", "16.7%", "77.8%"] * 2
+
+
+def test_the_level_of_every_seed(book):
+    base, claim = book.results("gp-l-base"), book.claim("gp-l-rl-needs-sft")
+    levels = base.levels(claim)
+    assert len(levels) == len(base.records) and levels["seed"].tolist()[:3] == [0, 1, 2], "arm by arm"
+    rows = base.hands.query("arm == @levels.arm[0] and seed == 0 and `set` == 'id' and decoding == 'sampled'")
+    last = rows[rows["step"] == rows["step"].max()]["within"]
+    assert levels["interval"][0] == statistics.wilson(int(last.sum()), len(last))
+    published = json.loads((book.figures / "values" / "rl-without-sft.json").read_text())
+    assert statistics.of_every_seed(levels["verdict"]) == published["verdict"]
+    assert published["run_ids"] == base.run_ids
+
+
+def test_results_that_are_not_what_they_were_are_marked(toy):
+    small = toy({("SFT", "id"): {}})
+    assert small.note == ""
+    for record, note in zip(small.records, ("superseded results", "edited results", "edited results")):
+        record["note"] = note
+    again = study.Results(
+        "x", small.records, small.checkpoints, None, None, {"claims": [], "rule": {"samples": 1}}
+    )
+    assert again.note == "edited results, superseded results"
+
+
+def test_foundations_and_figures_of_a_profile(book):
+    cards = book.foundations()
+    assert set(cards) == set(book.settings["foundations"]) and cards["pocket-text"][0]["config"]["seed"] == 0
+    assert book.base("gp-l-base").endswith("pocket-text-0")
+    assert list(book.printed("fig06", "gp-l")) == ["SFT", "Init", "RL"]
+
+
+def test_what_is_not_there_is_named():
+    with pytest.raises(ValueError, match="unknown profile 'nowhere'"):
+        study.Book("nowhere")
+    with pytest.raises(ValueError, match="no study 'nothing'"):
+        study.Book("cpu").study("nothing")

@@ -1,4 +1,5 @@
-"""Decoding with few kernels is a full forward pass of transformers' Llama, whatever was read, dropped or recalled before."""
+"""Decoding with few kernels is a full forward pass of transformers' Llama, whatever was read, dropped or
+recalled before."""
 
 import torch
 from posttrain.decoding.fast import Fast
@@ -14,7 +15,8 @@ def close(got, expected, atol=3e-5):
 
 
 def test_decoding_with_holes_and_dropped_rows_equals_a_full_forward(plain_llama):
-    """Turns of different lengths leave holes in the cache; rows leave the batch; the cache outgrows its first places."""
+    """Turns of different lengths leave holes in the cache; rows leave the batch; the cache outgrows its first
+    places."""
     generator = torch.Generator().manual_seed(1)
     own, dialogues, rows = fresh(plain_llama), [[] for _ in range(4)], [0, 1, 2, 3]
     mask = torch.zeros(4, 0, dtype=torch.long)

@@ -1,4 +1,5 @@
-"""Writes routes in the released schema, for tests of what reads them: none of the fields that only Google fills."""
+"""Writes routes in the released schema, for tests of what reads them: none of the fields that only Google
+fills."""
 
 import json
 from pathlib import Path

@@ -58,13 +58,16 @@ def test_landmarks_have_different_names():
 
 
 def test_a_city_follows_from_its_name_in_every_process():
-    code = (
-        "from posttrain.environments import cities\n"
-        "print(*map(repr, cities.routes('Dunmarsh', 'benchmark')), sep='\\n')"
-    )
-    env = {**os.environ, "PYTHONHASHSEED": "5"}
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
-    assert other.stdout.splitlines() == [repr(r) for r in cities.routes("Dunmarsh", "benchmark")]
+    code = "from posttrain.environments.cities import routes; "
+    code += "print(hash(0), [repr(r) for r in routes('Dunmarsh', 'benchmark')])"
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "5"},
+    ).stdout
+    assert other.strip() == f"0 {[repr(r) for r in cities.routes('Dunmarsh', 'benchmark')]}"
     assert cities.City("Dunmarsh").points != cities.City("Calvero").points
 
 

@@ -11,7 +11,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from posttrain import formulas
 from posttrain.environments import GeneralPointsEnv, hands, prompts
-from posttrain.environments.general_points import SOLVED, STOPPED, split_of
+from posttrain.environments.general_points import split_of
+from posttrain.environments.revision import SOLVED, STOPPED
 from posttrain.verifiers.general_points import FACES, RANKS, Rule
 
 RULES = ("10", "11/12/13")
@@ -334,8 +335,7 @@ def test_bad_settings_are_named(settings, message):
         ({"ranks": [10, 7, 4, 5]}, "as texts"),
         (
             {"ranks": ["A", "A", "A", "A"]},
-            r"no formula makes 24 from A, A, A, A under the rule 10.*"
-            r"posttrain.formulas.solve\(\[1, 1, 1, 1\], 24\)",
+            r"no formula makes 24 from A, A, A, A under the rule 10.*formulas.solve\(\[1, 1, 1, 1\], 24\)",
         ),
         ({"cards": ["2", "3", "4", "5"]}, "unknown options .*cards.*ranks"),
     ],

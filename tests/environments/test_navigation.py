@@ -5,7 +5,7 @@ import numpy as np
 import posttrain.environments  # noqa: F401
 import pytest
 from gymnasium.utils.env_checker import check_env
-from posttrain.environments import cities, navigation
+from posttrain.environments import cities, navigation, revision
 from posttrain.environments.navigation import NavigationEnv, answer, relative_word
 from posttrain.environments.routes import Leg, Route
 from posttrain.verifiers.navigation import ACTIONS, FORWARD, STOP
@@ -81,7 +81,7 @@ def test_the_rails(actions, turns):
             f"turn_direction({t})" for t in turns
         ]
         at = [i for i, p in enumerate(places) if p.action.startswith("turn")]
-        # Turn point, up to five forward points, …, the stop; what a leg's end shows stands at the next point.
+        # A turn point, up to five forward points, …, the stop; what a leg's end shows stands at the next.
         assert at[0] == 0 and places[-1].action == STOP and sum(p.action == STOP for p in places) == 1
         assert [places[i].landmark for i in at] == [
             "No landmarks nearby",
@@ -118,8 +118,7 @@ def test_the_instructions_hold_both_words_and_only_the_action_space_differs():
     assert listed == (
         "1. Turn slightly right to face north.\n"
         "2. Walk on to the next intersection, where Blue Bakery is on your right.\n"
-        "3. Turn right to face east.\n"
-        "4. Walk on to the next intersection.\n"
+        "3. Turn right to face east.\n4. Walk on to the next intersection.\n"
         "5. Turn slightly right to face southeast.\n"
         "6. Walk on to the destination, where Elm Hotel is on your left behind.\n"
     )
@@ -172,7 +171,7 @@ def test_the_released_protocol_asks_once_more_and_does_not_read_it():
     env.step("no")
     _, info = env.step("no")[3:]
     says, reward, terminated, truncated, info = env.step(right(info))  # right, and refused
-    assert (says, reward, terminated, truncated) == (navigation.STOPPED, -1, False, True) and info[
+    assert (says, reward, terminated, truncated) == (revision.STOPPED, -1, False, True) and info[
         "verdict"
     ].outcome == "step limit"
 

@@ -21,8 +21,9 @@ RELEASED = {
     "init_heading": 0,
     "instruction": "prose",
     "milestone_info": '\n{\n"intersection_idx": "1",\n"landmarks": "No landmark nearby",\n'
-    '"distance": "111 meters",\n"human_heading": "0",\n"to_next_intersection_heading": "1 (north)",\n}\n'
-    '\n{\n"intersection_idx": "2",\n"landmarks": "The destination Elm Hotel is on your left",\n'
+    '"distance": "111 meters",\n"human_heading": "0",\n'
+    '"to_next_intersection_heading": "1 (north)",\n}\n\n{\n"intersection_idx": "2",\n'
+    '"landmarks": "The destination Elm Hotel is on your left",\n'
     '"distance": "85 meters",\n"human_heading": "1",\n"to_next_intersection_heading": "90 (east)",\n}\n',
 }
 

@@ -55,7 +55,8 @@ def models(tmp_path_factory):
 
 @pytest.mark.parametrize(("settings", "kills"), [(TEXT, (2, 12)), (SIGHT, (8,))])
 def test_a_killed_pretraining_goes_on_to_the_same_bits(tmp_path, models, settings, kills):
-    """Killed behind the steps `kills`, in a process of its own each time; 12 is behind the last, before the gates."""
+    """Killed behind the steps `kills`, in a process of its own each time; 12 is behind the last, before the
+    gates."""
     state = tmp_path / "state"
     whole, killed = models / f"whole-{len(kills)}", models / f"killed-{len(kills)}"
     card = foundation.make(settings, whole, 3, "some-identity", state)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from posttrain import foundation, runs
+from posttrain import policy as models
 from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.routes import BEARINGS
 from posttrain.foundation import corpus, gates, sights, vision
 from posttrain.foundation.gates import sights as judging
 from posttrain.foundation.gates.directions import CALIBRATION_CITY
-from posttrain import policy as models
 from posttrain.rendering import cards, streets
 from posttrain.verifiers.general_points import Rule
 
@@ -178,9 +178,9 @@ def test_a_tower_without_its_text_foundation_is_an_error(made, tmp_path):
 
 
 def test_another_text_foundation_is_another_identity():
-    name = lambda **text: runs.foundation_identity(
-        json.dumps({**SETTINGS, "text": {**TEXT, **text}}, sort_keys=True)
-    )
+    def name(**text):
+        return runs.foundation_identity(json.dumps({**SETTINGS, "text": {**TEXT, **text}}, sort_keys=True))
+
     assert name() == name() != name(seed=1)
 
 
@@ -231,10 +231,10 @@ def test_gates_count_hands_that_are_named(monkeypatch):
     rule = Rule.parse(corpus.CALIBRATION_RULES[0])
 
     def said(shift):
+        def names(picture):
+            return [cards.RANKS[(cards.RANKS.index(r) + shift) % 13] for r in picture.arguments[0]]
+
         def answer(policy, contents, pictures, temperature=0.0):
-            names = lambda picture: [
-                cards.RANKS[(cards.RANKS.index(r) + shift) % 13] for r in picture.arguments[0]
-            ]
             return [corpus.read_answer(names(p), rule.numbers(names(p))) for p in pictures]
 
         return answer

@@ -1,10 +1,14 @@
 """Tiny checkpoints that never change: what the goldens start from, whatever becomes of the foundations.
 
-`pocket` (a Llama of 70,000 weights) is stored: trained once on expert answers of both text tasks until it writes the format
-and is often wrong, so that a rollout meets every kind of verdict. The others get weights from numpy's generator, which gives the
-same bits on every machine. Tokenizer and templates are this module's own: a change of the library's does not reach them.
+`pocket` (a Llama of 70,000 weights) is stored: trained once on expert answers of both text tasks until it
+writes the format
+and is often wrong, so that a rollout meets every kind of verdict. The others get weights from numpy's
+generator, which gives the
+same bits on every machine. Tokenizer and templates are this module's own: a change of the library's does
+not reach them.
 
-    python -m tests.invariant.checkpoints        # trains `pocket` anew; every golden must then be recorded again
+    python -m tests.invariant.checkpoints        # trains `pocket` anew; every golden must then be recorded
+    again
 """
 
 from __future__ import annotations
@@ -35,7 +39,8 @@ from transformers.models.mllama.image_processing_pil_mllama import MllamaImagePr
 
 STORED = Path(__file__).parent / "checkpoint"
 TEXT = (
-    "{% for m in messages %}<|{{ m['role'] }}|>{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for part in m['content'] %}"
+    "{% for m in messages %}<|{{ m['role'] }}|>{% if m['content'] is string %}{{ m['content'] }}{% else %}"
+    "{% for part in m['content'] %}"
     "{{ 'IMAGE' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endif %}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
@@ -66,7 +71,9 @@ def tokenizer(image: str | None = None) -> PreTrainedTokenizerFast:
 
 
 def drawn(model: torch.nn.Module, seed: int, scale: float) -> torch.nn.Module:
-    """`model` with matrices of standard deviation `scale` from numpy's generator; norms stay ones, biases zeros, gates open."""
+    """`model` with matrices of standard deviation `scale` from numpy's generator; norms stay ones, biases
+    zeros, gates open.
+    """
     rng = np.random.default_rng(np.random.SeedSequence([seed, 14]))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -193,7 +200,9 @@ KINDS = {"pocket": pocket, "grouped": grouped, "llava": llava, "mllama": mllama}
 
 
 def build(folder: Path, *names: str) -> dict[str, str]:
-    """Folders of the checkpoints `names` (all, if none are named) under `folder`, as transformers loads them."""
+    """Folders of the checkpoints `names` (all, if none are named) under `folder`, as transformers loads
+    them.
+    """
     paths = {}
     for name in names or KINDS:
         model, words = KINDS[name]()

@@ -1,4 +1,6 @@
-"""Golden components without a model: hands, routes, prompts, verdicts, pixels, tokens, the order of a census. Each guards one part alone."""
+"""Golden components without a model: hands, routes, prompts, verdicts, pixels, tokens, the order of a
+census. Each guards one part alone.
+"""
 
 from __future__ import annotations
 
@@ -50,16 +52,23 @@ DEALS = (
 
 
 def _replies(deal, solution: str, old: str) -> list[str]:
-    """Right, wrong, malformed and cheating answers to a deal; `old` solves it under the training rule, if anything does."""
+    """Right, wrong, malformed and cheating answers to a deal; `old` solves it under the training rule, if
+    anything does.
+    """
     a, b, c, d = deal.numbers
     cards, number = ", ".join(f'"{r}"' for r in deal.ranks), ", ".join(map(str, deal.numbers))
     formulas = [
         *(solution, old, f"{solution}+0", f"({solution})", f"{solution}*1", f" {solution} ", f"+{solution}"),
-        *(f"{a}+{b}+{c}+{d}", f"{a}*{b}-{c}-{d}", f"{a}/{b}/{c}/{d}", f"{a}*{b}*{c}*{d}", f"({a}+{b})*({c}-{d})"),
-        *(f"{a}+{b}", f"{a}", f"{a}+{b}+{c}", f"{a}+{b}+{c}+{d}+{a}", f"{a}+{a}+{a}+{a}", "24", "6*4", "1+23"),
-        *(f"{a}/({b}-{b})+{c}+{d}", f"{a}**{b}", f"{a}//{b}", f"{a}^{b}", f"{a}x{b}", f"sum([{a},{b}])", "__import__('os')"),
-        *(f"({a}+{b}", f"{a}+{b})", f"{a}({b})", f"({a}){b}", f"{a} {b}", f"{a}+*{b}", f"{a}-", f"*{a}", "", "()", "=", "24=24"),
-        *("9" * 30, f"{'(' * 30}{a}{')' * 30}", f"{a}.0+{b}", f"{a}e1", "٢٤", f"{solution[:3]}", f"{solution[:-1]}"),
+        *(f"{a}+{b}+{c}+{d}", f"{a}*{b}-{c}-{d}", f"{a}/{b}/{c}/{d}", f"{a}*{b}*{c}*{d}"),
+        f"({a}+{b})*({c}-{d})",
+        *(f"{a}+{b}", f"{a}", f"{a}+{b}+{c}", f"{a}+{b}+{c}+{d}+{a}", f"{a}+{a}+{a}+{a}", "24", "6*4"),
+        "1+23",
+        *(f"{a}/({b}-{b})+{c}+{d}", f"{a}**{b}", f"{a}//{b}", f"{a}^{b}", f"{a}x{b}"),
+        *(f"sum([{a},{b}])", "__import__('os')"),
+        *(f"({a}+{b}", f"{a}+{b})", f"{a}({b})", f"({a}){b}", f"{a} {b}", f"{a}+*{b}", f"{a}-", f"*{a}", ""),
+        *("()", "=", "24=24"),
+        *("9" * 30, f"{'(' * 30}{a}{')' * 30}", f"{a}.0+{b}", f"{a}e1", "٢٤"),
+        *(f"{solution[:3]}", f"{solution[:-1]}"),
     ]  # fmt: skip
     texts = []
     for formula in formulas:
@@ -271,7 +280,7 @@ def pictures() -> dict:
     return {"exact": exact}
 
 
-# --- chat -------------------------------------------------------------------------------------------------------------
+# --- chat -------------------------------------------------------------------------------------------------
 
 TALKS = [
     [{"role": "user", "content": "You are an expert. Cards: [A, 2, 10, K]"}],
@@ -304,10 +313,9 @@ def chat() -> dict:
             "end": talk.end,
         }
         if loaded.processor is not None:
-            shown = [
-                [{"role": "user", "content": [{"type": "text", "text": f"{'look ' * i}["}, dict(lib.prompts.IMAGE)]}]
-                for i in range(2)
-            ]  # fmt: skip
+            image = dict(lib.prompts.IMAGE)
+            texts = [{"type": "text", "text": f"{'look ' * i}["} for i in range(2)]
+            shown = [[{"role": "user", "content": [text, image]}] for text in texts]
             pictures = [lib.Picture(pattern, (seed,)) for seed in range(2)]
             ids, inputs = talk.openings(shown, pictures)
             exact[name]["with pictures"] = ids
@@ -323,11 +331,13 @@ def _tokens(name: str):
     return lib.models.load(paths()[name])
 
 
-# --- census -----------------------------------------------------------------------------------------------------------
+# --- census -----------------------------------------------------------------------------------------------
 
 
 class _Player:
-    """Stands in for `play`: dialogues with verdicts that follow from the case's place in its batch, never from a text."""
+    """Stands in for `play`: dialogues with verdicts that follow from the case's place in its batch, never
+    from a text.
+    """
 
     def __init__(self):
         self.seen: list = []

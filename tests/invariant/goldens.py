@@ -4,11 +4,13 @@ A golden is a JSON file in goldens/. It holds values of four kinds:
 
 exact   integers and texts, the same on every machine; long lists as a hash
 floats  series of numbers, compared by largest and by mean drift
-here    what depends on the last bit of a float (sampled ids, outcomes of a trained policy): compared exactly where the make of
+here    what depends on the last bit of a float (sampled ids, outcomes of a trained policy): compared
+exactly where the make of
         processor and torch are the recorded ones, elsewhere not at all
 after   series of numbers that follow from `here`: compared where `here` came out as recorded
 
-A number's drift is its distance from the recorded one, divided by the recorded size plus the series' mean size.
+A number's drift is its distance from the recorded one, divided by the recorded size plus the series' mean
+size.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ import numpy as np
 import torch
 
 KINDS = ("exact", "floats", "here", "after")
-HERE = 1e-5, 1e-6  # drift allowed, at most and in the mean, where processor and torch are the recorded ones
+HERE = 1e-4, 1e-5  # drift allowed, at most and in the mean, where processor and torch are the recorded ones
 FOLDER = Path(__file__).parent / "goldens"
 ROOT = Path(__file__).parent.parent.parent
 
@@ -38,8 +40,8 @@ class Golden:
 
     parts: tuple[str, ...]
     compute: Callable[[], dict[str, dict[str, Any]]]
-    largest: float = 1e-4
-    mean: float = 1e-5
+    largest: float = 1e-2
+    mean: float = 2e-3
 
 
 def sha(things: Any) -> str:
@@ -143,5 +145,7 @@ def moved(
 
 
 def skipped(recorded: dict, got: dict) -> bool:
-    """Whether this is another machine, and sampled ids came out otherwise, so that what follows from them was not compared."""
+    """Whether this is another machine, and sampled ids came out otherwise, so that what follows from them
+    was not compared.
+    """
     return bool(_apart(recorded.get("here", {}), json.loads(json.dumps(got.get("here", {}))), ""))

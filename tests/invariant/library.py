@@ -1,7 +1,9 @@
 # ruff: noqa: F401 (what the goldens reach through this module)
-"""All of the library that the goldens touch, imported in this one place: where a module moves, only this file changes.
+"""All of the library that the goldens touch, imported in this one place: where a module moves, only this
+file changes.
 
-Everything is reached through the module it lives in (`lib.prompts.AGAIN`), so that a patched attribute is what the goldens see.
+Everything is reached through the module it lives in (`lib.prompts.AGAIN`), so that a patched attribute is
+what the goldens see.
 """
 
 from __future__ import annotations
@@ -35,13 +37,15 @@ def forget() -> None:
             getattr(getattr(thing, "__func__", thing), "cache_clear", bool)()
 
 
-# --- policies ---------------------------------------------------------------------------------------------------------
+# --- policies ---------------------------------------------------------------------------------------------
 
 
 def policy(
     path: str, seed: int | None = 1, value: bool = False, fast: bool = True, bf16: bool = False, **lora
 ) -> models.Policy:
-    """A policy with an adapter (rank 4). `seed`: its adapter and value head get weights from numpy's generator; None: as the library makes them."""
+    """A policy with an adapter (rank 4). `seed`: its adapter and value head get weights from numpy's
+    generator; None: as the library makes them.
+    """
     made = models.load(path, bf16=bf16)
     made.fast = fast
     made = models.add_lora(made, models.LoraSettings(rank=4, alpha=8, **lora), seed=1, value=value)
@@ -61,7 +65,7 @@ def weights(made: models.Policy) -> list[float]:
     return [float(p.detach().double().norm()) for p in [*made.trainable(), *head]]
 
 
-# --- trainers ---------------------------------------------------------------------------------------------------------
+# --- trainers ---------------------------------------------------------------------------------------------
 
 
 def sft_log(made: models.Policy, data, config, folder: Path, on_step) -> list[dict]:
@@ -78,18 +82,22 @@ def sft_log(made: models.Policy, data, config, folder: Path, on_step) -> list[di
     return [entry for entry in kept[0].state.log_history if "grad_norm" in entry]
 
 
-# --- whole runs -------------------------------------------------------------------------------------------------------
+# --- whole runs -------------------------------------------------------------------------------------------
 
 
 def carry_out(model: str, settings: dict, root: Path) -> dict[str, SimpleNamespace]:
-    """Every arm of one study with one seed, as `carry_out_run` gives it; `settings` are a study's, as in a profile."""
+    """Every arm of one study with one seed, as `carry_out_run` gives it; `settings` are a study's, as in a
+    profile.
+    """
     content = {"model": model, "seeds": [3], "studies": {"golden": settings}}
     profile = config.check("golden", content, True, root=root)
     return {run.arm: carry_out_run(run, profile) for run in profile.runs()}
 
 
 def carry_out_run(run, profile) -> SimpleNamespace:
-    """What a run publishes (checkpoints, training, hands), and the norms of its adapter and value head at the end."""
+    """What a run publishes (checkpoints, training, hands), and the norms of its adapter and value head at
+    the end.
+    """
     norms, save = [], models.Policy.save_adapter
 
     def kept(self, folder):

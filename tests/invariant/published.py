@@ -1,7 +1,10 @@
-"""`make invariant`: every arm of the published profile, shortened, and the first steps of every kind of foundation.
+"""`make invariant`: every arm of the published profile, shortened, and the first steps of every kind of
+foundation.
 
-Seed 0, one thread, the stored foundations; an arm starts from an Init that is made again here. Outcomes are compared with
-goldens/published/ as those of `make test` are: exactly on the recorded make of processor and torch, elsewhere by drift.
+Seed 0, one thread, the stored foundations; an arm starts from an Init that is made again here. Outcomes are
+compared with
+goldens/published/ as those of `make test` are: exactly on the recorded make of processor and torch,
+elsewhere by drift.
 
     python -m tests.invariant.published [NAME ...]        # an arm is called study/arm
 """
@@ -30,7 +33,7 @@ ALLOWED = 5e-2, 1e-2  # drift on another machine: published arms compute in bflo
 _SCRATCH = tempfile.TemporaryDirectory()
 
 
-# --- the published profile: the only place that knows how profiles and runs are kept --------------------------------
+# --- the published profile: the only place that knows how profiles and runs are kept ----------------------
 
 
 @cache
@@ -66,7 +69,7 @@ def foundations() -> dict:
     }
 
 
-# --- goldens ----------------------------------------------------------------------------------------------------------
+# --- goldens ----------------------------------------------------------------------------------------------
 
 
 def arm(name: str) -> dict:
@@ -119,7 +122,7 @@ def main(names: list[str]) -> int:
         golden, recorded, began = known[name], goldens.read(name, FOLDER), time.perf_counter()
         if recorded is None:
             print(
-                f"{name}: never recorded: python -m tests.invariant.record --published {name}",
+                f"{name}: never recorded; `python -m tests.invariant.record --published` does",
                 file=sys.stderr,
             )
             return 2
@@ -128,7 +131,7 @@ def main(names: list[str]) -> int:
         raised = [p for p in golden.parts if recorded["versions"].get(p) != lib.numerics.VERSIONS[p]]
         told = "same"
         if goldens.skipped(recorded, got) and not lines:
-            told = "within tolerance; sampled otherwise than on the recorded machine, so only counts, losses and cases were compared"
+            told = "within tolerance; sampled otherwise than recorded, so that part was left out"
         if lines or raised:
             failed += 1
             told = (
@@ -139,7 +142,7 @@ def main(names: list[str]) -> int:
         print(f"{name}: {told} ({time.perf_counter() - began:.0f} s)", flush=True)
     if failed:
         print(
-            f"{failed} of {len(names)} moved. If that is meant, raise the versions of the parts that changed in "
+            f"{failed} of {len(names)} moved. If that is meant, raise the versions of the changed parts in "
             "lib/posttrain/numerics.py and record: python -m tests.invariant.record --published",
             file=sys.stderr,
         )

@@ -1,6 +1,8 @@
-"""Record goldens: `python -m tests.invariant.record [NAME ...]` (all, if none are named); `--published` those of `make invariant`.
+"""Record goldens: `python -m tests.invariant.record [NAME ...]` (all, if none are named); `--published`
+those of `make invariant`.
 
-Refuses a dirty tree, so that the recorded commit says which code it was, and a golden that moved while no version of its parts
+Refuses a dirty tree, so that the recorded commit says which code it was, and a golden that moved while no
+version of its parts
 was raised (`--force` where the golden itself was changed).
 """
 
@@ -39,8 +41,8 @@ def record(name: str, golden: goldens.Golden, force: bool, folder=goldens.FOLDER
     ):
         if apart := goldens.moved(golden, old, values):
             return (
-                f"{name} moved ({apart[0]}) and no version of {', '.join(golden.parts)} was raised: raise it in "
-                "lib/posttrain/numerics.py, or use --force where it is the golden that was changed"
+                f"{name} moved ({apart[0]}) and no version of {', '.join(golden.parts)} was raised: raise it "
+                "in lib/posttrain/numerics.py, or use --force where it is the golden that was changed"
             )
     goldens.write(name, golden.parts, values, numerics.VERSIONS, folder)
     return None

@@ -1,7 +1,10 @@
-"""Goldens bite: what decides numbers is changed, one thing at a time, and exactly the goldens that should notice do.
+"""Goldens bite: what decides numbers is changed, one thing at a time, and exactly the goldens that should
+notice do.
 
-Component goldens are computed briefly (`components.brief`: the first of each kind of value), all of them for every patch; with some
-patches the runs of one task too. What is written down for a patch is the whole set that moves, no more and no less.
+Component goldens are computed briefly (`components.brief`: the first of each kind of value), all of them
+for every patch; with some
+patches the runs of one task too. What is written down for a patch is the whole set that moves, no more and
+no less.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -78,7 +81,7 @@ def _clipped(owner, name):
 
 
 GP, NAV = lib.points_verifier, lib.navigation_verifier
-# what is changed -> (owner, attribute, value or what makes it, component goldens that move, runs that move or None: not run)
+# change -> owner, attribute, value or its maker, components that move, runs that move (None: not run)
 PATCHES = {
     "a reward": (GP, "WRONG_NUMBERS", -2.5, {"general-points"}, set(RUNS)),
     "a reward of navigation": (NAV, "WRONG_ACTION", -1.25, {"navigation"}, None),

@@ -1,4 +1,6 @@
-"""The code does what was recorded, or a version says that it does not. What each golden guards is in its file; README.md says the tolerances."""
+"""The code does what was recorded, or a version says that it does not. What each golden guards is in its
+file; README.md says the tolerances.
+"""
 
 import json
 
@@ -38,8 +40,8 @@ def test_golden(name):
     assert recorded is not None, f"golden {name} was never recorded: {AGAIN} {name}"
     raised = [part for part in golden.parts if recorded["versions"].get(part) != numerics.VERSIONS[part]]
     assert not raised, (
-        f"golden {name} was recorded with another version of {', '.join(raised)} than lib/posttrain/numerics.py says: "
-        f"record it anew with: {AGAIN} {name}"
+        f"golden {name} was recorded with another version of {', '.join(raised)} than "
+        f"lib/posttrain/numerics.py says: record it anew with: {AGAIN} {name}"
     )
     if lines := outcome(name):
         pytest.fail("\n  ".join([advice(name, golden), *lines[:12]]), pytrace=False)
@@ -60,8 +62,8 @@ def test_what_counts_as_moved():
         return goldens.moved(golden, old, json.loads(json.dumps({**old, **other})), strict=True)
 
     assert new() == []
-    assert new(floats={"x": [1.00005, 2.0]}) == [] and "drift" in new(floats={"x": [1.01, 2.0]})[0]
-    assert new(floats={"x": [1.0003, 2.0004]})  # below the largest allowed, above the mean
+    assert new(floats={"x": [1.00001, 2.0]}) == [] and "drift" in new(floats={"x": [1.01, 2.0]})[0]
+    assert new(floats={"x": [1.0001, 2.0002]})  # below the largest allowed, above the mean
     assert new(floats={"x": [1.0]}) and new(floats={}) and new(floats={"x": [1.0, float("nan")]})
     assert new(exact={"n": [1, 3]}) and new(exact={}) and new(exact={"n": [1, 2], "m": 0})
     assert new(here={"ids": "b"}) and new(after={"y": [4.0]})
@@ -70,3 +72,38 @@ def test_what_counts_as_moved():
     assert goldens.moved(
         golden, old, {**elsewhere, "here": old["here"]}, strict=False
     )  # the ids came out alike
+
+
+def test_a_raised_version_asks_for_a_new_recording(monkeypatch):
+    monkeypatch.setitem(numerics.VERSIONS, "chat", 99)
+    with pytest.raises(AssertionError, match="another version of chat .* record it anew"):
+        test_golden("chat")
+
+
+def test_a_moved_golden_says_which_version_to_raise(monkeypatch):
+    monkeypatch.setitem(COMPUTED, "chat", ["x: 1 instead of 2"])
+    with pytest.raises(
+        pytest.fail.Exception, match=r"(?s)raise chat in lib/posttrain/numerics.py .*x: 1 instead"
+    ):
+        test_golden("chat")
+    for name in ("general-points.sft", "general-points", "rollout", "sft", "census"):
+        monkeypatch.setitem(COMPUTED, name, ["moved"] if name in ("general-points.sft", "sft") else [])
+    monkeypatch.setitem(COMPUTED, "chat", [])
+    with pytest.raises(pytest.fail.Exception, match="raise sft in lib"):  # the only component that moved
+        test_golden("general-points.sft")
+
+
+def test_recording_refuses_a_dirty_tree_and_a_move_without_a_version(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(record, "dirty", lambda: ["lib/posttrain/prompts.py"])
+    monkeypatch.setattr("sys.argv", ["record", "chat"])
+    assert record.main() == 2 and "commit first: lib/posttrain/prompts.py" in capsys.readouterr().err
+    values = [{"exact": {"n": 1}}, {"exact": {"n": 2}}]
+    golden = goldens.Golden(("chat",), lambda: values[0])
+    assert record.record("some", golden, False, tmp_path) is None
+    assert record.record("some", golden, False, tmp_path) is None  # nothing moved
+    golden = goldens.Golden(("chat",), lambda: values[1])
+    assert "no version of chat was raised" in record.record("some", golden, False, tmp_path)
+    monkeypatch.setitem(numerics.VERSIONS, "chat", 2)
+    assert record.record("some", golden, False, tmp_path) is None
+    stored = goldens.read("some", tmp_path)
+    assert stored["exact"] == {"n": 2} and stored["versions"] == {"chat": 2} and len(stored["commit"]) == 12

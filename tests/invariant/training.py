@@ -1,6 +1,8 @@
-"""Golden components with a tiny model: decoding and sampling, supervised fine-tuning, PPO, pretraining. Each guards one part alone.
+"""Golden components with a tiny model: decoding and sampling, supervised fine-tuning, PPO, pretraining.
+Each guards one part alone.
 
-What belongs to other parts is replaced by stubs: a judge that reads no answer, demonstrations and dialogues made of fixed ids.
+What belongs to other parts is replaced by stubs: a judge that reads no answer, demonstrations and dialogues
+made of fixed ids.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from tests.invariant.trajectories import paths
 
 SAID = '{"cards": ["A", "2", "10", "K"], "number": [1, 2, 10, 10], "formula": "(1+2)*(10-2)=24"}'
 
-# --- rollout ----------------------------------------------------------------------------------------------------------
+# --- rollout ----------------------------------------------------------------------------------------------
 
 
 def _judge(turns: list[int]):
@@ -130,11 +132,13 @@ def rollout() -> dict:
     return {"exact": exact, "here": here, "floats": floats, "after": after}
 
 
-# --- sft --------------------------------------------------------------------------------------------------------------
+# --- sft --------------------------------------------------------------------------------------------------
 
 
 class _Demonstrator:
-    """An environment whose expert says fixed things of different lengths; every third episode has two answers."""
+    """An environment whose expert says fixed things of different lengths; every third episode has two
+    answers.
+    """
 
     def __init__(self, picture: bool = False):
         self.count, self.at, self.picture = 0, 0, picture
@@ -197,11 +201,13 @@ def sft() -> dict:
     return {"exact": exact, "floats": floats}
 
 
-# --- ppo --------------------------------------------------------------------------------------------------------------
+# --- ppo --------------------------------------------------------------------------------------------------
 
 
 def _games(policy, seeds: range, spread: float) -> list[list]:
-    """Dialogues of fixed ids; what the sampler would have said of them lies `spread` nats beside what the trainer says."""
+    """Dialogues of fixed ids; what the sampler would have said of them lies `spread` nats beside what the
+    trainer says.
+    """
     games = []
     said = policy.tokenizer(SAID, add_special_tokens=False)["input_ids"]
     for seed in seeds:
@@ -297,7 +303,7 @@ def ppo() -> dict:
     return {"exact": exact, "floats": floats}
 
 
-# --- foundation -------------------------------------------------------------------------------------------------------
+# --- foundation -------------------------------------------------------------------------------------------
 
 TINY = {"steps": 6, "batch_tokens": 256, "hidden": 16, "layers": 1, "heads": 2, "mlp": 16, "warmup": 3}
 

@@ -1,4 +1,6 @@
-"""Golden trajectories: every task with every algorithm, from a tiny checkpoint through the whole of a run, censuses and tables included."""
+"""Golden trajectories: every task with every algorithm, from a tiny checkpoint through the whole of a run,
+censuses and tables included.
+"""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from posttrain.environments import prompts
 from posttrain.policy import Chat
 
 LLAMA3 = (
-    "{{ '<|user|>system' + '\n\n' + 'Date' + '<|end|>' }}{% for m in messages %}{{ '<|user|>' + m['role'] + '\n\n' + m['content'] | trim "
-    "+ '<|end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|user|>assistant\n\n' }}{% endif %}"
+    "{{ '<|user|>system' + '\n\n' + 'Date' + '<|end|>' }}"
+    "{% for m in messages %}{{ '<|user|>' + m['role'] + '\n\n' + m['content'] | trim + '<|end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|user|>assistant\n\n' }}{% endif %}"
 )
 CHATML = (
     "{% for m in messages %}<|user|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"

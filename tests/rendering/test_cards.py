@@ -36,7 +36,7 @@ def test_every_card_differs_from_every_other_at_every_size(layout):
 
 @pytest.mark.parametrize("seed", [None, 1, 2, 3])
 def test_suits_have_their_colours_in_every_style(seed):
-    """Black suits hold no red pixel, red suits do: the visual shift is the suit's colour and nothing else."""
+    """Black suits hold no red pixel and red suits do: the visual shift is the suit's colour alone."""
     for suits, red in ((cards.BLACK, False), (cards.RED, True)):
         image = pixels(
             ["K", "3", "10", "A"], [suits[0], suits[1]] * 2, POCKET, Style.of(seed) if seed else Style()

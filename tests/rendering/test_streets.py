@@ -175,7 +175,7 @@ def test_around_a_crossing_and_along_a_street():
 
 
 def panorama(height=180):
-    """Equirectangular: red is the direction (0-255 for 0-360 degrees from the left edge), green is height."""
+    """Equirectangular: red is the direction (0-255 for 0-360 degrees from the left), green the height."""
     columns = np.broadcast_to(np.linspace(0, 255, 2 * height), (height, 2 * height))
     rows = np.broadcast_to(np.linspace(0, 255, height)[:, None], (height, 2 * height))
     return Image.fromarray(np.stack([columns, rows, rows * 0], 2).astype(np.uint8))

@@ -1,4 +1,5 @@
-"""PPO: its gradient against exact and hand-written ones, its bookkeeping, its resumption, and several processes."""
+"""PPO: its gradient against exact and hand-written ones, its bookkeeping, its resumption, and several
+processes."""
 
 import io
 import itertools
@@ -8,7 +9,9 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
@@ -20,7 +23,6 @@ from posttrain.trainers.batch import collate
 from posttrain.trainers.ppo import PPO, PPOConfig, gae
 
 
-
 def changed(config, **changes):
     return config.model_copy(update=changes)
 
@@ -29,7 +31,8 @@ SMALL = PPOConfig(episodes=8, max_tokens=6, minibatches=2, value_clip=0.2)
 
 
 class Toy:
-    """A Gymnasium-like text environment: `score(text)` is the reward; an answer that scores above 0 is correct and ends the episode."""
+    """A Gymnasium-like text environment: `score(text)` is the reward; an answer that scores above 0 is
+    correct and ends the episode."""
 
     FIELDS = ("cards", "number", "formula")
 
@@ -86,13 +89,14 @@ def adapter(policy):
     return {n: p.detach().clone() for n, p in policy.model.named_parameters() if p.requires_grad}
 
 
-# --- the objective -----------------------------------------------------------------------------------------------
+# --- the objective ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ratio", ["token", "answer"])
 @pytest.mark.parametrize("name", ["pocket", "grouped"])
 def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ratio):
-    """Two turns, all dialogues with a reward enumerated: d/dθ of the expected return, by autograd through transformers' own forward."""
+    """Two turns, all dialogues with a reward enumerated: d/dθ of the expected return, by autograd through
+    transformers' own forward."""
     chosen = policy(name, value=True)
     chat = Chat(chosen.tokenizer)
     opening, said = chat.opening(prompts.dialogue("which?")), chat.feedback("no")
@@ -101,7 +105,7 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
         {a: 0.5 * a - 1 for a in range(4)},
         {(a, b): (a + 1) * (b - 0.7) for a in range(4) for b in range(3)},
     )
-    expected, episodes, returns, chances = 0.0, [], [], []
+    expected, episodes, chances = 0.0, [], []
     for a, b in itertools.product(range(4), range(3)):
         ids = opening + first[a] + said + second[b]
         sampled = (
@@ -111,7 +115,7 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
         steps = [logprobs[t - 1, ids[t]] if s else 0.0 for t, s in enumerate(sampled)]
         one, both = sum(steps[: len(opening) + len(first[a])]), sum(steps)
         expected = expected + both.exp() * rewards[1][a, b] + (one.exp() * rewards[0][a] if b == 0 else 0.0)
-        # The first answer's reward must count with the first answer's chance: these three seconds do not exhaust all.
+        # The first answer's reward counts with the first answer's chance: these three seconds are not all.
         for second_reward, chance, part in ((rewards[1][a, b], both, ids), (None, one, ids)):
             if second_reward is None and b:
                 continue
@@ -145,8 +149,14 @@ def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ra
     assert metrics["clipped"] == 0 and abs(metrics["approx_kl"]) < 1e-6
 
 
+def clipped(change, advantage, clip):
+    """The clipped surrogate of one log-probability's change."""
+    return torch.minimum(change.exp() * advantage, change.exp().clamp(1 - clip, 1 + clip) * advantage)
+
+
 def by_hand(policy, config, batch, rows, answers):
-    """PPO's loss written as loops over episodes, answers and tokens, without padding, through transformers' own forward."""
+    """PPO's loss written as loops over episodes, answers and tokens, without padding, through transformers'
+    own forward."""
     total = 0.0
     for r in rows.tolist():
         n = int(batch.lengths[r])
@@ -158,14 +168,10 @@ def by_hand(policy, config, batch, rows, answers):
             ).log_softmax(-1)
         for k in range(int(batch.answered[r].sum())):
             ask = int(batch.ask[r, k])
-            tokens = list(
-                itertools.takewhile(lambda t: t < n and bool(batch.sampled[r, t]), range(ask + 1, n))
-            )
+            unsampled = [t for t in range(ask + 1, n) if not batch.sampled[r, t]]
+            tokens = range(ask + 1, min(unsampled, default=n))
             assert tokens
-            advantage = batch.advantages[r, k]
-            surrogate = lambda change: torch.minimum(
-                change.exp() * advantage, change.exp().clamp(1 - config.clip, 1 + config.clip) * advantage
-            )
+            surrogate = partial(clipped, advantage=batch.advantages[r, k], clip=config.clip)
             changes = [logprobs[t - 1, batch.ids[r, t]] - batch.old[r, t] for t in tokens]
             if config.ratio == "token":
                 total = total - sum(surrogate(change) for change in changes)
@@ -191,9 +197,7 @@ def by_hand(policy, config, batch, rows, answers):
 
 def rolled_batch(made, scatter=0.0, seed=0):
     """A real rollout's batch; `scatter` moves old log-probabilities and values, so that clips bite."""
-    games = made.rollout()
-    episodes = [dialogue for game in games for dialogue in game]
-    batch = collate(games, made.policy.tokenizer.pad_token_id)
+    batch = collate(made.rollout(), made.policy.tokenizer.pad_token_id)
     if scatter:
         generator = torch.Generator().manual_seed(seed)
         batch.old += scatter * torch.randn(batch.old.shape, generator=generator) * batch.sampled
@@ -235,7 +239,7 @@ def test_the_loss_is_the_one_written_by_hand(policy, name, changes):
         and len(set(batch.lengths[rows].tolist())) > 1
         and batch.answered.sum() > len(batch.ids)
     )
-    # Nothing but sampled tokens and true positions counts: garbage elsewhere, more padding, and the loss and gradients stay.
+    # Only sampled tokens and true positions count: garbage elsewhere and more padding change nothing.
     wide = replace(
         batch,
         **{
@@ -338,7 +342,7 @@ def test_thoughts_are_the_tokens_before_the_formula(policy):
     ].eq(0.25).sum() >= 2 * len(encode(before))
 
 
-# --- advantages --------------------------------------------------------------------------------------------------
+# --- advantages ---------------------------------------------------------------------------------------------
 
 
 def test_gae_by_hand():
@@ -450,7 +454,7 @@ def test_advantages_are_normalised_over_answers_that_exist(policy):
     )
 
 
-# --- iterations --------------------------------------------------------------------------------------------------
+# --- iterations ---------------------------------------------------------------------------------------------
 
 
 def test_collate_knows_each_tokens_answer(policy):
@@ -473,10 +477,9 @@ def test_microbatches_do_not_change_the_update(policy):
     for tokens in (10**6, 60, 1):
         chosen = policy(value=True)
         made = trainer(chosen, changed(SMALL, minibatches=1, microbatch_tokens=tokens))
-        parts = []
-        loss = made.loss
-        made.loss = lambda batch, rows, answers: parts.append(rows) or loss(batch, rows, answers)
-        metrics = made.iterate()
+        with mock.patch.object(made, "loss", wraps=made.loss) as loss:
+            metrics = made.iterate()
+        parts = [call.args[1] for call in loss.call_args_list]
         results.append((gradients(chosen), metrics, len(parts)))
         assert sorted(torch.cat(parts).tolist()) == list(range(8))
     assert results[0][2] == 1 and 1 < results[1][2] < 8 and results[2][2] == 8
@@ -570,7 +573,7 @@ def test_a_trainer_needs_a_value_head_and_its_environments(policy):
         PPO(policy(value=True), [Toy(vowels)] * 7, SMALL)
 
 
-# --- several processes -------------------------------------------------------------------------------------------
+# --- several processes --------------------------------------------------------------------------------------
 
 RANK = """
 import os, pickle, sys
@@ -588,7 +591,8 @@ children = []
 for rank in range(2):
     children.append(os.fork())
     if not children[-1]:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+        os.environ["ACCELERATE_USE_CPU"] = "true"
         PartialState(cpu=True)
         chosen = models.add_lora(base, models.LoraSettings(rank=4, alpha=8), seed=1, value=True)
         conftest.stir(chosen)
@@ -599,9 +603,11 @@ for rank in range(2):
         first = test_ppo.gradients(chosen)
         made.iterate()
         counters = made.iteration, made.trained, made.processed
+        episodes = [vars(e) for game in seen[0] for e in game]
+        lengths = [len(e.ids) for part in seen for game in part for e in game]
+        final, head = test_ppo.adapter(chosen), chosen.value_head.state_dict()
         with open(f"{folder}/{rank}", "wb") as file:
-            pickle.dump([[vars(e) for game in seen[0] for e in game], first, test_ppo.adapter(chosen), chosen.value_head.state_dict(), counters, made.processes.num_processes,
-                         [len(e.ids) for part in seen for game in part for e in game]], file)
+            pickle.dump([episodes, first, final, head, counters, made.processes.num_processes, lengths], file)
         PartialState().destroy_process_group()
         os._exit(0)
 sys.exit(any(os.waitpid(child, 0)[1] for child in children))

@@ -1,4 +1,4 @@
-"""Replies that begin as an expert's and are then damaged: characters, fields, quotes, escapes, cuts, nesting."""
+"""Replies that begin as an expert's and are then damaged: characters, fields, quotes, cuts, nesting."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DEALS = _deals()
 
 
 def answer(rng: Random, deal: Deal) -> dict[str, object]:
-    """Mostly right; else right under the old rule, made of other numbers, of another value, of another ending."""
+    """Mostly right; else right under the old rule, of other numbers, with another value or ending."""
     solutions = formulas.solve(list(deal.numbers)) * 3
     solutions += formulas.solve(list(Rule.parse("10").numbers(deal.ranks)))[:3] + [
         "12*2",
@@ -65,7 +65,7 @@ def step(rng: Random, place: Place) -> dict[str, object]:
 
 
 def mutate(rng: Random, data: dict[str, object], other: dict[str, object]) -> tuple[str, list[str]]:
-    """A reply made of `data`, and the names of what was done to it; `other`: another answer, put within or beside it."""
+    """A reply made of `data`, and what was done to it; `other`: another answer, put within or beside it."""
     done, data = [], dict(data)
     for _ in range(int(rng.random() * 3)):
         kind = pick(rng, ("drop", "retype", "extra", "rename", "nest", "reorder", "string", "data"))

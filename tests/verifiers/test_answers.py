@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from posttrain.verifiers import GeneralPointsVerifier, NavigationVerifier
 from posttrain.verifiers.answers import MAX_REPLY, TOO_LONG, TWO_ANSWERS, read
-from posttrain.verifiers.general_points import FIELDS, LISTS, NO_ANSWER, NOT_TEXT, Deal
+from posttrain.verifiers.general_points import FIELDS, FORM, NO_ANSWER, NOT_TEXT, Deal
 from posttrain.verifiers.navigation import FIELDS as STEP
+from posttrain.verifiers.navigation import FORM as STEP_FORM
 from posttrain.verifiers.navigation import NO_ANSWER as NO_STEP
 from posttrain.verifiers.navigation import Place, turn
 
@@ -31,12 +32,12 @@ def escaped(word: str) -> str:
     return "".join(f"\\u{ord(letter):04x}" for letter in word)
 
 
-# Written with the fields of GeneralPoints; navigation is judged by the same cases with its own (see `as_step`).
+# Written with the fields of GeneralPoints; navigation is judged by the same cases, see `as_step`.
 PAID = {
     "as the prompt demands": ANSWER,
     "a card or a text called formula": f'{{{CARDS}, {NUMBER}, {FORMULA}, "note": "formula", "x": ["cards"]}}',
     "the same in text": f'{{{CARDS}, {NUMBER}, {FORMULA}, "note": "formula",}}',
-    "fields that nobody asked for": f'{{{CARDS}, {NUMBER}, {FORMULA}, "x": {{"a": [1]}}, "x": 2}}',
+    "other fields": f'{{{CARDS}, {NUMBER}, {FORMULA}, "x": {{"a": [1]}}, "x": 2}}',
     "a code fence": f"```json\n{ANSWER}\n```",
     "words and a colon": f"Here's the formula: {ANSWER}. Isn't it?",
     "a number, a list or another object before it": f'1. null [1, 2] {{"a": 3}} {ANSWER}',
@@ -147,19 +148,25 @@ def test_a_card_called_formula_is_a_wrong_card_and_no_second_answer():
         (ANSWER.replace("*1=24", "=24"), True),  # wrong, and as demanded
         (ANSWER.replace("=24", ""), False),
         (ANSWER.replace("=24", " = 24 "), False),
-        (ANSWER.replace("=24", "=25"), False),
+        (ANSWER.replace("=24", "=25"), True),  # wrong too: it states what it makes, or wishes to
+        (ANSWER.replace("=24", "="), False),
+        (ANSWER.replace("4*6*1*1=24", "24"), False),
         (f"{{{NUMBER}, {CARDS}, {FORMULA}}}", False),
         (f'{{{CARDS}, {NUMBER}, {FORMULA}, "x": 1}}', False),
         (f"{{{CARDS}, {FORMULA}}}", False),
-        (ANSWER.replace("[4, 6, 1, 1]", '["4", "6", "1", "1"]'), False),
+        (ANSWER.replace("6, 1, 1", '"6", 1, 1'), False),
         (ANSWER[:-1] + ",}", False),
     ],
 )
 def test_strict_is_what_the_prompt_demands(text, strict):
     assert POINTS.judge(text, DEAL).strict is strict
     assert GeneralPointsVerifier("as_released").judge(text, DEAL).strict is strict
-    if "=24" not in text and "=25" not in text:
-        assert POINTS.judge(text, DEAL).correct is ("= 24" in text or "=" not in text)
+
+
+@pytest.mark.parametrize("ending", ["", " = 24 "])
+def test_a_formula_without_its_ending_is_paid_and_not_strict(ending):
+    verdict = POINTS.judge(ANSWER.replace("=24", ending), DEAL)
+    assert verdict.correct and not verdict.strict
 
 
 def test_strict_steps():
@@ -170,7 +177,7 @@ def test_strict_steps():
 
 
 def test_what_is_read_and_why_not():
-    read_points = lambda text: read(text, FIELDS, LISTS, NO_ANSWER, NOT_TEXT)  # noqa: E731
+    read_points = lambda text: read(text, FORM)  # noqa: E731
     values = (("4", "6", "A", "A"), (4, 6, 1, 1), "4*6*1*1=24")
     for text in (ANSWER, ANSWER.replace('"', "'"), ANSWER.replace('"A"', "A")):
         assert tuple(read_points(text).fields.values()) == values
@@ -179,13 +186,16 @@ def test_what_is_read_and_why_not():
     assert read_points('{"formula": 24}') == (nothing, NOT_TEXT, "", False)
     assert read_points('{"formula": 24,}').problem == NOT_TEXT
     assert read_points("{}") == (nothing, NO_ANSWER, "", False)
-    assert read('{"action": "stop()"}', STEP, {}, NO_STEP, "").fields == {
-        **dict.fromkeys(STEP),
-        "action": "stop()",
-    }
+    fields = read('{"action": "stop()"}', STEP_FORM).fields
+    assert fields == {**dict.fromkeys(STEP), "action": "stop()"}
+    for verifier, truth, text, message in (
+        (POINTS, DEAL, f"{{{FORMULA[:-4]}", NOT_TEXT),
+        (NAVIGATION, PLACE, f"{{{ACTION[:-4]}", NO_STEP),
+    ):
+        assert verifier.judge(text, truth).message == message  # cut off
 
 
-# --- what must hold for any text ------------------------------------------------------------------------------
+# --- what must hold for any text ---------------------------------------------------------------------------
 
 PIECES = [
     "{",
@@ -218,7 +228,7 @@ def test_any_text_is_judged(text):
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**32), st.booleans())
 def test_two_different_answers_are_never_paid(seed, navigation):
-    """A right answer with another one written somewhere into it or beside it, then in a string, a list or an object."""
+    """A right answer with another one in it or beside it, perhaps in a string, a list or an object."""
     rng = Random(seed)
     if navigation:
         verifier, truth, name = NAVIGATION, PLACE, "action"

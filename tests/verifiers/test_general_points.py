@@ -31,7 +31,7 @@ def answer(deal: Deal, formula: str) -> str:
 HAND = deal_of(["10", "7", "4", "5"])
 
 
-# --- right answers -----------------------------------------------------------------------------------------------
+# --- right answers ------------------------------------------------------------------------------------------
 
 
 def test_every_solution_of_every_multiset_is_accepted_and_blanks_change_nothing():
@@ -64,7 +64,7 @@ def test_the_equation_may_be_left_out():
     assert CLEAN.judge(answer(HAND, "(7-5)*10+4").replace("=24", " = 24 "), HAND).correct
 
 
-# --- wrong answers -----------------------------------------------------------------------------------------------
+# --- wrong answers ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_the_list_of_hacks_is_long_and_the_hands_solvable():
     assert len(solvable) > 0.95 * len(HACKS) and all(solvable)
 
 
-# --- an independent judge ----------------------------------------------------------------------------------------
+# --- an independent judge -----------------------------------------------------------------------------------
 
 
 def _outcome(text: str, deal: Deal) -> str:
@@ -234,7 +234,7 @@ def test_no_text_raises_or_wins_by_luck(text):
         assert verdict.reward < 0 and verdict.message.isascii()
 
 
-# --- flags -------------------------------------------------------------------------------------------------------
+# --- flags --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_tolerant_reading_is_flagged(before, after, strict):
             True,
         ),
         (
-            '{"cards": ["10", "7", "4", "5"], "number": [10, 7, 4, 5], "formula": "(7-5)*10+4=24", "note": ""}',
+            '{"cards": ["10", "7", "4", "5"], "number": [10, 7, 4, 5], "formula": "(7-5)*10+4=24", "x": ""}',
             True,
             True,
         ),
@@ -353,7 +353,7 @@ def test_target_is_the_deals():
     )
 
 
-# --- rules and settings ------------------------------------------------------------------------------------------
+# --- rules and settings -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

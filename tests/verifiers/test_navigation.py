@@ -1,5 +1,4 @@
-"""The navigation verifier: rewards, messages, flags, in both protocols; any text is judged and none is
-executed."""
+"""The navigation verifier: rewards, messages, flags; any text is judged and none is executed."""
 
 import json
 

@@ -17,7 +17,8 @@ DIGEST = "45f264fb6370b7abf94d3dc18561acdccb20cee7c1748f78f1fd2eba108aa0d2"
 
 # --- GeneralPoints ------------------------------------------------------------------------------------------
 
-SPELLED = '{{\n  "cards": {cards},\n  "number": [10, 7, 4, 5],\n  "formula": "{formula}=24",\n}}'  # the demonstrations': no valid JSON
+# As in the demonstrations, which are no JSON.
+SPELLED = '{{\n  "cards": {cards},\n  "number": [10, 7, 4, 5],\n  "formula": "{formula}=24",\n}}'
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_released_recognition_needs_the_broken_spelling(cards, reward):
 
 
 def test_released_floats_refuse_right_answers():
-    """3, 3, 8, 8 can never be won, and 45 solvable hands have some right answer that gets nothing and no reason."""
+    """3, 3, 8, 8 can never be won; in 45 solvable hands some right answer gets nothing, and no reason."""
     deal = deal_of(["3", "3", "8", "8"])
     verdict = RELEASED.judge(answer(deal, "8/(3-8/3)"), deal)
     assert (verdict.reward, verdict.message, verdict.correct, verdict.fake) == (0, "", False, False)
@@ -169,7 +170,7 @@ def test_a_message_holds_no_lone_surrogate():
 
 
 def verdicts(points, navigation, count: int = 3000) -> str:
-    """Digest of what two verifiers say of mutated answers: reward, message, and the flags that the protocol decides."""
+    """Digest of what is said of mutated answers: reward, message, and the flags that the protocol decides."""
     rng, said = Random(1), []
     for i in range(count):
         if i % 2:

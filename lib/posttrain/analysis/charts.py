@@ -54,9 +54,6 @@ def colours(arms: Iterable[str]) -> dict[str, str]:
     return {arm: COLOURS.get(arm) or AUXILIARY[others.index(arm)] for arm in arms}
 
 
-# --- on axes ------------------------------------------------------------------------------------------------
-
-
 def curves(ax: Axes, table: pd.DataFrame, metric: str, percent: bool = True) -> None:
     """Mean of `metric` over seeds against compute, the seeds' range as a band, each seed as a thin line.
 
@@ -174,9 +171,6 @@ def _value_axis(ax: Axes, percent: bool = True) -> None:
     ax.grid(axis="y")
     if percent:
         ax.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %".replace("-", MINUS))
-
-
-# --- whole figures ------------------------------------------------------------------------------------------
 
 
 def panels(columns: Sequence[str], rows: Sequence[str]) -> tuple[Figure, np.ndarray]:

@@ -33,7 +33,7 @@ SUITS = {"S": "spade", "H": "heart", "D": "diamond", "C": "club"}
 
 
 def picture(ax: Axes, image: Any, title: str = "", interpolation: str | None = "nearest") -> None:
-    """A picture without axes, pixel by pixel (`interpolation` None: smooth, for one that is drawn smaller)."""
+    """A picture without axes, pixel by pixel (`interpolation` None: smoothed, for large ones)."""
     ax.imshow(image, interpolation=interpolation)
     ax.set_title(title, fontsize=9)
     ax.axis("off")

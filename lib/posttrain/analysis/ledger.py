@@ -21,7 +21,7 @@ RANKS = "A 2 3 4 5 6 7 8 9 10 J Q K".split()
 def measure() -> dict[str, float]:
     """Every measurement of GeneralPoints that the ledger quotes."""
     rng = np.random.default_rng(0)
-    return released_refusals() | duplicates(rng) | unread_answers() | chance(rng)
+    return released_refusals() | duplicates(rng) | chance(rng) | unread_answers()
 
 
 def released_refusals() -> dict[str, int]:
@@ -104,10 +104,8 @@ def released_navigation() -> dict[str, float]:
             while not over:
                 place = info["place"]
                 turns += [place.action] * place.action.startswith("turn")
-                points, crossings = (
-                    points + (protocol == "clean"),
-                    crossings + place.intersection * (protocol == "clean"),
-                )
+                points += protocol == "clean"
+                crossings += protocol == "clean" and place.intersection
                 *_, over, _, info = environment.step(environment.expert())
     changed = np.mean([a != b for a, b in zip(*words.values())])
     return {"words_changed": float(changed), "points_misjudged": crossings / points}

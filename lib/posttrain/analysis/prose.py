@@ -14,7 +14,7 @@ import pandas as pd
 
 from posttrain.analysis import statistics
 from posttrain.analysis.statistics import Interval
-from posttrain.analysis.study import Results, Study, of_every_seed
+from posttrain.analysis.study import Results, Study
 from posttrain.environments import baselines
 
 ARMS = ("Init", "SFT", "RL")
@@ -208,7 +208,7 @@ def level_decision(claim: Mapping, levels: pd.DataFrame) -> str:
     few = ", which is more than the bound: so few hands cannot decide in its favour"
     return (
         f"Claim: *{claim['statement']}* Decision over all rates and seeds: "
-        f"**{of_every_seed(levels['verdict'])}**. Without a single success among {cases} hands, "
+        f"**{statistics.of_every_seed(levels['verdict'])}**. Without a single success among {cases} hands, "
         f"up to {none:.1%} remain possible{few if none > claim['threshold'] else ''}."
     )
 

@@ -122,12 +122,6 @@ class Results:
         return pd.DataFrame(rows)
 
 
-def of_every_seed(verdicts: Iterable[str]) -> str:
-    """The verdict on all seeds: holds if it holds for each, fails if it fails for any, else undecided."""
-    verdicts = set(verdicts)
-    return "fails" if "fails" in verdicts else "holds" if verdicts == {"holds"} else "undecided"
-
-
 class Study(Results):
     """A study with the arms Init, SFT and RL: Init is the others' start, and their flops hold its own."""
 

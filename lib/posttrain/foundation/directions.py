@@ -22,8 +22,8 @@ from posttrain.environments.routes import BEARINGS, COMPASS
 from posttrain.foundation.documents import JOINTS, Document, Mixture, chat, pick, shuffled
 from posttrain.verifiers.navigation import FIELDS, FORWARD, STOP, TURNS, WRONG, turn
 
-WORDS = (  # invented conventions are made of these
-    *"ash bex cor dun eld fay gim hob ilk jot kip lum mox nib orb pim quo rud sob tam urn vex wim yop".split(),
+WORDS = tuple(  # invented conventions are made of these
+    "ash bex cor dun eld fay gim hob ilk jot kip lum mox nib orb pim quo rud sob tam urn vex wim yop".split()
 )
 # The gates' conventions: never a list of the corpus.
 CALIBRATION = (("kip", "mox", "orb", "yop"), ("ash", "lum", "tam", "vex", "nib", "quo"))

@@ -3,14 +3,14 @@ r"""Reading an answer out of model text, and what a verifier says of one. All ta
 A task asks for a few fields; the last one is judged. A key is a name in quotes before a colon: a card called
 "formula", or a text that reads "action", is data. What a reply may contain:
 
-1. One JSON object with the judged field. It is *strict* if it is what the prompt demands: the fields asked
-   for, in order, nothing else, each of its type (GeneralPoints: and the formula ends in "=24"). What was not
-   asked for is no part of the answer.
+1. One JSON object with the judged field. It is *strict* if it has the form that the prompt demands: the
+   fields asked for, in order, nothing else, each of its type; GeneralPoints: the formula ends in "=" and a
+   value (not the target: a wrong answer, in the right form). Other fields are no part of the answer.
 2. Or text that is no JSON, read tolerantly: words around the object, other quotes, commas and closing
    brackets missing or too many. The judged text itself gets no tolerance.
-3. Each asked key once, however it is spelled: escaped ("f\u006frmula"), in an object within, in a string
-   that holds JSON, in other quotes. In text that is no JSON all asked keys stand at the top of one object,
-   in the kind of quotes that it begins with: the object lies in no list, the key in no string.
+3. Each asked key once, however it is spelled: escaped (``"f\u006frmula"``), in an object within, in a string
+   that holds JSON, in other quotes. In text that is no JSON all asked keys stand at the top of one object, in
+   the kind of quotes that it begins with: the object lies in no list, the key in no string.
 
 A reply that breaks 3 is never paid. JSON that does is not judged, nor is text with two values of one text
 field. For the rest, a wrong answer is told what is wrong with it, and a right one is refused.
@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -44,9 +44,9 @@ def listed(items: Iterable[int]) -> str:
 class Verdict:
     """What a verifier says of one answer.
 
-    message: "" if correct. strict: exactly what the prompt demands. valid: a legal formula of any numbers, an
-    action of either space. follows_rule: the numbers are the rule applied to the cards, the action is of the
-    stated space. recognized: the cards, the landmark. fake: wrong, and right under the other rule.
+    message: "" if correct. strict: of the form that the prompt demands. valid: a legal formula of any
+    numbers, an action of either space. follows_rule: the numbers are the rule applied to the cards, the
+    action is of the stated space. recognized: the cards, the landmark. fake: right only under the other rule.
     """
 
     reward: float
@@ -85,24 +85,32 @@ class Reply(NamedTuple):
     strict: bool = False
 
 
-def read(text: str, asked: Sequence[str], lists: Mapping[str, type], no_answer: str, not_text: str) -> Reply:
-    """The fields `asked` for: texts, or lists whose items have the type (str, int) that `lists` says.
+class Form(NamedTuple):
+    """What a task asks for, and what is said of a reply in which it cannot be read."""
 
-    `no_answer`, `not_text`: the problem if the last field is missing, or is no text. Never raises.
-    """
-    data, problem = read_json(text, asked, no_answer)
-    strict, doubt = tuple(data or ()) == tuple(asked), ""
+    asked: tuple[str, ...]  # the fields in order; the last one, a text, is judged
+    lists: dict[str, type]  # those that are lists, of str or int; the others are texts
+    no_answer: str
+    not_text: str
+    cut_off: str  # it is no JSON, and the name of the judged field stands somewhere
+
+
+def read(text: str, form: Form) -> Reply:
+    """The fields of `text` that `form` asks for. Never raises."""
+    asked, lists = form.asked, form.lists
+    data, problem = read_json(text, asked, form.no_answer)
+    strict, doubt = tuple(data or ()) == asked, ""
     if data is None and not problem:
         values = {name: _loose(text, name, lists.get(name)) for name in asked}
         data = {name: texts[0] for name, texts in values.items() if texts}
         if any(len(values[name]) > 1 for name in asked if name not in lists):
             data, problem = {}, TWO_ANSWERS
         elif asked[-1] not in data:
-            problem = not_text if asked[-1] in text else no_answer
-        doubt = TWO_ANSWERS if _repeats(text, asked) else "" if _one_object(text, asked) else no_answer
+            problem = form.cut_off if asked[-1] in text else form.no_answer
+        doubt = TWO_ANSWERS if _repeats(text, asked) else "" if _one_object(text, asked) else form.no_answer
     fields = {name: _typed((data or {}).get(name), lists.get(name)) for name in asked}
     if fields[asked[-1]] is None:
-        problem = problem or not_text
+        problem = problem or form.not_text
     return Reply(fields, problem, doubt, strict and None not in fields.values())
 
 

@@ -10,13 +10,14 @@ task (the paper's reward ignores them); they are flags, because rule-following i
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from posttrain import formulas
 from posttrain.verifiers import answers, released
-from posttrain.verifiers.answers import Judged, Reply, Verdict, Verifier, listed
+from posttrain.verifiers.answers import Form, Judged, Reply, Verdict, Verifier, listed
 
 RANKS = ("A", "2", "3", "4", "5", "6", "7", "8", "9", "10", "J", "Q", "K")
 FACES = ("J", "Q", "K")
@@ -24,9 +25,10 @@ TARGET = 24
 
 CORRECT, WRONG_VALUE, WRONG_CARDS, WRONG_NUMBERS, ILLEGAL = 5.0, -1.0, -1.5, -2.0, -3.0
 
-FIELDS, LISTS = ("cards", "number", "formula"), {"cards": str, "number": int}
+FIELDS = ("cards", "number", "formula")
 NO_ANSWER = "the reply is not one JSON object with the fields cards, number and formula"
 NOT_TEXT = "the formula is not a text in double quotes"
+FORM = Form(FIELDS, {"cards": str, "number": int}, NO_ANSWER, NOT_TEXT, cut_off=NOT_TEXT)
 
 
 class Rule(NamedTuple):
@@ -91,7 +93,7 @@ class GeneralPointsVerifier(Verifier):
 
     def judge(self, text: str, deal: Deal) -> Verdict:
         """Verdict on the reply `text` to `deal`. Never raises on any text."""
-        reply = answers.read(text, FIELDS, LISTS, NO_ANSWER, NOT_TEXT)
+        reply = answers.read(text, FORM)
         cards, numbers, formula = reply.fields.values()
         recognized = cards is not None and sorted(cards) == sorted(deal.ranks)
         if self.protocol == "as_released":
@@ -108,7 +110,7 @@ class GeneralPointsVerifier(Verifier):
             reward,
             self.message(correct, complaint),
             correct,
-            strict=reply.strict and formula.endswith(f"={deal.target}"),
+            strict=reply.strict and re.search(r"=[0-9]+\Z", formula) is not None,
             valid=outcome in ("correct", "wrong value", "wrong numbers"),
             follows_rule=numbers is not None and ordered(numbers) == ordered(deal.numbers),
             recognized=recognized,

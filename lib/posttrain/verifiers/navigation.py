@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from posttrain.verifiers import answers, released
-from posttrain.verifiers.answers import Reply, Verdict, Verifier
+from posttrain.verifiers.answers import Form, Reply, Verdict, Verifier
 
 CORRECT, WRONG_ACTION, WRONG_INTERSECTION = 1.0, -1.0, -1.5
 
@@ -33,6 +33,7 @@ NO_ANSWER = (
     "the reply is not one JSON object with the fields current observation, current instruction and action"
 )
 NOT_TEXT = "the action is not a text in double quotes"
+FORM = Form(FIELDS, {}, NO_ANSWER, NOT_TEXT, cut_off=NO_ANSWER)
 INTERSECTION = "intersection"
 WRONG, NO_ACTION = " is the wrong action here", "that is none of the actions"
 THERE, NOT_THERE = "there is an intersection here", "there is no intersection here"
@@ -58,10 +59,8 @@ class NavigationVerifier(Verifier):
 
     def judge(self, text: str, place: Place) -> Verdict:
         """Verdict on the reply `text` at `place`. Never raises on any text."""
-        if self.protocol == "as_released":
-            reply = released.read_texts(text, FIELDS)
-        else:
-            reply = answers.read(text, FIELDS, {}, NO_ANSWER, NOT_TEXT)
+        as_released = self.protocol == "as_released"
+        reply = released.read_texts(text, FIELDS) if as_released else answers.read(text, FORM)
         observation, _, action = reply.fields.values()
         follows = action in ACTIONS[place.actions]
         reward, complaint, outcome = self._judge(reply, place, follows)
