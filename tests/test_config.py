@@ -94,7 +94,7 @@ def at(path, value):
 
 def under(path, settings=SMALL, **changed):
     """`settings` with some keys below the dotted `path` changed; None takes one away."""
-    return config.profiles.merged(settings, at([part for part in path.split(".") if part], changed))
+    return config.merged(settings, at([part for part in path.split(".") if part], changed))
 
 
 # --- every leaf of the published profile ---------------------------------------------------------------------------
@@ -390,7 +390,7 @@ PATHS = sorted({path[:n] for path, _ in leaves(CPU) for n in range(1, len(path) 
 @given(st.sampled_from(PATHS), VALUES)
 def test_whatever_stands_there_is_taken_or_refused_in_one_line(path, value):
     try:
-        profile = config.check("mine", config.profiles.merged(CPU, at(path, value)))
+        profile = config.check("mine", config.merged(CPU, at(path, value)))
         assert profile.runs() and all(run.resolved() for run in profile.runs())
     except config.ConfigError as error:
         assert "\n" not in str(error) and len(str(error)) < 600

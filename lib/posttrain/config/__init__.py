@@ -1,8 +1,8 @@
 """Profiles and every hyperparameter, typed and bounded: what a profile may say, checked before anything runs.
 
 One field is one setting: its type, default, bounds and sentence are `posttrain settings` and the tables of
-the book. A profile is a file of notebooks/profiles; with `extends: cpu` it says only what it changes. Left out
-on purpose: what changes no number (threads, progress bars), and torch, so that planning takes a moment.
+the book. A profile is a file of notebooks/profiles; with `extends: cpu` it says only what it changes. Left
+out on purpose: what changes no number (threads, progress bars), and torch, so that planning takes a moment.
 
     config.load("cpu").run("gp-l/ppo/0").resolved()
 """
@@ -14,8 +14,9 @@ from typing import Any
 
 from posttrain.config import files
 from posttrain.config.foundations import FoundationConfig, VisionConfig
-from posttrain.config.profiles import ALGORITHMS, ROOT, Arm, Profile, Run, Study, check, merged, table
-from posttrain.config.settings import ConfigError, Settings, brief, choose
+from posttrain.config.profiles import ROOT, Profile, Run, check, table
+from posttrain.config.settings import ConfigError, Settings, brief, choose, merged
+from posttrain.config.studies import ALGORITHMS, Arm, Study
 from posttrain.config.tasks import TASKS, CensusConfig, GeneralPointsConfig, NavigationConfig
 from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 

@@ -1,8 +1,4 @@
-"""Profiles: which foundations are made, and which arms of which studies are run with which seeds.
-
-An arm's settings may stand in the arm or, for all its arms, in the study; the arm's come first. Paper:
-section 5 (two arms from one Init, compute measured in GFLOP).
-"""
+"""Profiles: which foundations are made, and which arms of which studies are run with which seeds."""
 
 from __future__ import annotations
 
@@ -11,135 +7,36 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from posttrain import numerics
 from posttrain.config import messages
 from posttrain.config.foundations import LANGUAGES, FoundationConfig, VisionConfig
-from posttrain.config.settings import ConfigError, Count, Problem, Seeds, Settings, brief, choose, setting
+from posttrain.config.settings import (
+    ConfigError,
+    Count,
+    Name,
+    Problem,
+    Seeds,
+    Settings,
+    brief,
+    choose,
+    either,
+    setting,
+)
+from posttrain.config.studies import Arm, Study
 from posttrain.config.tasks import TASKS, CensusConfig, GeneralPointsConfig, NavigationConfig
 from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 
-ALGORITHMS = ("init", "sft", "ppo")  # in the order that seeds count on
 ROOT = Path(__file__).parents[3]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
 Device = Annotated[str, Field(pattern="^(cpu|mps|cuda(:[0-9]+)?)$")]
-Gflop = Annotated[float, Field(gt=0, le=1e15)]
 _FOLDERS = (".", "~", "/", "data/", "build/")  # how a model that is a folder begins
-
-
-def _either(first: type[Settings], second: type[Settings], is_second) -> Any:
-    """One of two groups of settings; tags in angle brackets, which no path of an error shows."""
-
-    def tag(value: Any) -> str:
-        return f"<{is_second(value) if isinstance(value, dict) else isinstance(value, second)}>"
-
-    return Annotated[Annotated[first, Tag("<False>")] | Annotated[second, Tag("<True>")], Discriminator(tag)]
-
-
-def _navigates(said: dict) -> bool:
-    return str(said.get("task")).startswith("navigation")
 
 
 def _sees(said: dict) -> bool:
     return "language" in said or str(said.get("corpus")) in LANGUAGES
-
-
-class Arm(Settings):
-    """One arm of a study: what is trained, for how long, and how it is judged."""
-
-    algorithm: Literal[ALGORITHMS] = setting(..., "init (supervised, where other arms start), sft or ppo.")
-    task: Literal[tuple(TASKS)] = setting("general-points", "What is posed, in text or with pictures.")
-    start: str | None = setting(
-        None, "The init arm, listed before, that it starts from; the model if left out."
-    )
-    steps: Count | None = setting(
-        None, "Optimizer steps of init and sft, in place of a budget.", json_schema_extra={"neutral": None}
-    )
-    budget_gflop: Gflop | None = setting(
-        None,
-        "Compute in GFLOP: 6N for a trained token, 2N for a token of the rollouts.",
-        json_schema_extra={"neutral": None},
-    )
-    checkpoints: Count = setting(8, "How often it is judged, at equal distances; the start comes on top.")
-    bf16: bool = setting(False, "Whether products are computed in bfloat16.")
-    environment: _either(GeneralPointsConfig, NavigationConfig, _navigates) = setting(
-        ..., "What is trained on."
-    )
-    lora: LoraSettings = LoraSettings()
-    sft: SFTConfig = SFTConfig()
-    ppo: PPOConfig = PPOConfig()
-    census: CensusConfig = setting(..., "What is judged.")
-
-    @classmethod
-    def complete(cls, data: dict) -> dict:
-        task = data.get("task", "general-points")
-        if str(task) not in TASKS:
-            raise Problem(f"unknown {brief(task)}; {choose(task, TASKS)}", "task")
-        parts = {part: data.get(part, {}) for part in ("environment", "census")}
-        for part, said in parts.items():
-            if isinstance(said, dict):
-                if "task" in said:
-                    raise Problem("unknown; the task stands beside it", part, "task")
-                parts[part] = {**said, "task": task}
-        return {**data, **parts}
-
-    @model_validator(mode="after")
-    def _check(self) -> Arm:
-        if self.algorithm == "ppo" and self.steps is not None:
-            raise Problem("must be left out: ppo is given budget_gflop", "steps")
-        if self.steps is not None and self.budget_gflop is not None:
-            raise Problem("must be left out where budget_gflop is given", "steps")
-        if self.steps is None and self.budget_gflop is None:
-            or_steps = "" if self.algorithm == "ppo" else ", or give steps"
-            raise Problem(f"is missing: a number of GFLOP above 0{or_steps}", "budget_gflop")
-        if self.environment.pixels != self.census.pixels:
-            text = f"must be {self.environment.pixels}, as in environment, not {self.census.pixels}"
-            raise Problem(text, "census", "pixels")
-        return self
-
-    def resolved(self) -> dict[str, Any]:
-        """What decides an arm's numbers: not what it starts from, and only the trainer that it uses."""
-        unused = ("start", "sft" if self.algorithm == "ppo" else "ppo")
-        return {name: value for name, value in super().resolved().items() if name not in unused}
-
-
-class Study(Settings):
-    """Arms that are compared. Whatever an arm may set may stand here too, for all arms that do not set it."""
-
-    foundation: str = setting("pocket-text", "The profile's foundation that all arms start from.")
-    seeds: Seeds | None = setting(None, "Seeds of its runs; the profile's if left out.")
-    arms: dict[Name, Arm] = setting(..., "Arms by name, an init before what starts from it.", min_length=1)
-
-    @classmethod
-    def complete(cls, data: dict) -> dict:
-        shared = {name: value for name, value in data.items() if name not in cls.model_fields}
-        if unknown := [name for name in shared if name not in Arm.model_fields]:
-            raise Problem(f"unknown; {choose(unknown[0], [*cls.names(), *Arm.names()])}", unknown[0])
-        own = {name: value for name, value in data.items() if name in cls.model_fields}
-        if isinstance(arms := data.get("arms"), dict):
-            for name, arm in arms.items():
-                unused = {"init": "ppo", "sft": "ppo", "ppo": "sft"}
-                if isinstance(arm, dict) and (part := unused.get(str(arm.get("algorithm")))) in arm:
-                    raise Problem(f"must be left out: {arm['algorithm']} does not use it", "arms", name, part)
-            own["arms"] = {
-                n: merged(shared, arm) if isinstance(arm, dict) else arm for n, arm in arms.items()
-            }
-        return own
-
-    @model_validator(mode="after")
-    def _check(self) -> Study:
-        inits: dict[str, str] = {}
-        for name, arm in self.arms.items():
-            if arm.start is not None and inits.get(arm.start) != arm.task:
-                there = choose(arm.start, [init for init, task in inits.items() if task == arm.task])
-                text = f"must be an init arm of the same task, listed before, not {brief(arm.start)}; {there}"
-                raise Problem(text, "arms", name, "start")
-            if arm.algorithm == "init":
-                inits[name] = arm.task
-        return self
 
 
 class Profile(Settings):
@@ -158,7 +55,7 @@ class Profile(Settings):
         None, "A real model in place of the foundations: a folder (./…) or its name (owner/model)."
     )
     gate_hands: Count = setting(512, "Cases in each test that a new foundation must pass.")
-    foundations: dict[Name, _either(FoundationConfig, VisionConfig, _sees)] = setting(
+    foundations: dict[Name, either(FoundationConfig, VisionConfig, _sees)] = setting(
         {}, "Foundations by name."
     )
     studies: dict[Name, Study] = setting(..., "Studies by name.", min_length=1)
@@ -321,17 +218,6 @@ class Run:
         """What run.json says before anything was measured: the identity, all that decides it, the names."""
         names = {name: getattr(self, name) for name in ("profile", "study", "arm", "foundation")}
         return {"identity": self.identity, **names, **self._decisive()}
-
-
-def merged(below: dict, above: dict) -> dict:
-    """Two mappings as one, at every depth; `above` comes first, and its None takes a key of `below` away."""
-    result = {**below, **above}
-    for key in below.keys() & above.keys():
-        if above[key] is None:
-            del result[key]
-        elif isinstance(above[key], dict) and isinstance(below[key], dict):
-            result[key] = merged(below[key], above[key])
-    return result
 
 
 def check(name: str, said: dict[str, Any], fresh: bool = False, **root: Path) -> Profile:

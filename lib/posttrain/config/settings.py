@@ -10,7 +10,16 @@ import reprlib
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 
 class ConfigError(ValueError):
@@ -123,3 +132,24 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[tuple[Seed, ...], Listed, Field(min_length=1), Distinct]
 Feedback = Literal["informative", "verdict", "none"]
 Protocol = Literal["clean", "as_released"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
+
+
+def either(first: type[Settings], second: type[Settings], is_second) -> Any:
+    """One of two groups of settings; tags in angle brackets, which no path of an error shows."""
+
+    def tag(value: Any) -> str:
+        return f"<{is_second(value) if isinstance(value, dict) else isinstance(value, second)}>"
+
+    return Annotated[Annotated[first, Tag("<False>")] | Annotated[second, Tag("<True>")], Discriminator(tag)]
+
+
+def merged(below: dict, above: dict) -> dict:
+    """Two mappings as one, at every depth; `above` comes first, and its None takes a key of `below` away."""
+    result = {**below, **above}
+    for key in below.keys() & above.keys():
+        if above[key] is None:
+            del result[key]
+        elif isinstance(above[key], dict) and isinstance(below[key], dict):
+            result[key] = merged(below[key], above[key])
+    return result
