@@ -1,5 +1,5 @@
 import pytest
-from posttrain import cli, runs
+from posttrain import cli, config
 
 
 def test_help_lists_the_commands(capsys):
@@ -11,8 +11,16 @@ def test_help_lists_the_commands(capsys):
 
 def test_plan_lists_every_run(capsys):
     assert cli.main(["plan", "--profile", "smoke"]) == 0
+    out = capsys.readouterr().out
+    assert [name in out for name in (run.name for run in config.load("smoke").runs())] == [True] * 15
+
+
+def test_settings_lists_every_field_with_what_is_allowed(capsys):
+    assert cli.main(["settings"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(runs.profile("smoke").runs())
+    assert len(lines) == len(config.table()) and all(line.endswith(".") for line in lines)
+    row = next(line for line in lines if line.startswith("studies.*.arms.*.ppo.ratio "))
+    assert "token  text, one of token, answer: Whether a probability ratio" in row
 
 
 @pytest.mark.parametrize(
@@ -28,9 +36,7 @@ def test_bad_input_says_what_to_do(arguments, said, capsys):
 
 
 def test_verify_names_what_is_missing(monkeypatch, tmp_path, capsys):
-    profile = runs.profile("smoke")
-    monkeypatch.setattr(
-        runs, "profile", lambda name, fresh=False: runs.Profile(profile.name, profile.settings, tmp_path)
-    )
+    profile = config.load("smoke").model_copy(update={"root": tmp_path})
+    monkeypatch.setattr(config, "load", lambda name, fresh=False: profile)
     assert cli.main(["verify", "--profile", "smoke"]) == 1
-    assert "missing: gp-l-init-s0" in capsys.readouterr().out
+    assert "gp-l/init/0" in capsys.readouterr().out

@@ -80,7 +80,8 @@ def verify(options: argparse.Namespace) -> int:
 def settings(options: argparse.Namespace) -> int:
     """list every field of a profile: its default, what is allowed, what it means"""
     for row in config.table():
-        print(f"{row.path:36}{row.type:22}{row.default:>14}  {row.sentence}")
+        allowed = f"{row.type}, {row.allowed}" if row.allowed else row.type
+        print(f"{row.path:42} {row.default:>16}  {allowed}: {row.sentence}")
     return 0
 
 

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from posttrain.config.settings import Problem, Settings, brief
 
 _MUST = {
-    "greater_than": "above {gt:g}",
-    "greater_than_equal": "at least {ge:g}",
-    "less_than": "below {lt:g}",
-    "less_than_equal": "at most {le:g}",
+    "greater_than": "above {gt:.10g}",
+    "greater_than_equal": "at least {ge:.10g}",
+    "less_than": "below {lt:.10g}",
+    "less_than_equal": "at most {le:.10g}",
     "int_type": "a whole number",
     "float_type": "a number",
     "finite_number": "a finite number",
@@ -88,10 +88,10 @@ _TYPES = {
     "object": "mapping",
 }
 _BOUNDS = {
-    "exclusiveMinimum": "above {:g}",
-    "minimum": "at least {:g}",
-    "exclusiveMaximum": "below {:g}",
-    "maximum": "at most {:g}",
+    "exclusiveMinimum": "above {:.10g}",
+    "minimum": "at least {:.10g}",
+    "exclusiveMaximum": "below {:.10g}",
+    "maximum": "at most {:.10g}",
     "pattern": "like {}",
 }
 
@@ -105,9 +105,8 @@ def rows(path: str, settings: type[Settings]) -> list[Row]:
         of = next((choice for choice in field.get("anyOf", ()) if choice["type"] != "null"), field)
         if "type" in of:
             item = of.get("items", of)
-            allowed = ", ".join(
-                item.get("enum", [text.format(item[k]) for k, text in _BOUNDS.items() if k in item])
-            )
+            allowed = [text.format(item[key]) for key, text in _BOUNDS.items() if key in item]
+            allowed = ", ".join([f"one of {', '.join(item['enum'])}"] if "enum" in item else allowed)
             default = "required" if name in schema.get("required", ()) else _shown(field.get("default"))
             listed.append(Row(f"{path}{name}", _TYPES[of["type"]], default, allowed, field["description"]))
     return listed
@@ -116,4 +115,6 @@ def rows(path: str, settings: type[Settings]) -> list[Row]:
 def _shown(default: Any) -> str:
     if isinstance(default, list):
         return ", ".join(map(str, default))
-    return "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+    if default in (None, {}):
+        return ""
+    return str(default).lower() if isinstance(default, bool) else str(default)
