@@ -1,8 +1,8 @@
 """Profiles and every hyperparameter, typed and bounded: what a profile may say, checked before anything runs.
 
 One field is one setting: its type, default, bounds and sentence are `posttrain settings` and the tables of
-the book. A profile is a file of notebooks/profiles; with `extends: cpu` it says only what it changes. Left out
-on purpose: what changes no number (threads, progress bars), and torch, so that planning takes a moment.
+the book. A profile is a file of notebooks/profiles; with `extends: cpu` it says only what it changes. Left
+out on purpose: what changes no number (threads, progress bars), and torch, so that planning takes a moment.
 
     config.load("cpu").run("gp-l/ppo/0").resolved()
 """
