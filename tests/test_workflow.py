@@ -79,7 +79,7 @@ def test_clean_says_what_it_keeps():
     assert "Kept: " in recipe and "build/state" in recipe
 
 
-# --- what is printed ----------------------------------------------------------------------------------------------------
+# --- what is printed ----------------------------------------------------------------------------------------
 
 
 class Handler(calm.LogHandler):

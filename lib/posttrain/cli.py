@@ -21,7 +21,8 @@ def _profile(options: argparse.Namespace) -> Profile:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """list the runs of a profile: which have results, which were superseded and by what, and how many minutes the rest takes"""
+    """list the runs of a profile: which have results, which were superseded and by what, and how many minutes
+    the rest takes"""
     profile = _profile(options)
     states = [(run, status.status(profile, run)) for run in profile.runs()]
     for run, state in states:
@@ -29,9 +30,8 @@ def plan(options: argparse.Namespace) -> int:
         print(f"{state.word:10}  {run.name:26}{minutes:12}{f'  {state.why}' if state.why else ''}".rstrip())
     todo = [state.minutes for _, state in states if state.word != "current"]
     expected = f", about {sum(filter(None, todo)):.0f} min of one core" if any(todo) else ""
-    print(
-        f"{len(states)} runs, {len(states) - len(todo)} current{f', {len(todo)} to make{expected}' if todo else ''}"
-    )
+    rest = f", {len(todo)} to make{expected}" if todo else ""
+    print(f"{len(states)} runs, {len(states) - len(todo)} current{rest}")
     return 0
 
 
@@ -42,9 +42,8 @@ def pretrain(options: argparse.Namespace) -> int:
     profile = _profile(options)
     card = foundation.provide(profile, options.foundation, options.seed)
     for gate, result in card["gates"].items():
-        print(
-            f"{'passed' if result['passed'] else 'FAILED'}  {gate}: {result['measured']:.3f} (bound {result['bound']})"
-        )
+        word = "passed" if result["passed"] else "FAILED"
+        print(f"{word}  {gate}: {result['measured']:.3f} (bound {result['bound']})")
     return 0
 
 

@@ -1,16 +1,17 @@
 """What decides a run's numbers: a version for each part of the code, and the identity made of them.
 
-A run is its resolved settings (defaults filled in), its seed, the model it starts from, the run it starts from, and the versions of
-the parts it uses. Source text, Python's version and the names of study and arm are not in it, so the library can be tidied and
-renamed without training anything anew. What keeps this honest are the golden trajectories of tests/invariant: a part whose numbers
-move makes its golden fail, and the failure says which version to raise here. Imports no torch.
+A run is its resolved settings (defaults filled in), its seed, the model it starts from, the run it starts
+from, and the versions of the parts it uses. Source text, Python's version and the names of study and arm are
+not in it, so the library can be tidied and renamed without training anything anew. What keeps this honest are
+the golden trajectories of tests/invariant: a part whose numbers move makes its golden fail, and the failure
+says which version to raise here. Imports no torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ VERSIONS: dict[str, int] = {
 
 
 def digest(thing: Any) -> str:
-    """16 hexadecimal digits that are the same for equal JSON on every machine; ValueError for NaN and infinity."""
+    """16 hexadecimal digits that are the same for equal JSON on every machine; ValueError for NaN and
+    infinity."""
     return hashlib.sha256(json.dumps(thing, sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
 
@@ -38,35 +40,40 @@ def versions(*parts: str) -> dict[str, int]:
 
 
 def run_versions(task: str, algorithm: str) -> dict[str, int]:
-    """The versions that a run of `task` by `algorithm` (init, sft, ppo) depends on, itself; its parent has its own."""
+    """The versions that a run of `task` by `algorithm` (init, sft, ppo) depends on, itself; its parent has
+    its own."""
     world = "navigation" if task.startswith("navigation") else "general-points"
     seen = ["pictures"] if task.endswith("-vision") else []
     return versions(world, *seen, "chat", "rollout", "census", "ppo" if algorithm == "ppo" else "sft")
 
 
 def foundation_versions(corpus: str) -> dict[str, int]:
-    """The versions that a foundation depends on; one that reads pictures ("cards", "streets") on every pixel."""
+    """The versions that a foundation depends on; one that reads pictures ("cards", "streets") on every
+    pixel."""
     return versions("foundation", *(["pictures"] if corpus in ("cards", "streets") else []))
 
 
 def run_identity(settings: dict, seed: int, model: str, parent: str | None, versions: dict[str, int]) -> str:
-    """Identity of a run. `model` and `parent` are identities: of the foundation (or a real model's content), of the Init."""
+    """Identity of a run. `model` and `parent` are identities: of the foundation (or a real model's content),
+    of the Init."""
     return digest(
         {"settings": settings, "seed": seed, "model": model, "parent": parent, "versions": versions}
     )
 
 
 def foundation_identity(settings: dict, text: str | None, versions: dict[str, int]) -> str:
-    """Identity of a foundation; `text` is that of the text foundation before which a tower stands, else None."""
+    """Identity of a foundation; `text` is that of the text foundation before which a tower stands, else
+    None."""
     return digest({"settings": settings, "text": text, "versions": versions})
 
 
-# --- models that are not ours ------------------------------------------------------------------------------------------
+# --- models that are not ours -------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
+@cache
 def model_identity(model: str) -> str:
-    """Identity of a real model: the content of a folder, or a hub's name with the commit that this machine holds."""
+    """Identity of a real model: the content of a folder, or a hub's name with the commit that this machine
+    holds."""
     folder = Path(model)
     if not folder.is_dir():
         return f"{model}@{_cached_commit(model)}"

@@ -1,13 +1,14 @@
 """A study's tables as chapters read them, on the published runs and on a small study of chosen ends."""
 
+import json
 from dataclasses import asdict
 
 import numpy as np
 import pytest
+from posttrain import policy as models
 from posttrain.analysis import prose, statistics, study
 from posttrain.environments import baselines
 from posttrain.evaluation import CensusConfig
-from posttrain import policy as models
 from posttrain.trainers import ppo, sft
 
 

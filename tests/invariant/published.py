@@ -38,7 +38,8 @@ _SCRATCH = tempfile.TemporaryDirectory()
 
 @cache
 def arms() -> dict[str, SimpleNamespace]:
-    """By study/arm: task, algorithm, and `carry_out()`, which gives the shortened run's tables and adapter norms."""
+    """By study/arm: task, algorithm, and `carry_out()`, which gives the shortened run's tables and adapter
+    norms."""
     said = lib.config.read(PROFILE)
     said["seeds"] = [SEED]
     for study in said["studies"].values():

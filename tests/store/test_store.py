@@ -1,4 +1,5 @@
-"""The store: what is found by identity, what is noticed when it was edited, and what two processes do at once."""
+"""The store: what is found by identity, what is noticed when it was edited, and what two processes do at
+once."""
 
 import json
 import os
@@ -9,7 +10,6 @@ import time
 
 import pandas as pd
 import pytest
-
 from posttrain import config, numerics, store
 from posttrain.config import ROOT
 from posttrain.store import status
@@ -69,7 +69,7 @@ def identities(profile):
     return {run.name: run.identity for run in profile.runs()}
 
 
-# --- identity ----------------------------------------------------------------------------------------------------------
+# --- identity -----------------------------------------------------------------------------------------------
 
 
 def test_names_and_places_are_not_in_an_identity(tmp_path):
@@ -165,7 +165,7 @@ def test_a_real_model_is_told_by_its_content(tmp_path):
     assert numerics.model_identity("nobody/nothing") == "nobody/nothing@main"
 
 
-# --- writing, finding --------------------------------------------------------------------------------------------------
+# --- writing, finding ---------------------------------------------------------------------------------------
 
 
 def test_a_step_written_again_replaces_itself_and_nothing_partial_stays(tmp_path, monkeypatch):
@@ -228,7 +228,7 @@ def test_everything_published_is_current_and_unedited():
     )
 
 
-# --- what was edited -----------------------------------------------------------------------------------------------------
+# --- what was edited ----------------------------------------------------------------------------------------
 
 
 def _digit(path):
@@ -328,7 +328,7 @@ def test_what_lies_about_is_named(tmp_path):
     )
 
 
-# --- superseded ------------------------------------------------------------------------------------------------------------
+# --- superseded ---------------------------------------------------------------------------------------------
 
 
 def test_a_superseded_run_says_by_what(tmp_path, monkeypatch):
@@ -369,7 +369,7 @@ def test_tables_of_a_study(tmp_path):
         store.collect(profile, "two")
 
 
-# --- two processes ---------------------------------------------------------------------------------------------------------
+# --- two processes ------------------------------------------------------------------------------------------
 
 HOLD = """
 import sys, time

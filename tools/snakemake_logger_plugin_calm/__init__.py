@@ -1,10 +1,12 @@
-"""Snakemake's messages as a reader wants them: one line when a job begins, one when it ends, with how far the build is.
+"""Snakemake's messages as a reader wants them: one line when a job begins, one when it ends, with how far the
+build is.
 
     [ 3/14] chapter "recognition"
     [ 3/14] chapter "recognition": done in 7 s; 11 to go, about 40 s
 
-`make` passes `--logger calm`. A job's name is its rule's `message`; what one costs, where this build has not yet seen, is what the Snakefile
-writes into EXPECTED (seconds, by rule). Errors are shown with the log file's last lines, and nothing else is printed.
+`make` passes `--logger calm`. A job's name is its rule's `message`; what one costs, where this build has not
+yet seen, is what the Snakefile writes into EXPECTED (seconds, by rule). Errors are shown with the log file's
+last lines, and nothing else is printed.
 """
 
 import sys
@@ -29,7 +31,8 @@ def span(seconds: float) -> str:
 
 
 def plain(message: str) -> str:
-    """An error of the Snakefile itself, which is one line that says what to do, without where in the Snakefile it stands."""
+    """An error of the Snakefile itself, which is one line that says what to do, without where in the
+    Snakefile it stands."""
     if not message.startswith("WorkflowError in "):
         return message.strip()
     return "\n".join(line for line in message.splitlines()[1:] if not line.startswith("  File "))

@@ -1,12 +1,13 @@
-"""The store: tables of finished runs and cards of foundations, found by identity, published whole or not at all.
+"""The store: tables of finished runs and cards of foundations, found by identity, published whole or not at
+all.
 
     data/results/<study>/<arm>/<seed>/   run.json, checkpoints.csv, training.csv, hands.parquet
     data/models/<foundation>-<seed>/     card.json and an ordinary checkpoint
 
-A profile has a root of its own for what it trains; unless everything is to be made anew it also takes what the published root holds
-under the same identity. `run.json` and `card.json` hold the SHA-256 of every file beside them and of themselves. Of two processes
-that want the same run the second waits and finds it done. Left out on purpose: adapters (an Init is made again in seconds), and any
-database. Imports no torch.
+A profile has a root of its own for what it trains; unless everything is to be made anew it also takes what
+the published root holds under the same identity. `run.json` and `card.json` hold the SHA-256 of every file
+beside them and of themselves. Of two processes that want the same run the second waits and finds it done.
+Left out on purpose: adapters (an Init is made again in seconds), and any database. Imports no torch.
 """
 
 from __future__ import annotations
@@ -50,11 +51,12 @@ __all__ = [
 RECORD, CARD = "run.json", "card.json"
 
 
-# --- finding ---------------------------------------------------------------------------------------------------------
+# --- finding ------------------------------------------------------------------------------------------------
 
 
 def roots(profile: Profile) -> list[Path]:
-    """Where a profile's runs and foundations may lie: its own root, and what is published unless all is made anew."""
+    """Where a profile's runs and foundations may lie: its own root, and what is published unless all is made
+    anew."""
     return list(dict.fromkeys([profile.root, *([] if profile.fresh else [ROOT])]))
 
 
@@ -91,7 +93,8 @@ def find_foundation(profile: Profile, name: str, seed: int) -> Path | None:
 
 
 def model_path(profile: Profile, run: Run) -> str:
-    """Where the model lies that a run starts from: a folder, or a name at the hub. StoreError where it was not made."""
+    """Where the model lies that a run starts from: a folder, or a name at the hub. StoreError where it was
+    not made."""
     if run.foundation is None:
         return run.model
     folder = find_foundation(profile, run.foundation, run.seed)
@@ -105,11 +108,12 @@ def model_path(profile: Profile, run: Run) -> str:
     return str(folder)
 
 
-# --- publishing and reading ----------------------------------------------------------------------------------------
+# --- publishing and reading ---------------------------------------------------------------------------------
 
 
 def publish(profile: Profile, run: Run, tables: Tables, facts: dict[str, Any]) -> Path:
-    """Put a finished run's tables and its record where the profile keeps it, all at once; returns the folder."""
+    """Put a finished run's tables and its record where the profile keeps it, all at once; returns the
+    folder."""
     folder = home(profile, run)
     partial, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
     shutil.rmtree(partial, ignore_errors=True)
@@ -133,7 +137,8 @@ def replace(partial: Path, folder: Path, old: Path) -> None:
 
 
 class Stored(NamedTuple):
-    """A finished run as it is read; `note` says where it is shown although it was "superseded" or "edited"."""
+    """A finished run as it is read; `note` says where it is shown although it was "superseded" or
+    "edited"."""
 
     record: dict[str, Any]
     checkpoints: pd.DataFrame
@@ -143,7 +148,8 @@ class Stored(NamedTuple):
 
 
 def read(profile: Profile, run: Run, stale: bool = False) -> Stored:
-    """A finished run. StoreError where there is none or it was edited; with `stale` what lies in its place is read all the same."""
+    """A finished run. StoreError where there is none or it was edited; with `stale` what lies in its place is
+    read all the same."""
     folder, note = find(profile, run), ""
     if folder is None and stale:
         places = [root / home(profile, run).relative_to(profile.root) for root in roots(profile)]
@@ -164,7 +170,8 @@ def read(profile: Profile, run: Run, stale: bool = False) -> Stored:
 def collect(
     profile: Profile, study: str, stale: bool = False
 ) -> tuple[list[dict], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """All runs of a study as tidy tables with the columns arm, seed, run: records (with their `note`), checkpoints, training, hands."""
+    """All runs of a study as tidy tables with the columns arm, seed, run: records (with their `note`),
+    checkpoints, training, hands."""
     parts: list[list] = [[], [], [], []]
     for run in (run for run in profile.runs() if run.study == study):
         record, *tables, note = read(profile, run, stale)

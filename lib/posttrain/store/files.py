@@ -1,4 +1,5 @@
-"""Files that are whole or not there, folders sealed by hashes, locks that die with their process, tables that grow by steps."""
+"""Files that are whole or not there, folders sealed by hashes, locks that die with their process, tables that
+grow by steps."""
 
 from __future__ import annotations
 
@@ -88,7 +89,8 @@ def shown(path: Path) -> Path:
 
 @contextmanager
 def locked(root: Path, name: str) -> Iterator[None]:
-    """One process at a time makes `name`; whoever comes later says so and waits. A killed process holds no lock."""
+    """One process at a time makes `name`; whoever comes later says so and waits. A killed process holds no
+    lock."""
     path = root / "build" / "locks" / f"{name.replace('/', '-').replace(' ', '-')}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
@@ -104,7 +106,8 @@ def locked(root: Path, name: str) -> Iterator[None]:
 
 
 class Tables:
-    """Tables that grow by parts, one a step; a step written again replaces itself, so a resumed run ends with the same tables."""
+    """Tables that grow by parts, one a step; a step written again replaces itself, so a resumed run ends with
+    the same tables."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)

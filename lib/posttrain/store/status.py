@@ -12,8 +12,9 @@ from posttrain.store import CARD, RECORD, StoreError, edits, read_record, shown
 
 
 class Status(NamedTuple):
-    """`word`: current, superseded or missing; `why`: what was superseded by what; `minutes` of one core: measured or, where a run is
-    to be made, expected from the stored ones of its arm (None: nothing to tell by)."""
+    """`word`: current, superseded or missing; `why`: what was superseded by what; `minutes` of one core:
+    measured or, where a run is to be made, expected from the stored ones of its arm (None: nothing to tell
+    by)."""
 
     word: str
     why: str
@@ -50,7 +51,8 @@ def _expected(run: Run) -> float | None:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """In what two records differ as far as the identity goes: "version of ppo 1 -> 2, ppo.gamma 0.9 -> 0.8"."""
+    """In what two records differ as far as the identity goes: "version of ppo 1 -> 2, ppo.gamma 0.9 ->
+    0.8"."""
     told = [
         f"version of {part} {a} -> {b}" for part, a, b in _changed(before.get("versions"), now["versions"])
     ]
@@ -75,7 +77,8 @@ def _changed(before: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]
 
 
 def verify(profile: Profile) -> list[str]:
-    """What is missing, superseded, edited or astray among the results and foundations of a profile; empty when all is well."""
+    """What is missing, superseded, edited or astray among the results and foundations of a profile; empty
+    when all is well."""
     runs = profile.runs()
     states = [(run, status(profile, run)) for run in runs]
     problems = [
@@ -105,9 +108,8 @@ def _misplaced(folder: Path) -> list[str]:
     if numerics.run_identity(**decisive) != record["identity"]:
         return [f"{shown(folder / RECORD)}: its identity is not that of its settings"]
     if [record["study"], record["arm"], str(record["seed"])] != list(folder.parts[-3:]):
-        return [
-            f"{shown(folder / RECORD)}: it is the record of {record['study']}/{record['arm']}/{record['seed']}"
-        ]
+        name = f"{record['study']}/{record['arm']}/{record['seed']}"
+        return [f"{shown(folder / RECORD)}: it is the record of {name}"]
     return []
 
 
@@ -122,8 +124,8 @@ def _wrong_card(folder: Path) -> list[str]:
 
 
 def obstacles(profile: Profile, remake: bool = False) -> list[str]:
-    """Why a book must not be built from what is stored, one line each: edits and, unless they are to be made again (`remake`),
-    superseded results in the published place."""
+    """Why a book must not be built from what is stored, one line each: edits and, unless they are to be made
+    again (`remake`), superseded results in the published place."""
     edited, superseded = [], []
     for run in profile.runs():
         if folder := store.find(profile, run):

@@ -1,9 +1,10 @@
 """An arm with one seed, carried out: Init, SFT or PPO on a task, evaluated at checkpoints of equal compute.
 
-Paper: section 5 (protocol), appendix C.3 (compute). Both arms start from the same Init and stop when they have spent the same budget,
-counted as measured: 6N for a trained token, 2N for a token the policy read or wrote while rolling out. The state is saved at every
-checkpoint, so a killed run goes on from the last one and ends with the same tables. What a run leaves is its tables; its adapter is
-kept under build/ and made again where it is missing: training is deterministic, and what comes out is compared with the tables.
+Paper: section 5 (protocol), appendix C.3 (compute). Both arms start from the same Init and stop when they
+have spent the same budget, counted as measured: 6N for a trained token, 2N for a token the policy read or
+wrote while rolling out. The state is saved at every checkpoint, so a killed run goes on from the last one and
+ends with the same tables. What a run leaves is its tables; its adapter is kept under build/ and made again
+where it is missing: training is deterministic, and what comes out is compared with the tables.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
 
 import gymnasium
 import numpy as np
@@ -34,12 +35,14 @@ from posttrain.tasks import task
 from posttrain.trainers import ppo, sft
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "numpy")
-# Of a loss, relative: how far an Init that is made again may be from the published one (another processor rounds elsewhere).
+# Of a loss, relative: how far an Init that is made again may be from the published one (another processor
+# rounds elsewhere).
 SAME = 0.02
 
 
 def environment(run: Run, **changes) -> gymnasium.Env:
-    """The run's training environment; its profile's `environment` settings are the environment's arguments."""
+    """The run's training environment; its profile's `environment` settings are the environment's
+    arguments."""
     known = task(run.task)
     return known.environment(**{**known.training, **run.settings.environment.arguments(), **changes})
 
@@ -52,14 +55,14 @@ def check_device(device: str) -> str:
         raise ValueError(f"unknown device {device!r}: use cpu, cuda or mps") from None
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(kind):
-        raise ValueError(
-            f"device {device}: this machine has none; use {', '.join(name for name, is_ in there.items() if is_)}"
-        )
+        usable = ", ".join(name for name, is_there in there.items() if is_there)
+        raise ValueError(f"device {device}: this machine has none; use {usable}")
     return device
 
 
 def carry_out(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> Path:
-    """Carry out `run` (or what is left of it) and publish its tables; returns their folder. A finished run is left alone."""
+    """Carry out `run` (or what is left of it) and publish its tables; returns their folder. A finished run is
+    left alone."""
     with _alone(profile, run.name, device):
         if folder := store.find(profile, run):
             return folder
@@ -79,7 +82,8 @@ def carry_out(profile: Profile, run: Run, threads: int = 1, device: str = "cpu")
 
 
 def adapter(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> Path:
-    """The folder of a finished run's adapter: kept, or made again by the same training without its evaluations.
+    """The folder of a finished run's adapter: kept, or made again by the same training without its
+    evaluations.
 
     StoreError where what was made again is not what the run's tables tell.
     """
@@ -119,7 +123,8 @@ def _compare(published: pd.DataFrame, again: pd.DataFrame, run: Run) -> None:
 def start(profile: Profile, run: Run, value: bool = False, threads: int = 1, device: str = "cpu") -> Policy:
     """The run's model with its parent's adapter merged in, and a fresh adapter."""
     bf16 = run.settings.bf16
-    # On a CPU bfloat16 speeds the products and the weights stay float32; on a GPU the weights are what fills the memory.
+    # On a CPU bfloat16 speeds the products and the weights stay float32; on a GPU the weights are what
+    # fills the memory.
     dtype = torch.bfloat16 if bf16 and device != "cpu" else torch.float32
     model = policy.load(store.model_path(profile, run), dtype=dtype, device=device, bf16=bf16)
     if run.parent is not None:
@@ -149,7 +154,8 @@ def _processor() -> str:
 
 @contextmanager
 def _alone(profile: Profile, name: str, device: str) -> Iterator[None]:
-    """One program at a time makes `name`; under `accelerate launch` its first process holds the lock for all."""
+    """One program at a time makes `name`; under `accelerate launch` its first process holds the lock for
+    all."""
     processes = PartialState(
         cpu=device == "cpu"
     )  # the first call decides: without `cpu` it sees no other process on a CPU
@@ -211,7 +217,7 @@ class _Work:
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(partial, folder)
 
-    # --- checkpoints ---------------------------------------------------------------------------------------------
+    # --- checkpoints ----------------------------------------------------------------------------------------
 
     def put(self, name: str, step: int, rows: pd.DataFrame) -> None:
         if self.main:  # under `accelerate launch` every process trains, one writes
@@ -230,7 +236,8 @@ class _Work:
             self.put("hands", step, hands)
 
     def begin(self) -> None:
-        """The checkpoint of step 0: what the parent's last one was, where the parent was judged by the same census."""
+        """The checkpoint of step 0: what the parent's last one was, where the parent was judged by the same
+        census."""
         nothing = {"trained_tokens": 0, "processed_tokens": 0, "gflops": 0.0, "gflops_published": 0.0}
         parent = self.run.parent
         if parent is None or parent.settings.census != self.run.settings.census:
@@ -244,7 +251,7 @@ class _Work:
             "hands", 0, stored.hands[stored.hands["step"] == stored.hands["step"].max()].drop(columns="step")
         )
 
-    # --- the two trainers ------------------------------------------------------------------------------------------
+    # --- the two trainers -----------------------------------------------------------------------------------
 
     def _sft(self) -> None:
         settings, config = self.run.settings, self.run.settings.sft
@@ -330,9 +337,11 @@ def _save(state: dict, path: Path) -> None:
 
 
 def export(profile: Profile, run: Run, folder: Path, only_adapter: bool = False, threads: int = 1) -> None:
-    """Write the trained model of a run to `folder`, an ordinary checkpoint for transformers; trains again what is not kept.
+    """Write the trained model of a run to `folder`, an ordinary checkpoint for transformers; trains again
+    what is not kept.
 
-    `only_adapter`: `folder`/base, what training started from, and `folder`/adapter for peft. FileExistsError if `folder` is there.
+    `only_adapter`: `folder`/base, what training started from, and `folder`/adapter for peft. FileExistsError
+    if `folder` is there.
     """
     if folder.exists():
         raise FileExistsError(f"{folder} is there already: name a new folder")
