@@ -1,6 +1,7 @@
 """The house: rooms in one order, nothing private taken across modules, no torch above a line, short files."""
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
@@ -11,7 +12,17 @@ import pytest
 
 # From top to bottom: a module may import its own room and those above it. A room is a package or a module.
 ROOMS = (
-    *("numerics", "formulas", "verifiers", "rendering", "environments", "tasks", "config", "store"),
+    *(
+        "progress",
+        "numerics",
+        "formulas",
+        "verifiers",
+        "rendering",
+        "environments",
+        "tasks",
+        "config",
+        "store",
+    ),
     *("policy", "decoding", "rollouts", "compute", "evaluation", "trainers", "foundation", "analysis", "cli"),
 )
 NO_TORCH = (
@@ -38,9 +49,12 @@ def module(file):
 MODULES = {module(file): path.read_text() for file, path in FILES.items() if file != "__init__.py"}
 
 
+parsed = functools.cache(ast.parse)
+
+
 def imported(source, modules):
     """(module of the library, name taken from it or None) of every import in `source`, in functions too."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             names = [(alias.name, None) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -79,10 +93,11 @@ def circle(name, modules):
     return []
 
 
+@functools.cache
 def defined(source):
     """Private names that a module defines: functions, classes, variables, fields and attributes."""
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, (ast.Attribute, ast.Name)) and isinstance(node.ctx, ast.Store):
@@ -95,7 +110,7 @@ def taken(name, modules):
     own = defined(modules[name])
     others = set().union(*(defined(source) for other, source in modules.items() if other != name)) - own
     names = {taken for _, taken in imported(modules[name], modules)} & others
-    for node in ast.walk(ast.parse(modules[name])):
+    for node in ast.walk(parsed(modules[name])):
         if isinstance(node, ast.Attribute) and node.attr in others and ast.unparse(node.value) != "self":
             names.add(ast.unparse(node))
     return sorted(names)
@@ -122,7 +137,7 @@ def test_nothing_private_is_taken(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_library_does_not_know_the_book(name):
-    nodes = list(ast.walk(ast.parse(MODULES[name])))
+    nodes = list(ast.walk(parsed(MODULES[name])))
     paths = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     paths += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
     assert not {path.partition(".")[0] for path in paths} & BOOK
