@@ -27,6 +27,7 @@ TESTS = [
     "tests/environments/test_prompts.py",
     "tests/environments/test_routes.py",
     "tests/analysis/test_statistics.py",
+    "tests/store",
     "tests/test_formulas.py",
     "tests/test_lock.py",
 ]
