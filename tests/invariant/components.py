@@ -190,7 +190,7 @@ def navigation() -> dict:
     exact, env = {}, lib.navigation.NavigationEnv
     for city, splits in some(list(lib.cities.SPLITS.items())):
         for split in splits:
-            found = [lib.routes.record(route) for route in lib.cities.routes(city, split)]
+            found = [repr(route) for route in lib.cities.routes(city, split)]
             exact[f"routes {city} {split}"] = sha(found)
     exact["phrases"] = sha(lib.navigation.phrases())
     settings = {
@@ -268,7 +268,7 @@ def pictures() -> dict:
         middle = [
             tuple(np.mean([city.points[a], city.points[b]], 0).tolist()) for a, b in zip(nodes, nodes[1:])
         ]
-        scenes = [streets.around(city, point) for point in (*(city.points[n] for n in nodes), *middle[:2])]
+        scenes = [city.around(point) for point in (*(city.points[n] for n in nodes), *middle[:2])]
         exact[f"look {name}"] = sha([streets.Look.of(name)])
         for protocol in ("clean", "as_released"):
             seen = [streets.draw(s, 37.0 * i, protocol=protocol).tobytes() for i, s in enumerate(scenes)]
@@ -342,11 +342,12 @@ class _Player:
     def __init__(self):
         self.seen: list = []
 
-    def __call__(self, policy, environments, infos, max_tokens, heat, generator):
-        self.seen.append((len(environments), max_tokens, heat, generator.initial_seed()))
+    def __call__(self, policy, environments, infos, sampling):
+        seed = sampling.generator.initial_seed()
+        self.seen.append((len(environments), sampling.max_tokens, sampling.temperature, seed))
         games = []
         for row, (environment, info) in enumerate(zip(environments, infos)):
-            points = 1 if "deal" in info else len(environment._places)
+            points = 1 if "deal" in info else len(environment.places)
             game = []
             for at in range(points):
                 bits = [bool((row * 5 + at * 3 + k) % (3 + k)) for k in range(6)]
@@ -356,7 +357,7 @@ class _Player:
                     ids=[0] * (5 + row % 7), texts=texts, rewards=[-1.0, 5.0][: len(texts)]
                 )
                 made.verdicts, made.correct = [first] * len(texts), bits[0] or (row + at) % 3 > 0
-                made.task = environment._places[at] if points > 1 else None
+                made.task = environment.places[at] if points > 1 else None
                 game.append(made)
             games.append(game)
         return games
@@ -370,7 +371,7 @@ def census() -> dict:
     for task in some(list(lib.tasks.TASKS)):
         sets = {} if task.startswith("general") else {"limit": 3}
         config = evaluation.CensusConfig(task=task, **{"limit": 12, "limit_others": 7, "batch": 50, **sets})
-        exact[f"{task} settings"] = repr(evaluation.CensusConfig(task=task))
+        exact[f"{task} settings"] = evaluation.CensusConfig(task=task).resolved()
         player = _Player()
         with mock.patch.object(evaluation, "play", player):
             nobody = SimpleNamespace(device=torch.device("cpu"), model=object(), merged=torch.no_grad)

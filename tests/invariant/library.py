@@ -22,6 +22,11 @@ from posttrain import config, evaluation, formulas, numerics, rollouts, store, t
 from posttrain import policy as models
 from posttrain.environments import cities, general_points, navigation, prompts, routes
 from posttrain.foundation import corpus, directions, gates, pretraining, sights, tokenizer, vision
+from posttrain.foundation.documents import documents
+from posttrain.foundation.gates import numbers as _numbers  # noqa: F401 (gates.numbers)
+from posttrain.foundation.gates import sights as _sights
+from posttrain.foundation.training import schedule
+from posttrain.policy import batching
 from posttrain.rendering import Picture, cards, streets
 from posttrain.trainers import arm, ppo, sft
 from posttrain.verifiers import general_points as points_verifier
@@ -35,6 +40,20 @@ def forget() -> None:
     for owner in [*modules, *(c for c in classes if c.__module__.startswith("posttrain"))]:
         for thing in list(vars(owner).values()):
             getattr(getattr(thing, "__func__", thing), "cache_clear", bool)()
+
+
+# --- rollouts ---------------------------------------------------------------------------------------------
+
+
+def roll(made, openings, judge, max_tokens, heat, noise, pictures, guesses):
+    """`rollouts.roll` on lists of messages, pictures (or None) and guesses."""
+    pictures = pictures or [None] * len(openings)
+    begun = [rollouts.Opening(*one) for one in zip(openings, pictures, guesses)]
+    return rollouts.roll(made, begun, judge, rollouts.Sampling(max_tokens, heat, noise))
+
+
+def play(made, games, infos, max_tokens, heat, noise):
+    return rollouts.play(made, games, infos, rollouts.Sampling(max_tokens, heat, noise))
 
 
 # --- policies ---------------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def rollout() -> dict:
             for way, heat in (("greedy", 0.0), ("sampled", 1.0), ("mixed", [0.0, 0.7, 1.3])):
                 noise = torch.Generator().manual_seed(11)
                 with policy.merged():
-                    dialogues = lib.rollouts.roll(
+                    dialogues = lib.roll(
                         policy, openings, _judge(turns), 9, heat, noise, shown, [SAID, "", SAID[:30]]
                     )
                 ids, series = _dialogues(dialogues)
@@ -123,7 +123,7 @@ def rollout() -> dict:
                 [0.0, 1.0, 1.0, 0.0, 1.0],
             )
             with policy.merged():
-                played = lib.rollouts.play(
+                played = lib.play(
                     policy, games, [g.reset() for g in games], 7, rng, torch.Generator().manual_seed(2)
                 )
             ids, series = _dialogues([dialogue for game in played for dialogue in game])
@@ -235,7 +235,7 @@ def _games(policy, seeds: range, spread: float) -> list[list]:
                 made.ids[:4] = [policy.base.config.image_token_id] * 4
             ids, learned = torch.tensor([made.ids]), torch.tensor([made.sampled])
             with torch.no_grad():
-                logits, _ = policy.score(ids, learned, **lib.rollouts.stacked([made]))
+                logits, _ = policy.score(ids, learned, **lib.batching.stacked([made.inputs]))
             scores = logits.log_softmax(-1).gather(1, ids[learned][:, None]).squeeze(1).tolist()
             noise = spread * rng.standard_normal(len(scores))
             for at, score, more in zip(np.flatnonzero(made.sampled).tolist(), scores, noise.tolist()):
@@ -326,8 +326,7 @@ def foundation() -> dict:
     exact["vocabulary"] = sha(sorted(tokens.get_vocab().items()))
     exact["template"] = tokens.apply_chat_template(TALKS[2], tokenize=False, add_generation_prompt=True)
     for name, steps, warmup in (("short", 6, 3), ("long", 40, 10)):
-        config = training.FoundationConfig(steps=steps, warmup=warmup)
-        floats[f"schedule {name}"] = numbers(training.schedule(step, config) for step in range(steps))
+        floats[f"schedule {name}"] = numbers(lib.schedule(step, steps, warmup) for step in range(steps))
     own = SimpleNamespace(
         READING={_copies: 1.0}, MIXTURE={_copies: 0.5, _sums: 0.5}, vocabulary=lambda: ["say ", ": ", "sum"]
     )
@@ -341,7 +340,7 @@ def foundation() -> dict:
         exact["read"] = measured["tokens"]
         floats["losses"] = numbers(losses)
         floats["weights"] = numbers(p.detach().double().norm() for p in model.parameters())
-    exact["settings"] = [repr(training.FoundationConfig()), repr(lib.vision.VisionConfig())]
+    exact["settings"] = [training.FoundationConfig().resolved(), lib.vision.VisionConfig().resolved()]
     return {"exact": exact, "floats": floats}
 
 
@@ -357,7 +356,8 @@ def _asked(source: str) -> dict:
         asked.append([contents, [sha(np.asarray(picture())) for picture in pictures]])
         return [""] * len(contents)
 
-    with mock.patch.object(lib.gates, "complete", complete), mock.patch.object(lib.gates, "_said", said):
+    asking = lib.gates.numbers, lib.gates.sights
+    with mock.patch.object(asking[0], "complete", complete), mock.patch.object(asking[1], "answers", said):
         if source in ("numbers", "directions"):
             table = lib.gates.measure(None, None, count=9, source=source)
         else:
@@ -373,7 +373,7 @@ def texts(source: str) -> dict:
     for stage in ("READING", "MIXTURE"):
         mixture = getattr(module, stage)
         exact[stage] = {maker.__name__: share for maker, share in mixture.items()}
-        stream = lib.corpus.documents(np.random.default_rng(5), mixture)
+        stream = lib.documents(np.random.default_rng(5), mixture)
         for part in some(range(4)):
             exact[f"{stage} documents, part {part}"] = sha(tuple(next(stream)) for _ in range(100))
     if few():

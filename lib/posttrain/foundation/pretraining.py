@@ -27,7 +27,8 @@ from posttrain.config import FoundationConfig
 from posttrain.foundation import tokenizer
 from posttrain.foundation.corpora import source
 from posttrain.foundation.documents import CHUNK, documents
-from posttrain.foundation.training import Batch, Report, supervised, train
+from posttrain.foundation.training import Batch, Report, train
+from posttrain.policy.batching import supervised
 
 POOL = 8 * CHUNK  # documents that are sorted by length together
 

@@ -60,19 +60,6 @@ def read_state(path: Path) -> dict[str, Any] | None:
     return torch.load(io.BytesIO(content[32:]), weights_only=True)
 
 
-def supervised(rows: list[tuple[list[int], list[int]]], fill: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of (tokens that are read, tokens that are learned): ids LongTensor[rows, longest], padded on
-    the right with `fill`, and where one learns, a BoolTensor of the same shape."""
-    width = max(len(read) + len(learned) for read, learned in rows)
-    gaps = [width - len(read) - len(learned) for read, learned in rows]
-    ids = [[*read, *learned, *[fill] * gap] for (read, learned), gap in zip(rows, gaps)]
-    where = [
-        [False] * len(read) + [True] * len(learned) + [False] * gap
-        for (read, learned), gap in zip(rows, gaps)
-    ]
-    return torch.tensor(ids), torch.tensor(where)
-
-
 def schedule(step: int, steps: int, warmup: int) -> float:
     """Share of the full learning rate: linear warm-up, linear decay to zero over the second half."""
     return min(1.0, (step + 1) / warmup, 2 * (1 - step / steps))

@@ -31,8 +31,9 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from posttrain.config import VisionConfig
 from posttrain.foundation import sights, tokenizer
-from posttrain.foundation.training import Batch, Report, supervised, train
+from posttrain.foundation.training import Batch, Report, train
 from posttrain.policy import Chat, Policy
+from posttrain.policy.batching import supervised
 from posttrain.policy.checkpoints import read_language
 
 IMAGE = "<image>"
