@@ -9,8 +9,9 @@ import sys
 
 import pandas as pd
 import pytest
-from posttrain import runs
-from posttrain.trainers import arm as study
+from posttrain import config, policy, store
+from posttrain.store import status
+from posttrain.trainers import arm as arms
 
 CLOCKS = [
     "evaluation_seconds",
@@ -42,7 +43,7 @@ SETTINGS = {
 
 
 def profile(root, model):
-    return runs.Profile("tiny", {"model": model, **SETTINGS}, root)
+    return config.check("tiny", {"model": model, **SETTINGS}, True, root=root)
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +51,16 @@ def whole(tmp_path_factory, checkpoints):
     """The study, carried out without interruption."""
     made = profile(tmp_path_factory.mktemp("whole"), checkpoints["pocket"])
     for run in reversed(made.runs()):  # the last first: an arm carries out its own Init
-        study.carry_out(run, made)
+        arms.carry_out(made, run)
     return made
 
 
 def test_the_tables_of_a_study(whole):
-    records, checkpoints, training, hands = runs.collect(whole, "tiny")
+    records, checkpoints, training, hands = store.collect(whole, "tiny")
     assert [r["arm"] for r in records] == ["init", "sft", "ppo"] and all(
         r["seconds"] > 0 and r["parameters"] > 1000 for r in records
     )
-    assert not list(whole.state.iterdir()) and runs.verify(whole) == []
+    assert not list(whole.state.iterdir()) and status.verify(whole) == []
     for arm in ("sft", "ppo"):
         table, budget = (
             checkpoints[checkpoints.arm == arm],
@@ -85,7 +86,7 @@ def test_the_tables_of_a_study(whole):
 
 
 def test_both_arms_start_where_init_ended(whole):
-    tables = {arm: runs.read(whole.run(f"tiny/{arm}/0"), whole.results) for arm in ("init", "sft", "ppo")}
+    tables = {arm: store.read(whole, whole.run(f"tiny/{arm}/0")) for arm in ("init", "sft", "ppo")}
     last = tables["init"][1].step.max()
     assert last == 8
     measured = [
@@ -110,27 +111,71 @@ def test_both_arms_start_where_init_ended(whole):
     for arm in ("init", "sft", "ppo"):  # and each of them moved away from its start
         sampled = tables[arm][1].query("decoding == 'sampled'").groupby("step").kl.mean()
         assert sampled.iloc[0] == pytest.approx(0, abs=1e-5) and sampled.iloc[-1] > 1e-3
-    assert (whole.results / whole.run("tiny/init/0").id / "adapter" / "adapter_config.json").is_file()
+
+
+def test_an_adapter_is_kept_and_made_again_where_it_is_missing(whole, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(whole.root / "data", again / "data")  # the results alone, as in a clone
+    made = profile(again, whole.model)
+    for run in made.runs():
+        kept = arms.adapter(whole, run) / "adapter_model.safetensors"
+        assert (arms.adapter(made, run) / "adapter_model.safetensors").read_bytes() == kept.read_bytes()
+    assert status.verify(made) == [] and not list(made.state.iterdir())
+
+
+def test_an_init_that_comes_out_otherwise_is_refused(whole, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(whole.root / "data", again / "data")
+    made = profile(again, whole.model)
+    folder = store.home(made, made.run("tiny/init/0"))
+    losses = pd.read_csv(folder / "training.csv")
+    losses.assign(loss=losses["loss"] * 1.1).to_csv(folder / "training.csv", index=False)
+    record = store.read_record(folder / store.RECORD)
+    store.seal(folder, store.RECORD, {k: v for k, v in record.items() if k not in ("files", "seal")})
+    with pytest.raises(store.StoreError, match="made again its loss is off by"):
+        arms.adapter(made, made.run("tiny/init/0"))
+
+
+@pytest.mark.parametrize("arm", ["init", "ppo"])
+def test_an_exported_model_is_an_ordinary_folder(whole, tmp_path, arm):
+    import torch
+
+    run, folder = whole.run(f"tiny/{arm}/0"), tmp_path / "model"
+    arms.export(whole, run, folder)
+    with pytest.raises(FileExistsError, match="name a new folder"):
+        arms.export(whole, run, folder)
+    arms.export(whole, run, tmp_path / "parts", only_adapter=True)
+    base = policy.load(tmp_path / "parts" / "base")
+    trained = policy.load_adapter(base, tmp_path / "parts" / "adapter")
+    ids = torch.arange(5, 30)[None]
+    one, other = (made.model(ids).logits for made in (policy.load(folder), trained))
+    assert torch.allclose(one, other, atol=1e-5)
+    assert not torch.allclose(one, policy.load(whole.model).model(ids).logits, atol=1e-3)
+
+
+def test_a_device_that_is_not_there_is_one_line(whole):
+    for device in ("cuda", "nonsense"):
+        with pytest.raises(ValueError, match="use cpu"):
+            arms.check_device(device)
 
 
 def test_finished_runs_are_left_alone(whole, monkeypatch):
-    monkeypatch.setattr(
-        study, "starting_policy", lambda *a, **k: pytest.fail("a finished run was started again")
-    )
+    monkeypatch.setattr(arms, "start", lambda *a, **k: pytest.fail("a finished run was started again"))
     for run in whole.runs():
-        assert study.carry_out(run, whole) == whole.results / run.id
+        assert arms.carry_out(whole, run) == store.home(whole, run)
 
 
 # --- several processes --------------------------------------------------------------------------------------
 
 RANK = """
 import json, sys
-from posttrain import runs
-from posttrain.trainers import arm as study
+from pathlib import Path
+from posttrain import config
+from posttrain.trainers import arm as arms
 settings, root = json.loads(sys.argv[1])
-made = runs.Profile("tiny", settings, runs.Path(root))
+made = config.check("tiny", settings, True, root=Path(root))
 for arm in ("sft", "ppo"):
-    study.carry_out(made.run(f"tiny/{arm}/0"), made)
+    arms.carry_out(made, made.run(f"tiny/{arm}/0"))
 """
 
 
@@ -157,9 +202,9 @@ def test_two_processes_carry_out_one_run(whole, tmp_path, checkpoints):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     made = profile(tmp_path, checkpoints["pocket"])
-    _, checkpoints_, training, _ = runs.collect(made, "tiny")
-    assert runs.verify(made) == [] and not list(made.state.iterdir())
-    alone = runs.collect(whole, "tiny")[2]
+    _, checkpoints_, training, _ = store.collect(made, "tiny")
+    assert status.verify(made) == [] and not list(made.state.iterdir())
+    alone = store.collect(whole, "tiny")[2]
     # Two processes hold twice the batch: the same examples, taken in half the steps.
     ours, theirs = (table[table.arm == "init"] for table in (training, alone))
     assert ours.tokens.tolist()[:4] == theirs.tokens.tolist()[1::2]
@@ -173,19 +218,20 @@ def test_two_processes_carry_out_one_run(whole, tmp_path, checkpoints):
 
 KILLER = """
 import json, os, signal, sys
+from pathlib import Path
 import torch
-from posttrain import runs, tasks
-from posttrain import policy as models
-from posttrain.trainers import arm as study
+from posttrain import config, policy, tasks
+from posttrain.environments import hands
+from posttrain.trainers import arm as arms
 from posttrain.trainers import ppo, sft
 
-OWNERS = {"PPO": ppo.PPO, "study.os": study.os, "SFTTrainer": sft._Trainer}
+OWNERS = {"PPO": ppo.PPO, "os": os, "SFTTrainer": sft._Trainer}
 settings, jobs = json.loads(sys.argv[1])
 # What every child would have to do again: lazy imports, and solving the hands of each set.
 torch.set_num_threads(1)
-models.load(settings["model"])
+policy.load(settings["model"])
 for each in tasks.TASKS['general-points'].sets.values():
-    tasks.hands(each.rule, split=each.split, faces=each.faces)
+    hands(each.rule, split=each.split, faces=each.faces)
 
 def after(owner, name, calls):
     '''The process kills itself in call number `calls` of owner.name.'''
@@ -202,15 +248,15 @@ for arm, root, (owner, name, calls) in jobs:
     child = os.fork()
     if not child:
         after(OWNERS[owner], name, calls)
-        made = runs.Profile("tiny", settings, runs.Path(root))
-        study.carry_out(made.run(f"tiny/{arm}/0"), made)
+        made = config.check("tiny", settings, True, root=Path(root))
+        arms.carry_out(made, made.run(f"tiny/{arm}/0"))
         os._exit(0)
     endings.append(os.WTERMSIG(os.waitpid(child, 0)[1]))
 print(json.dumps(endings))
 """
 KILLS = {  # arm, and where the kill comes
     "ppo-in-an-iteration": ("ppo", ("PPO", "iterate", 6)),
-    "ppo-while-saving": ("ppo", ("study.os", "replace", 11)),
+    "ppo-while-saving": ("ppo", ("os", "replace", 11)),
     "sft-in-a-step": ("sft", ("SFTTrainer", "training_step", 8)),
     "sft-while-saving": ("sft", ("SFTTrainer", "_save_optimizer_and_scheduler", 2)),
 }
@@ -222,8 +268,9 @@ def killed(whole, tmp_path_factory, checkpoints):
     roots = {}
     for case in KILLS:
         roots[case] = tmp_path_factory.mktemp(case)
-        init = whole.run("tiny/init/0").id
-        shutil.copytree(whole.results / init, roots[case] / "data" / "results" / init)
+        init = store.home(whole, whole.run("tiny/init/0"))
+        for part in (init, whole.root / "build" / "adapters"):
+            shutil.copytree(part, roots[case] / part.relative_to(whole.root))
     jobs = [[arm, str(roots[case]), how] for case, (arm, how) in KILLS.items()]
     done = subprocess.run(
         [sys.executable, "-c", KILLER, json.dumps([{"model": checkpoints["pocket"], **SETTINGS}, jobs])],
@@ -240,19 +287,19 @@ def killed(whole, tmp_path_factory, checkpoints):
 @pytest.mark.parametrize("case", KILLS)
 def test_a_killed_arm_goes_on_and_ends_with_the_same_tables(whole, killed, case, monkeypatch):
     arm = KILLS[case][0]
-    broken = profile(killed[case], whole.settings["model"])
+    broken = profile(killed[case], whole.model)
     run = broken.run(f"tiny/{arm}/0")
-    expected = runs.read(whole.run(f"tiny/{arm}/0"), whole.results)
-    assert not (broken.results / run.id).exists() and runs.verify(broken)
-    before = runs.Tables(broken.state / run.id / "tables").steps("checkpoints")
+    expected = store.read(whole, run)
+    assert store.find(broken, run) is None and status.verify(broken)
+    before = store.Tables(broken.state / run.identity / "tables").steps("checkpoints")
     assert len(before) > 1  # it was killed on the way, not before anything had been saved
     evaluated = []
-    census = study.census
-    monkeypatch.setattr(study, "census", lambda *a, **k: evaluated.append(1) or census(*a, **k))
-    study.carry_out(run, broken)
+    census = arms.census
+    monkeypatch.setattr(arms, "census", lambda *a, **k: evaluated.append(1) or census(*a, **k))
+    arms.carry_out(broken, run)
     assert len(evaluated) < len(expected[1].step.unique())  # it went on, it did not begin again
-    got = runs.read(run, broken.results)
-    for table, wanted in zip(got[1:], expected[1:]):
+    got = store.read(broken, run)
+    for table, wanted in zip(got[1:4], expected[1:4]):
         pd.testing.assert_frame_equal(
             table.drop(columns=CLOCKS, errors="ignore"), wanted.drop(columns=CLOCKS, errors="ignore")
         )
