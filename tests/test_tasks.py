@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from posttrain import rollouts, runs, tasks
+from posttrain import config, rollouts, tasks
 from posttrain.environments import baselines, cities
 from posttrain.environments.general_points import hands
 from posttrain.environments.navigation import NavigationEnv
@@ -159,7 +159,7 @@ def test_an_unknown_task_says_which_there_are():
 
 
 def test_the_chapter_counts_the_sets_of_the_study():
-    written = json.loads((runs.ROOT / "figures" / "values" / "general-points.json").read_text())
+    written = json.loads((config.ROOT / "figures" / "values" / "general-points.json").read_text())
     sets = tasks.TASKS["general-points"].sets
     assert {name.removeprefix("hands_"): n for name, n in written.items() if name.startswith("hands_")} == {
         name: len(hands(s.rule, split=s.split, faces=s.faces)) for name, s in sets.items()

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 import trl
-from posttrain import compute, rollouts, runs, tasks
+from posttrain import compute, config, rollouts, store, tasks
 from posttrain.decoding.prefixes import Prefixes
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.foundation import pretraining, vision
 from posttrain.policy import Chat
-from posttrain.trainers import arm as study
-from posttrain.trainers import ppo, sft
+from posttrain.trainers import arm, ppo, sft
 from posttrain.verifiers import GeneralPointsVerifier
 
 THREADS, EPISODES, TOKENS = 2, 512, 40
@@ -26,11 +25,11 @@ THREADS, EPISODES, TOKENS = 2, 512, 40
 def init():
     """The first seed's Init: answers have the length that they have in the study."""
     torch.set_num_threads(THREADS)
-    profile = runs.profile("cpu")
+    profile = config.load("cpu")
     run = profile.run("gp-l/ppo/0")
 
     def policy(**options):
-        return study.starting_policy(run, profile.results, **options)
+        return arm.start(profile, run, **options)
 
     return policy
 
@@ -124,9 +123,9 @@ def bench_rollouts(name, record, monkeypatch):
     """Games of a census a second, with guesses and with what is remembered of a route, against the same
     without either."""
     torch.set_num_threads(THREADS)
-    profile = runs.profile("cpu")
+    profile = config.load("cpu")
     run = profile.run(f"{name}/ppo/0")
-    policy, known = study.starting_policy(run, profile.results), tasks.task(run.task)
+    policy, known = arm.start(profile, run), tasks.task(run.task)
     cases = known.sets["ood"].cases(np.random.default_rng(0), 64)
     seconds = {"plain": [], "guessed": []}
     for turn in range(6):
@@ -186,11 +185,11 @@ def bench_sft_utilisation(init, name, record, tmp_path):
 def bench_one_seed(record, name):
     """Minutes of Init, SFT and PPO of the published runs, censuses included: one after the other, and on two
     cores side by side."""
-    profile, slowest = runs.profile("cpu"), {}
+    profile, slowest = config.load("cpu"), {}
     for seed in sorted({run.seed for run in profile.runs() if run.study == name}):
         seconds = {
-            arm: runs.read(profile.run(f"{name}/{arm}/{seed}"), profile.results)[0]["seconds"]
-            for arm in ("init", "sft", "ppo")
+            one: store.read(profile, profile.run(f"{name}/{one}/{seed}")).record["seconds"]
+            for one in ("init", "sft", "ppo")
         }
         slowest[seed] = (sum(seconds.values()), seconds["init"] + max(seconds["sft"], seconds["ppo"]))
     record(
@@ -204,7 +203,7 @@ def bench_one_seed(record, name):
 def bench_foundation(record, name):
     """Minutes that one foundation of the cpu profile takes, from the time of its steps (all have the same
     number of tokens), one thread."""
-    profile = runs.profile("cpu")
+    profile = config.load("cpu")
     settings = profile.foundation(name, 0)
     marks, tokens = [], []
 
@@ -212,17 +211,15 @@ def bench_foundation(record, name):
         marks.append(perf_counter())
         tokens.append(measured["tokens"])
 
-    if "language" in settings:
-        config = vision.VisionConfig(**{**{k: v for k, v in settings.items() if k != "text"}, "steps": 60})
-        vision.pretrain(config, profile.models / f"{config.language}-{config.seed}", report)
+    if hasattr(settings, "language"):
+        short = settings.model_copy(update={"steps": 60, "reading_steps": 0})
+        vision.pretrain(short, profile.models / f"{settings.language}-{settings.seed}", report)
     else:
-        pretraining.pretrain(
-            pretraining.FoundationConfig(**{**settings, "steps": 120, "reading_steps": 20}), report
-        )
+        pretraining.pretrain(settings.model_copy(update={"steps": 120, "reading_steps": 20}), report)
     seconds = (marks[-1] - marks[19]) / (len(marks) - 20)
     record(
         f"foundation-{name}",
         seconds_per_step=seconds,
-        minutes=seconds * settings["steps"] / 60,
+        minutes=seconds * settings.steps / 60,
         tokens_per_second=(tokens[-1] - tokens[19]) / (marks[-1] - marks[19]),
     )

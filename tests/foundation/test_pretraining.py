@@ -3,7 +3,8 @@ import json
 
 import pytest
 import torch
-from posttrain import foundation
+from posttrain import config as settings
+from posttrain import foundation, store
 from posttrain.foundation import gates, pretraining, tokenizer, training
 from posttrain.foundation.gates import numbers as judging
 
@@ -58,12 +59,12 @@ def test_training_is_reproducible_and_learns():
 
 
 @pytest.mark.parametrize("corpus", ["numbers", "directions"])
-def test_make_writes_a_checkpoint_with_its_card_and_then_leaves_it_alone(tmp_path, monkeypatch, corpus):
-    settings = {**TINY, "corpus": corpus}
-    card = foundation.make(settings, tmp_path / "pocket", 6, "one")
+def test_make_writes_a_checkpoint_with_its_card(tmp_path, corpus):
+    config = CONFIG.model_copy(update={"corpus": corpus})
+    card = foundation.make(config, tmp_path / "pocket", 6)
     assert (
         set(card["gates"]) == set(gates.GATES[corpus])
-        and card["identity"] == "one"
+        and card["identity"] == config.identity
         and set(card["mixture"]["MIXTURE"]) == {maker.__name__ for maker in foundation.source(corpus).MIXTURE}
     )
     assert json.loads((tmp_path / "pocket" / "card.json").read_text()) == card
@@ -71,8 +72,25 @@ def test_make_writes_a_checkpoint_with_its_card_and_then_leaves_it_alone(tmp_pat
         p.name for p in (tmp_path / "pocket").iterdir()
     }
     assert [p.name for p in tmp_path.iterdir()] == ["pocket"]
-    monkeypatch.setattr(pretraining, "pretrain", lambda *a: pytest.fail("trained again"))
-    assert foundation.make(settings, tmp_path / "pocket", 6, "one") == card
+    assert store.edits(tmp_path / "pocket", store.CARD) == []
+
+
+def test_a_profile_provides_what_it_has_not_and_then_leaves_it_alone(tmp_path, monkeypatch):
+    towers = {"corpus": "cards", "language": "text", "steps": 2, "batch": 4, "hidden": 16, "layers": 1}
+    text = {name: value for name, value in TINY.items() if name != "seed"}
+    said = {
+        "seeds": [3],
+        "gate_hands": 4,
+        "foundations": {"text": text, "eyes": {**towers, "heads": 2, "mlp": 16}},
+    }
+    arm = {"algorithm": "init", "task": "general-points-vision", "steps": 1}
+    said["studies"] = {"s": {"foundation": "eyes", "arms": {"init": arm}}}
+    profile = settings.check("tiny", said, True, root=tmp_path)
+    card = foundation.provide(profile, "eyes", 3)  # and the text foundation before which it stands
+    folders = [store.find_foundation(profile, name, 3) for name in ("text", "eyes")]
+    assert folders == [profile.models / "text-3", profile.models / "eyes-3"]
+    monkeypatch.setattr(foundation, "make", lambda *a: pytest.fail("made again"))
+    assert foundation.provide(profile, "eyes", 3) == card and not list(profile.state.glob("*"))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The loop that trains foundations: who is killed goes on, to the same bit."""
 
-import hashlib
 import json
 import os
 import signal
@@ -10,7 +9,7 @@ import time
 
 import pytest
 import torch
-from posttrain import foundation
+from posttrain import foundation, store
 from posttrain.foundation import pretraining, training, vision
 from safetensors.torch import load_file
 
@@ -32,7 +31,7 @@ SIGHT = {
 CHILD = """
 import json, sys, time
 from pathlib import Path
-from posttrain import foundation
+from posttrain import config, foundation
 from posttrain.foundation import training
 training.SAVE_SECONDS = 0
 write = training.write_state
@@ -41,15 +40,21 @@ def slowly(path, state):
     print(state["step"], flush=True)
     time.sleep(0.2)
 training.write_state = slowly
-settings, folder, state = json.loads(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-foundation.make(settings, folder, 3, "some-identity", state)
+settings, folder, state = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+kind = config.VisionConfig if "language" in settings else config.FoundationConfig
+foundation.make(kind(**settings), folder, 3, state)
 """
+
+
+def config(settings):
+    return (vision.VisionConfig if "language" in settings else pretraining.FoundationConfig)(**settings)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    foundation.make({**TEXT, "corpus": "directions", "steps": 1}, folder / "pocket-directions-3", 3, "text")
+    settings = {**TEXT, "corpus": "directions", "steps": 1, "reading_steps": 1}
+    foundation.make(config(settings), folder / "pocket-directions-3", 3)
     return folder
 
 
@@ -59,7 +64,7 @@ def test_a_killed_pretraining_goes_on_to_the_same_bits(tmp_path, models, setting
     gates."""
     state = tmp_path / "state"
     whole, killed = models / f"whole-{len(kills)}", models / f"killed-{len(kills)}"
-    card = foundation.make(settings, whole, 3, "some-identity", state)
+    card = foundation.make(config(settings), whole, 3, state)
     assert not state.exists()
     command = [sys.executable, "-c", CHILD, json.dumps(settings), str(killed), str(state)]
     for step in kills:
@@ -73,35 +78,36 @@ def test_a_killed_pretraining_goes_on_to_the_same_bits(tmp_path, models, setting
         assert child.returncode == -signal.SIGKILL and not killed.exists()
         assert steps == list(range(steps[0], step + 1))
     assert len(list(state.glob("*.state"))) == 1
-    resumed = foundation.make(settings, killed, 3, "some-identity", state)
+    resumed = foundation.make(config(settings), killed, 3, state)
     weights = load_file(whole / "model.safetensors")
     again = load_file(killed / "model.safetensors")
     assert weights.keys() == again.keys() and all(torch.equal(weights[name], again[name]) for name in weights)
-    assert card.pop("seconds") > 0 and resumed.pop("seconds") > 0
-    assert resumed == card and not state.exists()
+    told = [{k: v for k, v in one.items() if k not in ("seconds", "seal")} for one in (card, resumed)]
+    assert card["seconds"] > 0 and resumed["seconds"] > 0 and told[0] == told[1]
+    assert not state.exists()
 
 
 def test_a_pool_is_continued_where_it_was_left():
     """Also behind the first pool, where reading is over."""
-    config = pretraining.FoundationConfig(**{**TEXT, "batch_tokens": 60_000})
+    settings = config({**TEXT, "batch_tokens": 60_000})
     tokens, place = pretraining.tokenizer.build(), {}
-    stream = pretraining.batches(config, tokens, 0, place)
+    stream = pretraining.batches(settings, tokens, 0, place)
     batches, places = [], []
     for _ in range(13):
         batches.append(next(stream))
         places.append(json.loads(json.dumps(place)))  # numbers and texts only
     assert places[0]["before"] == 0 and places[-1]["before"] > 0
     for step in (1, places[-1]["before"], 12):
-        batch = next(pretraining.batches(config, tokens, step, places[step - 1]))
+        batch = next(pretraining.batches(settings, tokens, step, places[step - 1]))
         assert torch.equal(batch.ids, batches[step].ids) and torch.equal(batch.learned, batches[step].learned)
 
 
 def test_pictures_are_continued_where_they_were_left(models):
-    config = vision.VisionConfig(**SIGHT)
-    tokens = vision.new_policy(config, models / "pocket-directions-3").tokenizer
-    stream = vision.batches(config, tokens)
+    settings = config(SIGHT)
+    tokens = vision.new_policy(settings, models / "pocket-directions-3").tokenizer
+    stream = vision.batches(settings, tokens)
     batches = [next(stream) for _ in range(8)]
-    again = next(vision.batches(config, tokens, 7))
+    again = next(vision.batches(settings, tokens, 7))
     assert torch.equal(again.ids, batches[7].ids) and again.pictures == batches[7].pictures
 
 
@@ -119,21 +125,13 @@ def test_a_damaged_state_is_ignored_with_one_line(tmp_path, capsys, damage):
 
 
 def test_training_begins_anew_behind_a_damaged_state(tmp_path):
-    config, path = pretraining.FoundationConfig(**{**TEXT, "steps": 3}), tmp_path / "a.state"
+    settings, path = config({**TEXT, "steps": 3, "reading_steps": 2}), tmp_path / "a.state"
     path.write_bytes(b"nothing")
     steps = []
-    model, _, _ = pretraining.pretrain(config, lambda step, measured: steps.append(step), path)
-    other, _, _ = pretraining.pretrain(config)
+    model, _, _ = pretraining.pretrain(settings, lambda step, measured: steps.append(step), path)
+    other, _, _ = pretraining.pretrain(settings)
     assert steps == [0, 1, 2]
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values()))
-
-
-def test_the_state_of_other_settings_is_not_used(tmp_path):
-    steps = {**TEXT, "steps": 2}
-    foundation.make(steps, tmp_path / "one", 3, "one", tmp_path / "state")
-    training.write_state(tmp_path / "state" / "one.state", {"step": 2})
-    foundation.make({**steps, "seed": 4}, tmp_path / "two", 3, "two", tmp_path / "state")
-    assert [path.name for path in (tmp_path / "state").iterdir()] == ["one.state"]
 
 
 def test_a_full_disk_leaves_the_last_state(tmp_path, monkeypatch):
@@ -170,23 +168,19 @@ def test_the_state_is_written_now_and_then(tmp_path, monkeypatch):
     assert 1 < len(written) < 12 and written[-1] == 12
 
 
-def test_the_card_lists_what_the_folder_holds(models):
+def test_a_foundation_is_sealed_by_its_card(models):
     folder = models / "pocket-directions-3"
-    files = json.loads((folder / "card.json").read_text())["files"]
-    assert files == foundation.hashes(folder) and {"config.json", "model.safetensors"} <= set(files)
-    assert set(files) == {path.name for path in folder.iterdir()} - {"card.json"}
+    assert store.edits(folder, store.CARD) == []
     content = (folder / "model.safetensors").read_bytes()
-    assert files["model.safetensors"] == hashlib.sha256(content).hexdigest()
     for edited in (bytes(len(content)), content[:-1]):
         (folder / "model.safetensors").write_bytes(edited)
-        assert foundation.hashes(folder)["model.safetensors"] != files["model.safetensors"]
+        assert len(store.edits(folder, store.CARD)) == 1
     (folder / "model.safetensors").write_bytes(content)
-    assert foundation.hashes(folder) == files
 
 
 def test_time_is_counted_over_all_parts(tmp_path):
-    config = pretraining.FoundationConfig(**{**TEXT, "steps": 2})
+    settings = config({**TEXT, "steps": 2, "reading_steps": 1})
     path, began = tmp_path / "x.state", time.perf_counter()
-    _, _, first = pretraining.pretrain(config, state=path)
-    _, _, second = pretraining.pretrain(config, state=path)  # nothing is left to do
+    _, _, first = pretraining.pretrain(settings, state=path)
+    _, _, second = pretraining.pretrain(settings, state=path)  # nothing is left to do
     assert second == first and first["seconds"] <= time.perf_counter() - began

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from posttrain import foundation, runs
+from posttrain import foundation, store
 from posttrain import policy as models
 from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.routes import BEARINGS
-from posttrain.foundation import corpus, gates, sights, vision
+from posttrain.foundation import corpus, gates, pretraining, sights, vision
 from posttrain.foundation.gates import sights as judging
 from posttrain.foundation.gates.directions import CALIBRATION_CITY
 from posttrain.rendering import cards, streets
@@ -41,14 +41,11 @@ SETTINGS = {
 }
 
 
-IDENTITY = "whatever the caller says"
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    foundation.make(TEXT, folder / "pocket-text-0", 3, IDENTITY)
-    return folder, foundation.make(SETTINGS, folder / "pocket-cards-0", 3, IDENTITY)
+    foundation.make(pretraining.FoundationConfig(**TEXT), folder / "pocket-text-0", 3)
+    return folder, foundation.make(vision.VisionConfig(**SETTINGS), folder / "pocket-cards-0", 3)
 
 
 def test_documents_show_what_the_text_listed():
@@ -110,35 +107,10 @@ def test_cards_can_begin_with_reading_alone():
     )
 
 
-def test_a_corpus_enters_its_towers_identity_by_what_it_shows(monkeypatch, tmp_path):
-    def names(kept):
-        """Identities of a tower for cards and one for streets, what is kept under build/ aside."""
-        monkeypatch.setattr(runs, "ROOT", tmp_path / kept)
-        runs.foundation_identity.cache_clear(), runs._shown.cache_clear()
-        return [
-            runs.foundation_identity(json.dumps({**SETTINGS, "corpus": name}, sort_keys=True))
-            for name in ("cards", "streets")
-        ]
-
-    before = names("a")
-    monkeypatch.setattr(streets, "_COLOURS", streets._COLOURS[::-1])
-    assert names("a") == before  # kept, as long as no code changes
-    other = names("b")
-    assert other[0] == before[0] and other[1] != before[1]
-    monkeypatch.setattr(sights, "RUN", 32)
-    last = names("c")
-    assert last[0] == before[0] and last[1] not in (before[1], other[1])
-    runs.foundation_identity.cache_clear(), runs._shown.cache_clear()
-
-
 def test_only_the_tower_learns_and_is_stored_and_comes_back(made):
     folder, card = made
     policy, again = (
-        vision.pretrain(
-            vision.VisionConfig(**{k: v for k, v in SETTINGS.items() if k != "text"}),
-            folder / "pocket-text-0",
-        )[0]
-        for _ in range(2)
+        vision.pretrain(vision.VisionConfig(**SETTINGS), folder / "pocket-text-0")[0] for _ in range(2)
     )
     text, loaded = models.load(folder / "pocket-text-0"), models.load(folder / "pocket-cards-0")
     assert (
@@ -153,11 +125,9 @@ def test_only_the_tower_learns_and_is_stored_and_comes_back(made):
     for name, weight in loaded.model.model.language_model.state_dict().items():
         assert torch.equal(weight[: len(language[name])], language[name]), name
     size = sum(path.stat().st_size for path in (folder / "pocket-cards-0").iterdir())
-    assert size < 2_000_000 and card["identity"] == IDENTITY
-    assert (
-        set(card["gates"]) == set(gates.GATES["cards"])
-        and foundation.make(SETTINGS, folder / "pocket-cards-0", 3, IDENTITY) == card
-    )
+    assert size < 2_000_000 and card["identity"] == vision.VisionConfig(**SETTINGS).identity
+    assert set(card["gates"]) == set(gates.GATES["cards"])
+    assert store.edits(folder / "pocket-cards-0", store.CARD) == []
 
 
 def test_a_tower_without_its_text_foundation_is_an_error(made, tmp_path):
@@ -175,13 +145,6 @@ def test_a_tower_without_its_text_foundation_is_an_error(made, tmp_path):
         models.load(alone)
     with pytest.raises(ValueError, match="'cards' or 'streets'"):
         vision.VisionConfig(corpus="clouds")
-
-
-def test_another_text_foundation_is_another_identity():
-    def name(**text):
-        return runs.foundation_identity(json.dumps({**SETTINGS, "text": {**TEXT, **text}}, sort_keys=True))
-
-    assert name() == name() != name(seed=1)
 
 
 @pytest.mark.parametrize("blind", [False, True, None])

@@ -31,8 +31,10 @@ def span(seconds: float) -> str:
 
 
 def plain(message: str) -> str:
-    """An error of the Snakefile itself, which is one line that says what to do, without where in the
-    Snakefile it stands."""
+    """What is left to say of an error: a failed job was told of already, and an error of the Snakefile
+    itself is one line that says what to do."""
+    if message.startswith(("RuleException", "Exiting because", "WorkflowError:\nAt least one job")):
+        return ""
     if not message.startswith("WorkflowError in "):
         return message.strip()
     return "\n".join(line for line in message.splitlines()[1:] if not line.startswith("  File "))
@@ -62,8 +64,8 @@ class LogHandler(LogHandlerBase):
         }.get(getattr(record, "event", None))
         if handle:
             handle(record)
-        elif record.levelno >= 40:  # errors; warnings of a run that is going well are Snakemake's own affair
-            self.say(plain(record.getMessage()))
+        elif record.levelno >= 40 and (text := plain(record.getMessage())):
+            self.say(text)
 
     def plan(self, record) -> None:
         self.left = Counter({rule: int(count) for rule, count in record.stats.items() if rule != "total"})
