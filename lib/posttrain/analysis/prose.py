@@ -83,7 +83,7 @@ def verdicts(decisions: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict_values(decisions: pd.DataFrame) -> dict[str, str]:
-    """{verdict_…: word} of `Study.decisions`, for the values that pages quote."""
+    """`Study.decisions` as the values that pages quote: the verdict of each deciding row, by its key."""
     return {one.key: one.verdict for one in decisions.itertuples() if one.decides}
 
 

@@ -16,7 +16,7 @@ from posttrain.config import files
 from posttrain.config.foundations import FoundationConfig, VisionConfig
 from posttrain.config.profiles import ROOT, Profile, Run, check, table
 from posttrain.config.settings import ConfigError, Settings, brief, choose, merged
-from posttrain.config.studies import ALGORITHMS, Arm, Study
+from posttrain.config.studies import ALGORITHMS, Arm, StudySettings
 from posttrain.config.tasks import TASKS, CensusConfig, GeneralPointsConfig, NavigationConfig
 from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 
@@ -37,7 +37,7 @@ __all__ = [
     "Run",
     "SFTConfig",
     "Settings",
-    "Study",
+    "StudySettings",
     "VisionConfig",
     "check",
     "load",

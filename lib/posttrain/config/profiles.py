@@ -26,7 +26,7 @@ from posttrain.config.settings import (
     either,
     setting,
 )
-from posttrain.config.studies import Arm, Study
+from posttrain.config.studies import Arm, StudySettings
 from posttrain.config.tasks import TASKS, CensusConfig, GeneralPointsConfig, NavigationConfig
 from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 
@@ -58,7 +58,7 @@ class Profile(Settings):
     foundations: dict[Name, either(FoundationConfig, VisionConfig, _sees)] = setting(
         {}, "Foundations by name."
     )
-    studies: dict[Name, Study] = setting(..., "Studies by name.", min_length=1)
+    studies: dict[Name, StudySettings] = setting(..., "Studies by name.", min_length=1)
 
     @classmethod
     def complete(cls, data: dict) -> dict:
@@ -237,7 +237,7 @@ def table() -> list[messages.Row]:
         "": (Profile,),
         "foundations.TEXT.": (FoundationConfig,),
         "foundations.TOWER.": (VisionConfig,),
-        "studies.*.": (Study,),
+        "studies.*.": (StudySettings,),
         arm: (Arm,),
         f"{arm}environment.": (GeneralPointsConfig, NavigationConfig),
         f"{arm}lora.": (LoraSettings,),

@@ -92,7 +92,7 @@ class Arm(Settings):
         return {name: value for name, value in super().resolved().items() if name not in unused}
 
 
-class Study(Settings):
+class StudySettings(Settings):
     """Arms that are compared. Whatever an arm may set may stand here too, for all arms that do not set it."""
 
     foundation: str = setting("pocket-text", "The profile's foundation that all arms start from.")
@@ -116,7 +116,7 @@ class Study(Settings):
         return own
 
     @model_validator(mode="after")
-    def _check(self) -> Study:
+    def _check(self) -> StudySettings:
         inits: dict[str, str] = {}
         for name, arm in self.arms.items():
             if arm.start is not None and inits.get(arm.start) != arm.task:

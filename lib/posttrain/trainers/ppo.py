@@ -7,8 +7,7 @@ route.
 
 Implementation details, numbered as in the book's ledger:
  1. The probability ratio is taken per token (`ratio="token"`); as released per whole answer (`"answer"`).
- 2. `thought_coefficient` weighs the tokens before an answer's last field: 1; as released 0.5 (and
- `"answer"`).
+ 2. `thought_coefficient` weighs tokens before an answer's last field: 1; as released 0.5 (`"answer"`).
  3. An episode's end never bootstraps; `bootstrap_truncated` is the released bug: the next episode's value.
  4. The value head reads detached states (`detach_value`); as released its gradient reaches the backbone.
  5. Log-probabilities, ratios, advantages are float32; sampling is from the full softmax at `temperature`.
