@@ -8,7 +8,7 @@ import pytest
 import yaml
 from posttrain.analysis.statistics import wilson
 from posttrain.compute import LAMBDA, rl_flops_published
-from posttrain.verifiers import general_points
+from posttrain.verifiers import answers, general_points
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 PAPER = yaml.safe_load((DATA / "paper.yaml").read_text(encoding="utf-8"))
@@ -116,10 +116,10 @@ def test_library_and_paper_agree():
         "wrong_numbers": "WRONG_NUMBERS",
         "illegal_formula": "ILLEGAL",
         "wrong_cards": "WRONG_CARDS",
-        "step_limit": "STEP_LIMIT",
     }
     for ours, theirs in names.items():
         assert rewards[ours] == getattr(general_points, theirs)
+    assert rewards["step_limit"] == answers.STEP_LIMIT
 
 
 @pytest.mark.parametrize("claim", CLAIMS["claims"], ids=lambda claim: claim["id"])

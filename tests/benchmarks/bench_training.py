@@ -28,10 +28,7 @@ def init():
     profile = config.load("cpu")
     run = profile.run("gp-l/ppo/0")
 
-    def policy(**options):
-        return arm.start(profile, run, **options)
-
-    return policy
+    return lambda: arm.start(profile, run)
 
 
 def ppo_seconds(policy, steps: int) -> float:
@@ -105,7 +102,7 @@ def peak_flops(dtype: torch.dtype, threads: int, size: int = 1024, repeats: int 
 def bench_ppo_against_grpo(init, tmp_path, record):
     ours, theirs = [], []
     for turn in range(3):
-        ours.append(ppo_seconds(init(value=True), steps=4))
+        ours.append(ppo_seconds(init(), steps=4))
         theirs.append(grpo_seconds(init(), tmp_path / str(turn), steps=3))
     ratio = min(theirs) / min(ours)
     record(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -21,12 +20,13 @@ import torch
 from posttrain import config, evaluation, formulas, numerics, rollouts, store, tasks
 from posttrain import policy as models
 from posttrain.environments import cities, general_points, navigation, prompts, routes
-from posttrain.foundation import corpus, directions, gates, pretraining, sights, tokenizer, vision
+from posttrain.foundation import corpus, directions, gates, pretraining, sights, tokenizer, training, vision
 from posttrain.foundation.documents import documents
 from posttrain.foundation.gates import numbers as _numbers  # noqa: F401 (gates.numbers)
 from posttrain.foundation.gates import sights as _sights
 from posttrain.foundation.training import schedule
 from posttrain.policy import batching
+from posttrain.policy import model as policy_model
 from posttrain.rendering import Picture, cards, streets
 from posttrain.trainers import arm, ppo, sft
 from posttrain.verifiers import general_points as points_verifier

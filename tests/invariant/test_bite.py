@@ -75,7 +75,7 @@ def _clipped(owner, name):
     real = getattr(owner, name)
 
     def init(self, policy, environments, config, seed=0):
-        real(self, policy, environments, lib.replace(config, clip=config.clip / 2), seed)
+        real(self, policy, environments, config.model_copy(update={"clip": config.clip / 2}), seed)
 
     return init
 
@@ -142,14 +142,14 @@ PATCHES = {
         None,
     ),
     "the sampling rule": (
-        lib.rollouts,
-        "_answer",
-        lambda *at: _before(*at, lambda *a: (*a[:6], a[6] * 0.8, *a[7:])),
+        lib.rollouts.Sampler,
+        "__init__",
+        lambda *at: _before(*at, lambda self, heat, *more: (self, heat * 0.8, *more)),
         {"rollout"},
         set(RUNS),
     ),
     "the adapter's scale": (
-        lib.models,
+        lib.policy_model,
         "_delta",
         lambda *at: _behind(*at, lambda delta: delta * 1.01),
         {"rollout", "sft", "ppo", "census"},
@@ -199,7 +199,7 @@ PATCHES = {
         None,
     ),
     "the schedule of pretraining": (
-        lib.pretraining,
+        lib.training,
         "schedule",
         lambda *at: _behind(*at, lambda share: share**2),
         {"foundation"},

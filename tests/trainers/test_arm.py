@@ -12,6 +12,7 @@ import pytest
 from posttrain import config, policy, store
 from posttrain.store import status
 from posttrain.trainers import arm as arms
+from posttrain.trainers import work
 
 CLOCKS = [
     "evaluation_seconds",
@@ -294,8 +295,8 @@ def test_a_killed_arm_goes_on_and_ends_with_the_same_tables(whole, killed, case,
     before = store.Tables(broken.state / run.identity / "tables").steps("checkpoints")
     assert len(before) > 1  # it was killed on the way, not before anything had been saved
     evaluated = []
-    census = arms.census
-    monkeypatch.setattr(arms, "census", lambda *a, **k: evaluated.append(1) or census(*a, **k))
+    census = work.census
+    monkeypatch.setattr(work, "census", lambda *a, **k: evaluated.append(1) or census(*a, **k))
     arms.carry_out(broken, run)
     assert len(evaluated) < len(expected[1].step.unique())  # it went on, it did not begin again
     got = store.read(broken, run)

@@ -1,0 +1,189 @@
+"""One run while it goes on: SFT or PPO, checkpoints at equal distances of compute, state to go on from."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import PartialState
+
+from posttrain import compute, store
+from posttrain.config import ALGORITHMS, Profile, Run
+from posttrain.evaluation import census
+from posttrain.policy import Chat, Policy
+from posttrain.progress import Progress
+from posttrain.tasks import task
+from posttrain.trainers import ppo, sft
+
+
+def environment(run: Run, **changes) -> gymnasium.Env:
+    """The run's training environment; its profile's `environment` settings are the environment's
+    arguments."""
+    known = task(run.task)
+    return known.environment(**{**known.training, **run.settings.environment.arguments(), **changes})
+
+
+def _spent(parameters: int, trained: float, processed: float) -> float:
+    """GFLOP of an arm: 6N a trained token, 2N a token of its rollouts."""
+    return compute.rl_flops(parameters, 0, trained, processed) / 1e9
+
+
+class Work:
+    """One run while it goes on: its policy, the tables and the clock under `state`, its checkpoints. With
+    `judged` false nothing is evaluated: an adapter is made again."""
+
+    def __init__(self, profile: Profile, run: Run, policy: Policy, state: Path, judged: bool = True):
+        self.profile, self.run, self.policy, self.state, self.judged = profile, run, policy, state, judged
+        self.main, self.tables = PartialState().is_main_process, store.Tables(state / "tables")
+        self.training: list[dict] = []  # rows since the last checkpoint, which a resumed run makes again
+        self.clock, self.began = state / "seconds", time.perf_counter()
+        self.before = float(self.clock.read_text()) if self.clock.is_file() else 0.0
+        self.parameters = compute.model_parameters(policy.model)
+
+    def tick(self) -> float:
+        """Seconds of this run, of earlier processes too."""
+        seconds = self.before + time.perf_counter() - self.began
+        if self.main:
+            store.write(self.clock, f"{seconds:.3f}")
+        return seconds
+
+    @property
+    def spent_gflops(self) -> float:
+        return float(self.tables.get("checkpoints")["gflops"].max())
+
+    def train(self) -> None:
+        if self.judged and 0 not in self.tables.steps("checkpoints"):
+            self.begin()
+        (self._ppo if self.run.algorithm == "ppo" else self._sft)()
+        if self.main:
+            folder = self.profile.root / "build" / "adapters" / self.run.identity
+            partial = folder.with_name(f".{folder.name}")
+            shutil.rmtree(partial, ignore_errors=True)
+            self.policy.save_adapter(partial)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(partial, folder)
+
+    # --- checkpoints ----------------------------------------------------------------------------------------
+
+    def put(self, name: str, step: int, rows: pd.DataFrame) -> None:
+        if self.main:  # under `accelerate launch` every process trains, one writes
+            self.tables.put(name, step, rows)
+
+    def checkpoint(self, step: int, tokens: dict[str, float]) -> None:
+        if self.main and self.training:
+            self.put("training", step, pd.DataFrame(self.training))
+            self.training.clear()
+        if self.main and self.judged:
+            began = time.perf_counter()
+            summary, hands = census(self.policy, self.run.settings.census, seed=self.run.seed)
+            self.put(
+                "checkpoints", step, summary.assign(**tokens, evaluation_seconds=time.perf_counter() - began)
+            )
+            self.put("hands", step, hands)
+
+    def begin(self) -> None:
+        """The checkpoint of step 0: what the parent's last one was, where the parent was judged by the same
+        census."""
+        nothing = {"trained_tokens": 0, "processed_tokens": 0, "gflops": 0.0, "gflops_published": 0.0}
+        parent = self.run.parent
+        if parent is None or parent.settings.census != self.run.settings.census:
+            return self.checkpoint(0, nothing)
+        stored = store.read(self.profile, parent)
+        last = stored.checkpoints[stored.checkpoints["step"] == stored.checkpoints["step"].max()]
+        # The parent's divergence was measured from its own start; from here on Init is the start.
+        kl = last["kl"].where(last["kl"].isna(), 0.0)
+        self.put("checkpoints", 0, last.drop(columns="step").assign(**nothing, kl=kl, evaluation_seconds=0.0))
+        self.put(
+            "hands", 0, stored.hands[stored.hands["step"] == stored.hands["step"].max()].drop(columns="step")
+        )
+
+    # --- the two trainers -----------------------------------------------------------------------------------
+
+    def _sft(self) -> None:
+        settings, config = self.run.settings, self.run.settings.sft
+        rng = np.random.default_rng(
+            np.random.SeedSequence([self.run.seed, ALGORITHMS.index(self.run.algorithm)])
+        )
+        budget = settings.budget_gflop
+        tokens = None if budget is None else budget * 1e9 / (6 * self.parameters)
+        chat = Chat(self.policy.tokenizer, self.policy.processor)
+        stream = sft.examples(environment(self.run), chat, rng, config.shuffle)
+        data, counts = sft.take(stream, settings.steps, tokens, config.batch_size)
+        marks = set(np.linspace(0, len(counts), settings.checkpoints + 1).round().astype(int).tolist())
+        progress = Progress(_spent(self.parameters, counts[-1], 0), "GFLOP", self.run.name)
+
+        def on_step(step: int, logs: dict) -> bool:
+            trained = counts[step - 1]
+            spent = _spent(self.parameters, trained, 0)
+            progress.update(spent, loss=logs["loss"])
+            self.training.append({"iteration": step, "loss": logs["loss"], "tokens": trained})
+            if step in marks:
+                self.policy.model.eval()
+                published = compute.sft_flops(self.parameters, 0, trained) / 1e9
+                self.checkpoint(
+                    step,
+                    {
+                        "trained_tokens": trained,
+                        "processed_tokens": 0,
+                        "gflops": spent,
+                        "gflops_published": published,
+                    },
+                )
+                self.policy.model.train()
+                self.tick()
+            return step in marks
+
+        sft.train(self.policy, data, config, self.state / "trainer", self.run.seed, on_step)
+
+    def _ppo(self) -> None:
+        settings = self.run.settings
+        environments = [environment(self.run) for _ in range(settings.ppo.episodes)]
+        trainer = ppo.PPO(self.policy, environments, settings.ppo, seed=self.run.seed)
+        saved = (
+            self.state / f"state-{trainer.processes.process_index}.pt"
+        )  # generators differ between processes
+        if saved.is_file():
+            trainer.load_state(torch.load(saved, weights_only=True))
+        budget = settings.budget_gflop
+        progress = Progress(budget, "GFLOP", self.run.name)
+
+        def spent() -> float:
+            return _spent(self.parameters, trainer.trained, trainer.processed)
+
+        def passed() -> int:
+            """How many of the equally spaced checkpoints are behind."""
+            return math.floor(spent() / budget * settings.checkpoints)
+
+        reached = passed()
+        while spent() < budget:
+            metrics = trainer.iterate()
+            self.training.append(metrics)
+            speed = metrics["tokens"] / metrics["seconds"]
+            progress.update(
+                spent(), first_try=metrics["first_try"], within=metrics["within"], tokens_per_s=speed
+            )
+            if passed() > reached or spent() >= budget:
+                self.policy.model.eval()
+                published = (
+                    compute.rl_flops_published(self.parameters, 0, trainer.trained, self.run.task) / 1e9
+                )
+                counted = {"trained_tokens": trainer.trained, "processed_tokens": trainer.processed}
+                self.checkpoint(
+                    trainer.iteration, {**counted, "gflops": spent(), "gflops_published": published}
+                )
+                _save(trainer.state(), saved)
+                self.tick()
+                reached = passed()
+
+
+def _save(state: dict, path: Path) -> None:
+    partial = path.with_name(f".{path.name}")
+    torch.save(state, partial)
+    os.replace(partial, path)
