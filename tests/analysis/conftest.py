@@ -28,7 +28,9 @@ def toy():
             for seed in (0, 1):
                 settings = {"algorithm": arm, "task": task, "budget": 10}
                 record = {"id": f"{name}-{arm}-s{seed}", "arm": arm, "seed": seed, "settings": settings}
-                records.append(record | {"seconds": 90.0, "parameters": 7, "spent_gflops": 2.0})
+                records.append(
+                    record | {"seconds": 90.0, "parameters": 7, "commit": "abc1234", "spent_gflops": 2.0}
+                )
                 for step, end in ((0, "Init"), (5, label)):
                     for set_ in sets:
                         wanted = COLUMNS | shares.get((end, set_), {})

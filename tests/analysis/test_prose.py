@@ -175,4 +175,4 @@ def test_recognition_beside_the_format(toy):
 
 def test_runs_are_listed(toy):
     table = prose.runs(toy({("SFT", "id"): {}}))
-    assert len(table) == 6 and table.iloc[0].tolist() == ["gp-l-init-s0", 0, 1.5, 7]
+    assert len(table) == 6 and table.iloc[0].tolist() == ["gp-l/init/0", 1.5, 7, "abc1234"]

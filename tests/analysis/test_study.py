@@ -1,15 +1,11 @@
 """A study's tables as chapters read them, on the published runs and on a small study of chosen ends."""
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pytest
-from posttrain import policy as models
 from posttrain.analysis import prose, statistics, study
 from posttrain.environments import baselines
-from posttrain.evaluation import CensusConfig
-from posttrain.trainers import ppo, sft
 
 
 @pytest.fixture(scope="module")
@@ -88,20 +84,15 @@ def test_published_values_are_what_a_chapter_computes(points, book):
     assert values == pytest.approx({name: published[name] for name in values}, rel=1e-9)
 
 
-def test_hyperparameters_are_the_librarys_overlaid_by_the_profiles(points, walks):
-    built = {
-        "sft": asdict(sft.SFTConfig()),
-        "ppo": asdict(ppo.PPOConfig()),
-        "lora": asdict(models.LoraSettings()),
-        "census": asdict(CensusConfig()) | dict.fromkeys(("verify_steps", "revised", "sets")),  # the task's
-    }
-    assert study.defaults() == built
-    rate = points.hyperparameters().set_index("setting").loc["ppo.learning_rate"]
-    assert (rate["RL"], rate["SFT"]) == (1e-3, "")
+def test_hyperparameters_are_every_setting_with_what_it_means(points, walks):
+    table = points.hyperparameters().set_index("setting")
+    assert table.loc["ppo.learning_rate", ["RL", "SFT"]].tolist() == ["0.001", ""]
+    assert table["meaning"].str.len().min() > 10 and table.loc["seeds", "Init"] == "0, 1, 2"
     settings = walks.hyperparameters().set_index("setting")
-    assert settings.loc["task", "RL"] == "navigation-vision" and settings.loc["steps", "Init"] == 14
-    assert settings.loc["census.revised", "SFT"] == ["id", "ood", "cities", "benchmark"]
-    assert settings.loc["census.verify_steps", "RL"] == "the task's" and settings.loc["budget", "SFT"] == 6000
+    assert settings.loc["task", "RL"] == "navigation-vision" and settings.loc["steps", "Init"] == "14"
+    assert settings.loc["census.revised", "SFT"] == "id, ood, cities, benchmark"
+    assert settings.loc["census.verify_steps", "RL"] == "2"  # the task's, filled in
+    assert settings.loc["budget_gflop", "SFT"] == "6000.0"
 
 
 def test_navigation_divides_sums_as_the_paper_does(walks):
@@ -174,7 +165,7 @@ def test_results_that_are_not_what_they_were_are_marked(toy):
 
 def test_foundations_and_figures_of_a_profile(book):
     cards = book.foundations()
-    assert set(cards) == set(book.settings["foundations"]) and cards["pocket-text"][0]["config"]["seed"] == 0
+    assert set(cards) == set(book.profile.foundations) and cards["pocket-text"][0]["settings"]["seed"] == 0
     assert book.base("gp-l-base").endswith("pocket-text-0")
     assert list(book.printed("fig06", "gp-l")) == ["SFT", "Init", "RL"]
 

@@ -45,11 +45,14 @@ class Book:
 
     def results(self, study: str) -> Results:
         """All finished runs of a study. `StoreError` says how to carry out one that is missing."""
-        return Results(self, study)
+        return Results(study, *self._tables(study), self)
 
     def study(self, study: str) -> Study:
         """The same of a study whose arms are init, sft and ppo."""
-        return Study(self, study)
+        return Study(study, *self._tables(study), self)
+
+    def _tables(self, study: str) -> tuple:
+        return *store.collect(self.profile, study, self.stale), self.claims
 
     def claim(self, name: str) -> dict:
         """The claim of data/claims.yaml with this id."""
@@ -86,20 +89,18 @@ class Results:
     current and unedited.
     """
 
-    def __init__(self, book: Book, name: str):
-        records, checkpoints, training, hands = self._arranged(*store.collect(book.profile, name, book.stale))
+    def __init__(
+        self, name: str, records, checkpoints, training, hands, claims: dict, book: Book | None = None
+    ):
         self.book, self.name, self.records, self.training, self.hands = book, name, records, training, hands
-        self.claims = [claim for claim in book.claims["claims"] if claim["id"].startswith(f"{name}-")]
-        self.samples = book.claims["rule"]["samples"]
+        self.claims = [claim for claim in claims["claims"] if claim["id"].startswith(f"{name}-")]
+        self.samples = claims["rule"]["samples"]
         self.seeds = sorted(checkpoints["seed"].unique().tolist())
         self.run_ids = [f"{name}/{record['arm']}/{record['seed']}" for record in records]
         self.seconds = sum(record["seconds"] for record in records)
-        self.note = ", ".join(sorted({record["note"] for record in records if record["note"]}))
+        self.note = ", ".join(sorted({record["note"] for record in records if record.get("note")}))
         ranks = checkpoints.groupby(["arm", "seed"])["step"].rank(method="dense")
         self.checkpoints = checkpoints.assign(checkpoint=ranks, flops=checkpoints["gflops"] * 1e9)
-
-    def _arranged(self, records, checkpoints, training, hands) -> tuple:
-        return records, checkpoints, training, hands
 
     def at(self, set_: str, decoding: str) -> pd.DataFrame:
         """Every checkpoint of one set and decoding."""
@@ -125,19 +126,19 @@ class Results:
 class Study(Results):
     """A study with the arms Init, SFT and RL: Init is the others' start, and their flops hold its own."""
 
-    def __init__(self, book: Book, name: str):
-        super().__init__(book, name)
-        init = {r["seed"]: r["spent_gflops"] for r in self.records if r["arm"] == "init"}
+    def __init__(
+        self, name: str, records, checkpoints, training, hands, claims: dict, book: Book | None = None
+    ):
+        tables = [table.assign(arm=table["arm"].map(ARMS)) for table in (checkpoints, training, hands)]
+        start = tables[0][(tables[0]["arm"] == "SFT") & (tables[0]["step"] == 0)].assign(arm="Init")
+        tables[0] = pd.concat([tables[0][tables[0]["arm"] != "Init"], start])
+        super().__init__(name, records, *tables, claims, book)
+        init = {record["seed"]: record["spent_gflops"] for record in records if record["arm"] == "init"}
         with_init = self.checkpoints["gflops"] + self.checkpoints["seed"].map(init)
         self.checkpoints = self.checkpoints.assign(flops=with_init * 1e9)
-        self.settings = {record["arm"]: record["settings"] for record in self.records}
-        self.task = self.settings["ppo"]["task"]
+        self.settings = {record["arm"]: record["settings"] for record in records}
+        self.task = self.settings["ppo"].get("task", "general-points")
         self._differences: dict[tuple, tuple[Interval, np.ndarray]] = {}
-
-    def _arranged(self, records, *tables) -> tuple:
-        checkpoints, *others = [table.assign(arm=table["arm"].map(ARMS)) for table in tables]
-        start = checkpoints[(checkpoints["arm"] == "SFT") & (checkpoints["step"] == 0)].assign(arm="Init")
-        return records, pd.concat([checkpoints[checkpoints["arm"] != "Init"], start]), *others
 
     @property
     def splits(self) -> dict[str, str]:
