@@ -69,6 +69,27 @@ def test_a_figure_that_does_not_exist_is_one_line():
     )
 
 
+def test_the_notebook_of_a_run_reads_what_is_published(tmp_path):
+    """notebooks/train.ipynb on a finished run; a reviewer's way to carry one out."""
+    tool = str(Path(sys.executable).parent / "papermill")
+    command = [
+        tool,
+        "--no-progress-bar",
+        "--cwd",
+        ".",
+        "notebooks/train.ipynb",
+        str(tmp_path / "x.ipynb"),
+        "-p",
+        "run",
+        "gp-l/init/0",
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT / "lib")}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "gp-l/init/0" in (tmp_path / "x.ipynb").read_text()
+
+
 def test_clean_says_what_it_keeps():
     recipe = make("-n", "clean").stdout
     removed = recipe.split("rm -rf ")[1].split("\n")[0].split()

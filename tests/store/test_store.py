@@ -214,6 +214,8 @@ def test_a_profile_takes_what_is_published_unless_all_is_made_anew():
     assert status.status(mine, mine.run("gp-l/init/0")).word == "current"
     state = status.status(mine, mine.run("gp-l/ppo/0"))
     assert state.word == "missing" and 1 < state.minutes < 100  # expected from the published one
+    gpu = config.load("gpu")
+    assert {status.status(gpu, run).minutes for run in gpu.runs()} == {None}  # another model altogether
 
 
 def test_everything_published_is_current_and_unedited():

@@ -41,13 +41,14 @@ def _field(folder: Path, name: str, default: Any) -> Any:
 
 
 def _expected(run: Run) -> float | None:
-    """Minutes of the published runs of the same study and arm, a change of budget or steps counted in."""
-    known, now = [], run.resolved()
-    for folder in sorted(ROOT.glob(f"data/results/{run.study}/{run.arm}/*")):
+    """Minutes of the published runs of the same study and arm, a change of budget or steps counted in; None
+    for a real model, of which they tell nothing."""
+    minutes, now = [], run.resolved()
+    for folder in sorted(ROOT.glob(f"data/results/{run.study}/{run.arm}/*")) if run.foundation else ():
         before = _field(folder, "settings", {})
         size = next((name for name in ("budget_gflop", "steps") if before.get(name) and now.get(name)), None)
-        known.append(_field(folder, "seconds", 0) / 60 * (now[size] / before[size] if size else 1))
-    return sum(known) / len(known) if known else None
+        minutes.append(_field(folder, "seconds", 0) / 60 * (now[size] / before[size] if size else 1))
+    return sum(minutes) / len(minutes) if minutes else None
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
