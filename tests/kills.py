@@ -169,7 +169,7 @@ def main(names: list[str]) -> int:
     killed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole"
-        for case in CASES:
+        for case in CASES:  # foundations first, then an Init before what starts from it
             carry_out(whole, case)
         for case, moments in CASES.items():
             if names and case not in names:
@@ -182,7 +182,8 @@ def main(names: list[str]) -> int:
                 if carry_out(root, case, moment) == 0:
                     told.append(f"{moment}: not reached")
                     continue
-                carry_out(root, case)
+                if carry_out(root, case):
+                    raise SystemExit(f"{case}, behind {moment}: killed by something else")
                 same = outcome(root, case) == outcome(whole, case)
                 killed, failed = killed + 1, failed + (not same)
                 told.append(f"{moment}: {'same' if same else 'DIFFERS'}")

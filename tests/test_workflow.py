@@ -56,7 +56,7 @@ def test_made_anew_a_profile_trains_every_run_once():
 def test_a_name_that_is_no_profile_touches_nothing(tmp_path, name):
     done = make("reproduce", f"PROFILE={name}")
     assert done.returncode == 2
-    told = [line for line in done.stderr.splitlines() if not line.startswith("make: ")]
+    told = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert len(told) == 1 and "unknown profile" in told[0] and "choose one of" in told[0]
 
 

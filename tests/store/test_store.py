@@ -204,6 +204,15 @@ def test_a_run_is_published_whole_and_found_by_its_identity(tmp_path):
     )
 
 
+def test_a_run_that_was_killed_while_it_was_published_is_not_there(tmp_path):
+    profile = tiny(tmp_path)
+    folder = published(profile)
+    folder.rename(folder.with_name(".0.new"))
+    assert store.find(profile, profile.run("one/init/0")) is None
+    assert status.status(profile, profile.run("one/init/0")).word == "missing"
+    assert published(profile) == folder and not list(folder.parent.glob(".0.*"))
+
+
 def test_a_profile_takes_what_is_published_unless_all_is_made_anew():
     settings = {"extends": "cpu", "studies": {"gp-l": {"arms": {"ppo": {"ppo": {"gamma": 0.5}}}}}}
     merged = config.merged(config.read("cpu"), {k: v for k, v in settings.items() if k != "extends"})

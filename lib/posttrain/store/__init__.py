@@ -84,7 +84,7 @@ def find(profile: Profile, run: Run) -> Path | None:
         place = root / home(profile, run).relative_to(profile.root)
         if _identity(place / RECORD) == run.identity:
             return place
-    return _by_identity(profile, f"data/results/*/*/*/{RECORD}", run.identity)
+    return _by_identity(profile, f"data/results/*/*/[!.]*/{RECORD}", run.identity)
 
 
 def find_foundation(profile: Profile, name: str, seed: int) -> Path | None:
