@@ -41,9 +41,9 @@ def pretrain(options: argparse.Namespace) -> int:
 
     profile = _profile(options)
     card = foundation.provide(profile, options.foundation, options.seed)
-    for gate, result in card["gates"].items():
-        word = "passed" if result["passed"] else "FAILED"
-        print(f"{word}  {gate}: {result['measured']:.3f} (bound {result['bound']})")
+    failed = [gate for gate, result in card["gates"].items() if not result["passed"]]
+    told = f"; not {', '.join(failed)}" if failed else ""
+    print(f"{len(card['gates']) - len(failed)} of {len(card['gates'])} gates passed{told}")
     return 0
 
 
