@@ -15,6 +15,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export TOKENIZERS_PARALLELISM := false
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
+export PYTHONWARNINGS ?= ignore::FutureWarning
 # Training asks for and returns tensors of megabytes all the time; in large pages they cost much less (glibc from 2.35 on).
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
