@@ -84,7 +84,7 @@ class Results:
     """All finished runs of a study.
 
     records: what each run says of itself. checkpoints, training, hands: tidy tables with arm and seed; a row
-    for each checkpoint, set and decoding (`checkpoint`: 1, 2, …; `flops`), for each iteration, for each case.
+    for each checkpoint, set and decoding (`checkpoint`: 1, 2, 3; `flops`), for each iteration, for each case.
     seeds, run_ids, seconds (of all runs); note: what a figure's footer must say of them, empty if they are
     current and unedited.
     """

@@ -37,6 +37,7 @@ __all__ = [
     "find_foundation",
     "hashes",
     "home",
+    "homes",
     "locked",
     "model_path",
     "publish",
@@ -78,10 +79,14 @@ def home(profile: Profile, run: Run) -> Path:
     return profile.results / run.study / run.arm / str(run.seed)
 
 
+def homes(profile: Profile, run: Run) -> list[Path]:
+    """The folders, one a root, where a run of this name lies, whatever its identity."""
+    return [root / home(profile, run).relative_to(profile.root) for root in roots(profile)]
+
+
 def find(profile: Profile, run: Run) -> Path | None:
     """The folder that holds `run`, whatever the study and arm it was made for; None where it must be made."""
-    for root in roots(profile):  # where it is nearly always
-        place = root / home(profile, run).relative_to(profile.root)
+    for place in homes(profile, run):  # where it is nearly always
         if _identity(place / RECORD) == run.identity:
             return place
     return _by_identity(profile, f"data/results/*/*/[!.]*/{RECORD}", run.identity)
@@ -152,8 +157,8 @@ def read(profile: Profile, run: Run, stale: bool = False) -> Stored:
     read all the same."""
     folder, note = find(profile, run), ""
     if folder is None and stale:
-        places = [root / home(profile, run).relative_to(profile.root) for root in roots(profile)]
-        folder, note = next((place for place in places if (place / RECORD).is_file()), None), "superseded"
+        places = (place for place in homes(profile, run) if (place / RECORD).is_file())
+        folder, note = next(places, None), "superseded"
     if folder is None:
         command = f"posttrain train --profile {profile.name} --run {run.name}"
         raise StoreError(f"run {run.name} has no results; carry it out with: {command}")

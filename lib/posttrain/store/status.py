@@ -146,12 +146,8 @@ def obstacles(profile: Profile, remake: bool = False) -> list[str]:
 
 def there(profile: Profile, run: Run, stale: bool = False) -> bool:
     """Whether a book can be built with a run as it is; with `stale` also with what was superseded."""
-    places = (
-        [root / store.home(profile, run).relative_to(profile.root) for root in store.roots(profile)]
-        if stale
-        else []
-    )
-    return bool(store.find(profile, run)) or any((place / RECORD).is_file() for place in places)
+    superseded = (place / RECORD for place in store.homes(profile, run)) if stale else ()
+    return bool(store.find(profile, run)) or any(record.is_file() for record in superseded)
 
 
 def digest(profile: Profile) -> str:

@@ -117,7 +117,7 @@ class Work:
         stream = sft.examples(environment(self.run), chat, rng, config.shuffle)
         data, counts = sft.take(stream, settings.steps, tokens, config.batch_size)
         marks = set(np.linspace(0, len(counts), settings.checkpoints + 1).round().astype(int).tolist())
-        progress = Progress(_spent(self.parameters, counts[-1], 0), "GFLOP", self.run.name)
+        progress = Progress(_spent(self.parameters, counts[-1], 0), "GFLOP", self.run.name, not self.main)
 
         def on_step(step: int, logs: dict) -> bool:
             trained = counts[step - 1]
@@ -152,7 +152,7 @@ class Work:
         if saved.is_file():
             trainer.load_state(torch.load(saved, weights_only=True))
         budget = settings.budget_gflop
-        progress = Progress(budget, "GFLOP", self.run.name)
+        progress = Progress(budget, "GFLOP", self.run.name, not self.main)
 
         def spent() -> float:
             return _spent(self.parameters, trainer.trained, trainer.processed)
