@@ -55,8 +55,9 @@ def judged(monkeypatch, policy, **settings):
 
 
 def test_an_oracle_arrives_on_every_route_of_every_set(monkeypatch):
-    summary, hands = judged(monkeypatch, baselines.oracle)
-    assert set(summary.index) == set(tasks.TASKS["navigation"].sets)
+    sets = tuple(tasks.TASKS["navigation"].sets)
+    summary, hands = judged(monkeypatch, baselines.oracle, sets=sets)
+    assert set(summary.index) == set(sets)
     for measure in (
         "first_try",
         "within",
@@ -162,5 +163,7 @@ def test_the_chapter_counts_the_sets_of_the_study():
     written = json.loads((config.ROOT / "figures" / "values" / "general-points.json").read_text())
     sets = tasks.TASKS["general-points"].sets
     assert {name.removeprefix("hands_"): n for name, n in written.items() if name.startswith("hands_")} == {
-        name: len(hands(s.rule, split=s.split, faces=s.faces)) for name, s in sets.items()
+        name: len(hands(s.rule, split=s.split, faces=s.faces))
+        for name, s in sets.items()
+        if name in config.TASKS["general-points"].sets
     }

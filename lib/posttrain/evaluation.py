@@ -2,37 +2,60 @@
 appendix C.3, there 234 hands).
 
 A census plays the sets of a task (`posttrain.tasks`) with each way of decoding and keeps every case's
-outcome.
+outcome. Sampled success is a mean over several draws of a case: of first answers (pass@1) and, fewer of them,
+of whole dialogues.
 """
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
 from posttrain.config import CensusConfig
+from posttrain.environments.sets import Hands, Routes
 from posttrain.policy import Policy
 from posttrain.policy.batching import parts, stacked, supervised
 from posttrain.rollouts import Dialogue, Sampling, play
 from posttrain.tasks import TASKS
 
+Game = list[Dialogue]
+
+
+class Played(NamedTuple):
+    """How one case was played: whole games, and draws more of first answers alone, a game each."""
+
+    whole: list[Game]
+    firsts: list[Game]
+
+
+class _Posed(NamedTuple):
+    """A game before it is played: its set and decoding, its case, the draw; `whole`: to its end."""
+
+    key: tuple[str, str]
+    case: int
+    draw: int
+    whole: bool
+    environment: Any
+    info: dict
+
 
 def census(
-    policy: Policy, config: CensusConfig = CensusConfig(), seed: int = 0
+    policy: Policy, config: CensusConfig = CensusConfig(), seed: int = 0, between: bool = False
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Evaluate `policy` on every set: (summary, one row per set and decoding; hands, one row per case).
 
     Deterministic in `seed` on one machine. Summary columns: n (cases), the task's (`Hands.summary`,
-    `Routes.summary`), kl (nats per first answer to the starting model; sampled decoding only), tokens.
+    `Routes.summary`), kl (nats per first answer to the starting model; sampled decoding only), tokens; with
+    `both_ways` kl_back, from the starting model. `between`: a checkpoint between the first and the last.
     """
     sets = TASKS[config.task].sets
-    cases = {name: _cases(config, name, seed) for name in config.sets}
-    games = _play(policy, config, cases, seed)
+    cases = {name: _cases(config, name, seed, between) for name in config.sets}
     summaries, outcomes = [], []
-    for (name, decoding), played in games.items():
-        dialogues = [dialogue for game in played for dialogue in game]
-        table = pd.DataFrame([sets[name].outcome(game) for game in played])
+    for (name, decoding), played in _play(policy, config, cases, seed).items():
+        table = pd.DataFrame([_outcome(sets[name], one) for one in played])
         table.insert(0, "hand", [sets[name].label(case) for case in cases[name]])
         summary = {
             "set": name,
@@ -40,51 +63,116 @@ def census(
             "n": len(table),
             "kl": float("nan"),
             **sets[name].summary(table),
-            "tokens": sum(len(d.ids) for d in dialogues),
+            "tokens": sum(len(d.ids) for one in played for game in one.whole + one.firsts for d in game),
         }
         if decoding == "sampled" and hasattr(policy.model, "disable_adapter"):
+            dialogues = [dialogue for one in played for dialogue in one.whole[0]]
             summary["kl"] = divergence(policy, dialogues[: config.kl_hands])
+            if config.both_ways:
+                asked = cases[name][: config.kl_hands]
+                summary["kl_back"] = _back(policy, config, sets[name], asked, seed)
         summaries.append(summary)
         outcomes.append(table.assign(set=name, decoding=decoding))
     return pd.DataFrame(summaries), pd.concat(outcomes, ignore_index=True)
 
 
-def _cases(config: CensusConfig, name: str, seed: int) -> list:
+def _outcome(set_: Hands | Routes, played: Played) -> dict[str, Any]:
+    """What one case came to; where it was played more than once, means over draws."""
+    whole = [set_.outcome(game) for game in played.whole]
+    if len(whole) == 1 and not played.firsts:
+        return whole[0]
+    mean = {column: float(np.mean([row[column] for row in whole])) for column in whole[0]}
+    firsts = [set_.first(game) for game in played.firsts]
+    for column in firsts[0] if firsts else ():
+        mean[column] = float(np.mean([row[column] for row in whole + firsts]))
+    return mean
+
+
+def _cases(config: CensusConfig, name: str, seed: int, between: bool) -> list:
     """The same cases (and order of cards) at every checkpoint: differences between checkpoints are paired."""
     sets = TASKS[config.task].sets
     rng = np.random.default_rng(np.random.SeedSequence([seed, list(sets).index(name)]))
-    limits = (config.limit, None if name in config.revised else config.limit_others)
+    limits = (
+        config.limit,
+        None if name in config.revised else config.limit_others,
+        config.limit_between if between else None,
+    )
     return sets[name].cases(rng, min(filter(None, limits), default=None))
+
+
+def _how(config: CensusConfig) -> dict[str, Any]:
+    """What environments are posed with."""
+    how = {"feedback": config.feedback, "protocol": config.protocol}
+    return how | ({"pixels": config.pixels} if config.pixels else {})
+
+
+def _pose(config: CensusConfig, cases: dict[str, list]) -> list[_Posed]:
+    """All games of a census. Draws of one question stand side by side: what it says is read once."""
+    posed = []
+    for key in ((name, decoding) for name in config.sets for decoding in config.decodings):
+        name, decoding = key
+        set_, revised = TASKS[config.task].sets[name], name in config.revised and decoding in config.revising
+        whole, draws = (config.dialogues if revised else 1, config.draws) if decoding == "sampled" else (1, 1)
+        for i, case in enumerate(cases[name]):
+            for draw in range(whole):
+                steps = config.verify_steps if revised else 1
+                environment, info = set_.pose(case, verify_steps=steps, **_how(config))
+                posed.append(_Posed(key, i, draw, True, environment, info))
+            for question, info in set_.questions(case, **_how(config)) if draws > whole else ():
+                posed += [_Posed(key, i, draw, False, question, info) for draw in range(whole, draws)]
+    return posed
 
 
 def _play(
     policy: Policy, config: CensusConfig, cases: dict[str, list], seed: int
-) -> dict[tuple[str, str], list[list[Dialogue]]]:
-    """Games (lists of dialogues) by set and decoding; all share batches, whatever their set and decoding."""
-    games = {(name, decoding): [] for name in config.sets for decoding in config.decodings}
-    how = {"feedback": config.feedback, "protocol": config.protocol}
-    if config.pixels:
-        how["pixels"] = config.pixels
-    posed = []
-    for name, decoding in games:
-        steps = config.verify_steps if name in config.revised else 1
-        for case in cases[name]:
-            environment, info = TASKS[config.task].sets[name].pose(case, verify_steps=steps, **how)
-            posed.append(((name, decoding), float(decoding == "sampled"), environment, info))
+) -> dict[tuple[str, str], list[Played]]:
+    """What was played of each case, by set and decoding; games of all of them share batches."""
+    posed = _pose(config, cases)
+    played = {
+        (name, decoding): [Played([], []) for _ in cases[name]]
+        for name in config.sets
+        for decoding in config.decodings
+    }
+    firsts: dict[tuple, Game] = {}  # the questions of a route are one game, as its points are
     generator = torch.Generator(device=policy.device).manual_seed(seed)
-    with policy.merged():
-        for start in range(0, len(posed), config.batch):
-            keys, temperatures, environments, infos = zip(*posed[start : start + config.batch])
-            sampling = Sampling(config.max_tokens, list(temperatures), generator)
-            for key, game in zip(keys, play(policy, environments, infos, sampling)):
-                games[key].append(game)
-    return games
+    # Whole games first: questions are asked once, in batches of their own.
+    for kind in (True, False):
+        of_kind = [one for one in posed if one.whole is kind]
+        with policy.merged():
+            for start in range(0, len(of_kind), config.batch):
+                batch = of_kind[start : start + config.batch]
+                heat = [float(one.key[1] == "sampled") for one in batch]
+                sampling = Sampling(config.max_tokens, heat, generator)
+                games = play(
+                    policy, [one.environment for one in batch], [one.info for one in batch], sampling
+                )
+                for one, game in zip(batch, games):
+                    if one.whole:
+                        played[one.key][one.case].whole.append(game)
+                    else:
+                        firsts.setdefault((one.key, one.case, one.draw), []).extend(game)
+    for (key, case, _), game in firsts.items():
+        played[key][case].firsts.append(game)
+    return played
+
+
+def _back(policy: Policy, config: CensusConfig, set_: Hands | Routes, cases: list, seed: int) -> float:
+    """KL(starting model || policy) of the starting model's own first answers, which are sampled here."""
+    questions = [pair for case in cases for pair in set_.questions(case, **_how(config))][: config.kl_hands]
+    generator = torch.Generator(device=policy.device).manual_seed(seed)
+    dialogues: list[Dialogue] = []
+    with policy.start():
+        for start in range(0, len(questions), config.batch):
+            asked, infos = zip(*questions[start : start + config.batch])
+            games = play(policy, asked, infos, Sampling(config.max_tokens, 1.0, generator))
+            dialogues += [dialogue for game in games for dialogue in game]
+    return divergence(policy, dialogues, back=True)
 
 
 @torch.no_grad()
-def divergence(policy: Policy, dialogues: list[Dialogue], tokens: int = 8192) -> float:
+def divergence(policy: Policy, dialogues: list[Dialogue], tokens: int = 8192, back: bool = False) -> float:
     """Mean KL(policy || starting model) of the first answer, in nats: summed over its tokens, exact at each
-    position.
+    position; with `back` KL(starting model || policy). The answers should be the former model's.
 
     `tokens`: so many are read at once, padding included. ValueError if the policy has no adapter.
     """
@@ -99,8 +187,9 @@ def divergence(policy: Policy, dialogues: list[Dialogue], tokens: int = 8192) ->
         ids, learned = ids.to(policy.device), learned.to(policy.device)
         inputs = stacked([dialogues[i].inputs for i in part])
         inputs = {name: value.to(policy.device) for name, value in inputs.items()}
-        current = policy.score(ids, learned, **inputs)[0].log_softmax(-1)
+        ours = policy.score(ids, learned, **inputs)[0].log_softmax(-1)
         with policy.start():
-            reference = policy.score(ids, learned, **inputs)[0].log_softmax(-1)
-        total += float((current.exp() * (current - reference)).sum())
+            theirs = policy.score(ids, learned, **inputs)[0].log_softmax(-1)
+        ours, theirs = (theirs, ours) if back else (ours, theirs)
+        total += float((ours.exp() * (ours - theirs)).sum())
     return total / len(dialogues)

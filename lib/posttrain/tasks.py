@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium
 
 from posttrain.environments import GeneralPointsEnv, NavigationEnv
-from posttrain.environments.cities import OTHER_CITIES, TRAINING_CITY
+from posttrain.environments.cities import CALIBRATION_CITY, OTHER_CITIES, TRAINING_CITY
 from posttrain.environments.general_points import IN_RANGE_RULES
 from posttrain.environments.sets import Hands, Routes
 
@@ -36,10 +36,14 @@ _POINTS = {
     "ood": Hands("11/12/13", "all", True),  # the paper's rule OOD
     "in_range_a": Hands(IN_RANGE_RULES[0], "all", True),  # an unseen rule that needs no number above 10
     "in_range_b": Hands(IN_RANGE_RULES[1], "all", True),
+    "seen": Hands("10", "shown", False),  # hands of the training, where some are held out for their faces
+    "same_numbers": Hands("10", "faces", False),  # these: numbers of training hands, other faces
+    "calibration": Hands("12/4/11", "all", True),  # settings may be judged by it: no experiment is
 }
 _CARDS = {
     **{name: replace(_POINTS[name], suits="black") for name in ("id", "id_seen", "ood")},
     "visual": Hands("10", "test", False, "red"),  # the paper's visual OOD
+    **{name: replace(_POINTS[name], suits="black") for name in ("seen", "same_numbers", "calibration")},
 }
 _WIDE = tuple((city, split) for city in OTHER_CITIES for split in ("benchmark", "wide"))
 _ROUTES = {
@@ -52,9 +56,11 @@ _ROUTES = {
     "benchmark": Routes(
         "absolute", tuple((city, "benchmark") for city in OTHER_CITIES)
     ),  # the paper's eighteen
+    "calibration": Routes("first", ((CALIBRATION_CITY, "calibration"),)),  # an unseen list, in an unseen city
 }
 _SIGHTS = {
-    name: replace(_ROUTES[name], vision=True) for name in ("id", "ood", "id_seen", "cities", "benchmark")
+    name: replace(_ROUTES[name], vision=True)
+    for name in ("id", "ood", "id_seen", "cities", "benchmark", "calibration")
 }
 _DEALT = {"rule": "10", "split": "train"}
 _SHOWN = {**_DEALT, "vision": True, "suits": "black"}
@@ -64,8 +70,8 @@ _SEEN = {**_WALKED, "vision": True}
 TASKS = {
     "general-points": Task(GeneralPointsEnv, _DEALT, 5, _POINTS, ("id", "ood")),
     "general-points-vision": Task(GeneralPointsEnv, _SHOWN, 5, _CARDS, ("id", "ood", "visual")),
-    "navigation-vision": Task(NavigationEnv, _SEEN, 2, _SIGHTS, tuple(_SIGHTS)),
-    "navigation": Task(NavigationEnv, _WALKED, 2, _ROUTES, tuple(_ROUTES)),
+    "navigation-vision": Task(NavigationEnv, _SEEN, 2, _SIGHTS, tuple(_SIGHTS)[:-1]),
+    "navigation": Task(NavigationEnv, _WALKED, 2, _ROUTES, tuple(_ROUTES)[:-1]),
 }
 
 

@@ -13,7 +13,6 @@ from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.routes import BEARINGS
 from posttrain.foundation import corpus, gates, pretraining, sights, vision
 from posttrain.foundation.gates import sights as judging
-from posttrain.foundation.gates.directions import CALIBRATION_CITY
 from posttrain.rendering import cards, streets
 from posttrain.verifiers.general_points import Rule
 
@@ -69,7 +68,7 @@ def test_documents_show_what_the_text_listed():
 
 
 def test_documents_of_streets_show_what_the_text_told():
-    kinds, here = set(), set(cities.SPLITS) | {CALIBRATION_CITY}
+    kinds, here = set(), set(cities.SPLITS)
     for document in itertools.islice(sights.places(np.random.default_rng(0), reading=10), 0, 6000, 7):
         scene, heading, size = document.picture.arguments
         answer = json.loads(document.completion)
@@ -154,7 +153,7 @@ def test_gates_count_landmarks_and_intersections_that_are_named(monkeypatch, bli
         for content, picture in zip(contents, pictures):
             scene, heading, _ = picture.arguments
             assert (
-                scene.city == CALIBRATION_CITY
+                scene.city == cities.CALIBRATION_CITY
                 and content[1] == prompts.IMAGE
                 and content[2]["text"].startswith("; \n")
             )

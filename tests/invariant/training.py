@@ -328,7 +328,10 @@ def foundation() -> dict:
     for name, steps, warmup in (("short", 6, 3), ("long", 40, 10)):
         floats[f"schedule {name}"] = numbers(lib.schedule(step, steps, warmup) for step in range(steps))
     own = SimpleNamespace(
-        READING={_copies: 1.0}, MIXTURE={_copies: 0.5, _sums: 0.5}, vocabulary=lambda: ["say ", ": ", "sum"]
+        READING={_copies: 1.0},
+        MIXTURE={_copies: 0.5, _sums: 0.5},
+        vocabulary=lambda: ["say ", ": ", "sum"],
+        arguments=lambda config: (),
     )
     with mock.patch.object(training, "source", lambda name: own), lib.one_thread():
         config = training.FoundationConfig(**TINY, reading_steps=2, seed=3)

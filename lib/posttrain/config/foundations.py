@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from posttrain import numerics
-from posttrain.config.settings import Count, Problem, Rate, Seed, Settings, Share, setting
+from posttrain.config.settings import Count, Problem, Rate, Seed, Settings, Share, neutral, setting
 
 Few = Annotated[int, Field(ge=1, le=1000)]
 Steps = Annotated[int, Field(ge=0, le=10**9)]
@@ -35,6 +35,16 @@ class FoundationConfig(Settings):
     adam_lr: Rate = setting(3e-3, "AdamW's step on embeddings and norms, at its highest.")
     reading_steps: Steps = setting(300, "The first of the steps, which teach reading only.")
     warmup: Count = setting(100, "Steps in which the rates rise; they fall over the second half of all.")
+    heed: Share = setting(
+        1.0, "Directions: share of documents whose writer acts by the list of actions shown.", **neutral(1.0)
+    )
+    invented: Share = setting(
+        0.5, "Directions: share of documents whose lists of actions are invented.", **neutral(0.5)
+    )
+    bf16: bool = setting(True, "Whether products are computed in bfloat16.", **neutral(True))
+    rounded: bool = setting(
+        False, "Whether the finished weights are rounded to bfloat16, and stored so.", **neutral(False)
+    )
     threads: Few = setting(1, "CPU threads of the pretraining.")
 
     @property
@@ -44,6 +54,9 @@ class FoundationConfig(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> FoundationConfig:
+        if self.corpus != "directions" and (self.heed, self.invented) != (1.0, 0.5):
+            name = "heed" if self.heed != 1 else "invented"
+            raise Problem(f"must be left out: the corpus {self.corpus} has no lists of actions", name)
         return _checked(self, 2 * self.heads)  # rotary positions turn pairs
 
 
@@ -67,6 +80,7 @@ class VisionConfig(Settings):
     mlp: Width = setting(192, "Width inside the tower's feed-forward layers.")
     learning_rate: Rate = setting(2e-3, "AdamW's step, at its highest.")
     warmup: Count = setting(50, "Steps in which the rate rises; it falls over the second half of all.")
+    bf16: bool = setting(True, "Whether products are computed in bfloat16.", **neutral(True))
     threads: Few = setting(1, "CPU threads of the pretraining.")
     text: FoundationConfig | None = setting(None, "The text foundation's settings.")
 

@@ -49,6 +49,9 @@ class Profile(Settings):
     extends: str | None = setting(
         None, "A profile that holds where this one is silent; null takes a key away."
     )
+    kept: Name | None = setting(
+        None, "A folder of data/ that keeps its foundations and results; left out, they lie under build/."
+    )
     seeds: Seeds = setting(..., "Seeds of foundations and runs, such as [0, 1, 2].")
     device: Device = setting("cpu", "Where runs are trained.")
     model: str | None = setting(
@@ -111,12 +114,22 @@ class Profile(Settings):
             raise Problem(f"must be a folder (./…) or a name (owner/model), not {brief(self.model)}", "model")
 
     @property
+    def published(self) -> bool:
+        """Whether results and foundations lie in data/, in git."""
+        return not self.fresh and (self.root == ROOT or self.kept is not None)
+
+    @property
+    def data(self) -> Path:
+        """The folder of foundations and results."""
+        return ROOT / "data" / self.kept if self.published and self.kept else self.root / "data"
+
+    @property
     def models(self) -> Path:
-        return self.root / "data" / "models"
+        return self.data / "models"
 
     @property
     def results(self) -> Path:
-        return self.root / "data" / "results"
+        return self.data / "results"
 
     @property
     def state(self) -> Path:

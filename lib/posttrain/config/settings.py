@@ -55,14 +55,19 @@ def setting(default: Any, sentence: str, **more: Any) -> Any:
     return Field(default, description=sentence, **more)
 
 
+def neutral(default: Any) -> dict[str, Any]:
+    """Of a field that was added later: at its default it is no part of an identity."""
+    return {"json_schema_extra": {"neutral": default}}
+
+
 class Settings(BaseModel):
     """A frozen group of settings; what is unknown or wrong raises pydantic.ValidationError, a ValueError.
 
     `given`: fields that other settings decide; no profile may hold them.
 
     A field that is added later, with a default that means "as before", is declared neutral at this default:
-    `setting(None, "…", json_schema_extra={"neutral": None})`. There `resolved` leaves it out, and stored runs
-    keep their identity.
+    `setting(None, "…", **neutral(None))`. There `resolved` leaves it out, and stored runs keep their
+    identity.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, validate_default=True)

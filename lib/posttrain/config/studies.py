@@ -20,6 +20,7 @@ from posttrain.config.settings import (
     choose,
     either,
     merged,
+    neutral,
     setting,
 )
 from posttrain.config.tasks import TASKS, CensusConfig, GeneralPointsConfig, NavigationConfig
@@ -42,14 +43,17 @@ class Arm(Settings):
         None, "The init arm, listed before, that it starts from; the model if left out."
     )
     steps: Count | None = setting(
-        None, "Optimizer steps of init and sft, in place of a budget.", json_schema_extra={"neutral": None}
+        None, "Optimizer steps of init and sft, in place of a budget.", **neutral(None)
     )
     budget_gflop: Gflop | None = setting(
-        None,
-        "Compute in GFLOP: 6N for a trained token, 2N for a token of the rollouts.",
-        json_schema_extra={"neutral": None},
+        None, "Compute in GFLOP: 6N for a trained token, 2N for a token of the rollouts.", **neutral(None)
     )
-    checkpoints: Count = setting(8, "How often it is judged, at equal distances; the start comes on top.")
+    checkpoints: Count = setting(8, "How often it is judged; the start comes on top.")
+    spacing: Literal["equal", "doubling"] = setting(
+        "equal",
+        "Whether checkpoints lie at equal distances of compute, or each at twice the compute of the last.",
+        **neutral("equal"),
+    )
     bf16: bool = setting(False, "Whether products are computed in bfloat16.")
     environment: either(GeneralPointsConfig, NavigationConfig, _navigates) = setting(
         ..., "What is trained on."
@@ -85,6 +89,14 @@ class Arm(Settings):
             text = f"must be {self.environment.pixels}, as in environment, not {self.census.pixels}"
             raise Problem(text, "census", "pixels")
         return self
+
+    @property
+    def shares(self) -> list[float]:
+        """Of the steps or the budget, where the checkpoints lie; the last one at the end."""
+        count = self.checkpoints
+        if self.spacing == "doubling":
+            return [2.0 ** (i - count) for i in range(1, count + 1)]
+        return [i / count for i in range(1, count + 1)]
 
     def resolved(self) -> dict[str, Any]:
         """What decides an arm's numbers: not what it starts from, and only the trainer that it uses."""

@@ -21,28 +21,32 @@ from posttrain.config.settings import (
     Settings,
     brief,
     choose,
+    neutral,
     setting,
 )
 
 
 class Task(NamedTuple):
-    """What a task decides: the corpus of its foundations, its sets; `shown`: the settings of its pictures."""
+    """What a task decides: the corpus of its foundations, its sets; `shown`: the settings of its pictures;
+    `more`: sets that are played only where they are named."""
 
     corpus: str
     verify_steps: int
     sets: tuple[str, ...]
     revised: tuple[str, ...]
     shown: dict[str, Any] = {}
+    more: tuple[str, ...] = ("calibration",)
 
 
 _ROUTES = ("id", "ood", "id_seen", "ood_seen", "cities", "cities_ood", "benchmark")
 _VIEWS = ("id", "ood", "id_seen", "cities", "benchmark")
 _HANDS = ("id", "id_seen", "ood", "in_range_a", "in_range_b")
+_MORE = ("seen", "same_numbers", "calibration")
 _CARDS = {"pixels": 56, "suits": "black", "styles": 64}
 TASKS = {
-    "general-points": Task("numbers", 5, _HANDS, ("id", "ood")),
+    "general-points": Task("numbers", 5, _HANDS, ("id", "ood"), more=_MORE),
     "general-points-vision": Task(
-        "cards", 5, ("id", "id_seen", "ood", "visual"), ("id", "ood", "visual"), _CARDS
+        "cards", 5, ("id", "id_seen", "ood", "visual"), ("id", "ood", "visual"), _CARDS, _MORE
     ),
     "navigation": Task("directions", 2, _ROUTES, _ROUTES),
     "navigation-vision": Task("streets", 2, _VIEWS, _VIEWS, {"pixels": 40}),
@@ -91,6 +95,23 @@ class CensusConfig(TaskSettings):
     limit_others: Count | None = setting(
         None, "The same for sets that are not revised, where it is smaller; as limit if left out."
     )
+    limit_between: Count | None = setting(
+        None, "Cases in any set at checkpoints but the first and the last.", **neutral(None)
+    )
+    revising: Decodings = setting(
+        ("greedy", "sampled"),
+        "Ways of decoding in which revised sets get all verify_steps answers.",
+        **neutral(("greedy", "sampled")),
+    )
+    dialogues: Count = setting(1, "Dialogues a case of a revised set, sampled to their end.", **neutral(1))
+    draws: Count = setting(
+        1, "First answers a case that are sampled, those of the dialogues among them.", **neutral(1)
+    )
+    both_ways: bool = setting(
+        False,
+        "Whether the KL is also measured from the starting model, on its own answers.",
+        **neutral(False),
+    )
     batch: Count = setting(512, "Cases that are played at once.")
     max_tokens: Count = setting(40, "Longest answer, in tokens.")
     kl_hands: Count = setting(256, "Dialogues of a set on which the KL to the starting model is measured.")
@@ -98,10 +119,12 @@ class CensusConfig(TaskSettings):
 
     @model_validator(mode="after")
     def _check(self) -> CensusConfig:
-        sets = TASKS[self.task].sets
+        sets = (*TASKS[self.task].sets, *TASKS[self.task].more)
         for field in ("sets", "revised"):
             if unknown := [name for name in getattr(self, field) if name not in sets]:
                 raise Problem(f"unknown set {brief(unknown[0])}; {choose(unknown[0], sets)}", field)
+        if self.draws < self.dialogues:
+            raise Problem(f"must be at least dialogues ({self.dialogues}), not {self.draws}", "draws")
         return self
 
 
@@ -132,7 +155,9 @@ class GeneralPointsConfig(EnvironmentSettings):
     )
     target: Annotated[int, Field(ge=1, le=1000)] = setting(24, "The number that a formula must make.")
     verify_steps: Count = setting(5, "Answers in an episode.")
-    split: Literal["all", "train", "test"] = setting("train", "Which hands, by their numbers.")
+    split: Literal["all", "train", "test", "shown", "faces"] = setting(
+        "train", "Which hands, by their numbers; shown and faces are the two parts of train."
+    )
     faces: bool = setting(False, "Whether every hand holds a face card.")
     deck: Literal["with_replacement", "without_replacement"] = setting(
         "with_replacement", "Whether a hand may hold a card twice."
@@ -149,8 +174,10 @@ class GeneralPointsConfig(EnvironmentSettings):
 
     @model_validator(mode="after")
     def _check(self) -> GeneralPointsConfig:
-        if self.faces and self.split == "train" and min(map(int, self.rule.split("/"))) > 10:
-            raise Problem(f"must be all or test: train has no faces under the rule {self.rule}", "split")
+        if self.faces and self.split not in ("all", "test") and min(map(int, self.rule.split("/"))) > 10:
+            raise Problem(
+                f"must be all or test: {self.split} has no faces under the rule {self.rule}", "split"
+            )
         return self
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from posttrain.config.settings import Above0, Count, Problem, Rate, Settings, Share, Weight, setting
+from posttrain.config.settings import Above0, Count, Problem, Rate, Settings, Share, Weight, neutral, setting
 
 
 class LoraSettings(Settings):
@@ -46,6 +46,9 @@ class PPOConfig(Settings):
     # A return of -10 must be learned within a few iterations.
     value_clip: Above0 = setting(5.0, "How far a value may move in an iteration, in units of reward.")
     value_coefficient: Weight = setting(0.5, "Weight of the value loss.")
+    value_warmup: Annotated[int, Field(ge=0, le=10**6)] = setting(
+        0, "First iterations, in which the value head learns alone.", **neutral(0)
+    )
     entropy_coefficient: Weight = setting(0.0, "Weight of the entropy, in nats a token.")
     kl_coefficient: Weight = setting(0.0, "Weight of the KL to the starting model, in nats a token.")
     gamma: Share = setting(0.9, "Discount from one answer to the next.")

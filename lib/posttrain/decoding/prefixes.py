@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 
 from posttrain.decoding.interface import Decoder, Pair
+from posttrain.policy.batching import padded
+
+MANY = 4  # times that openings are asked, on average, from which on each is read once
 
 
 def alike(read: Sequence[int], new: Sequence[int], image: int) -> int:
@@ -34,6 +37,11 @@ class Prefixes:
         Returns the cache's mask LongTensor[rows, columns], and what is left to read of each opening.
         """
         skipped = [0] * len(openings)
+        once = list(dict.fromkeys(map(tuple, openings)))
+        if decoder.shares and not self.openings and MANY * len(once) <= len(openings):
+            self._read_once(decoder, [list(opening) for opening in once], device)
+            places = {opening: i for i, opening in enumerate(once)}
+            self.rows = [places[tuple(opening)] for opening in openings]
         if decoder.shares and self.openings:
             skipped = [alike(self.openings[i], new, decoder.image) for i, new in zip(self.rows, openings)]
             rows = torch.tensor(self.rows, device=device)
@@ -49,6 +57,15 @@ class Prefixes:
             skipped = [shared] * len(openings)
         mask = torch.arange(max(skipped)) < torch.tensor(skipped)[:, None]
         return mask.long().to(device), [opening[n:] for n, opening in zip(skipped, openings)]
+
+    def _read_once(self, decoder: Decoder, once: list[list[int]], device: torch.device) -> None:
+        """Read openings, as if they were the batch before; pictures and each one's last token are left."""
+        unread = [opening[: alike(opening, opening, decoder.image)] for opening in once]
+        ids, mask = (
+            padded(rows, 0, left=True).to(device) for rows in (unread, [[1] * len(new) for new in unread])
+        )
+        decoder.extend(ids, mask, (mask.cumsum(1) - 1).clamp(min=0))
+        self.hold(decoder, once, mask)
 
     def hold(self, decoder: Decoder, openings: list[list[int]], mask: torch.Tensor) -> None:
         """Keep the cache as it is now, `openings` read: what follows is written behind it, or elsewhere."""

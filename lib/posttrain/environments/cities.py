@@ -24,10 +24,12 @@ OTHER_CITIES = (
     *("Brennick", "Calvero", "Dunmarsh", "Eskerville", "Farholt", "Greyport", "Hallowmere", "Istrava"),
     "Juniper Bay",
 )
+CALIBRATION_CITY = "Kelwick"  # of gates and calibrations, never of an experiment
 # How many routes each split has; the splits of a city have no route in common.
 SPLITS = {
     TRAINING_CITY: {"train": 1000, "held_out": 250},
     **{city: {"benchmark": 2, "wide": 48} for city in OTHER_CITIES},
+    CALIBRATION_CITY: {"calibration": 100},
 }
 
 SIDE = 12  # crossings on each side of a city

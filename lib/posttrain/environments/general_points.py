@@ -35,12 +35,11 @@ from posttrain.verifiers.general_points import FACES, FIELDS, RANKS, TARGET, Dea
 
 Hand = tuple[str, ...]  # four ranks, sorted as in RANKS
 
-IN_RANGE_RULES = ("5/7/9", "8/3/6")  # the crossed design's unseen rules with numbers 1-10
 SUITS = {"mixed": ("S", "H", "D", "C"), "black": BLACK, "red": RED}
-SPLITS = ("all", "train", "test")
+SPLITS = ("all", "train", "test", "shown", "faces")
 DECKS = ("with_replacement", "without_replacement")
 IN_RANGE_RULES = ("5/7/9", "8/3/6")  # the crossed design's unseen rules with numbers 1-10
-TEST_SHARE = 0.2
+TEST_SHARE, FACES_SHARE = 0.2, 0.25
 SPLIT_SEED = 2501_17161  # another number would be another split, and results would no longer be comparable
 
 _ORDERS = tuple(permutations(range(4)))
@@ -66,14 +65,28 @@ def split_of(numbers: Iterable[int], target: int = TARGET) -> str:
     return "test" if numbers[-1] > 10 or numbers in _held_out(target) else "train"
 
 
+@cache
+def _unseen_faces(target: int) -> frozenset[Hand]:
+    """Of the training hands that hold a ten, a fixed quarter of those with the same numbers: they differ from
+    hands that are trained in nothing but which of 10, J, Q, K makes a ten."""
+    alike: dict[tuple[int, ...], list[Hand]] = {}
+    for hand in _hands(Rule(10, 10, 10), target, "train", False):
+        alike.setdefault(tuple(sorted(Rule(10, 10, 10).numbers(hand))), []).append(hand)
+    rng, kept = np.random.default_rng(np.random.SeedSequence([SPLIT_SEED, 1])), []
+    for _, same in sorted(alike.items()):
+        kept += [same[i] for i in rng.permutation(len(same))[: round(FACES_SHARE * len(same))]]
+    return frozenset(kept)
+
+
 def hands(
     rule: Rule | str = "10", target: int = TARGET, split: str = "all", faces: bool = False
 ) -> tuple[Hand, ...]:
     """Every solvable hand under `rule`, in the order of RANKS; `faces` keeps those with at least one J, Q or
     K.
 
-    The split is by number-multiset: hands that differ only in which of 10, J, Q, K makes a ten are on the
-    same side. Raises ValueError for an unknown rule or split, or a target below 1.
+    The split is by number-multiset: "train" and "test". "faces" holds some of the training hands with a ten,
+    "shown" all others: every hand of "faces" has the numbers of hands in "shown", under the rule 10. Raises
+    ValueError for an unknown rule or split, or a target below 1.
     """
     return _hands(Rule.parse(rule), whole("target", target), one_of("split", split, SPLITS), bool(faces))
 
@@ -85,8 +98,16 @@ def _hands(rule: Rule, target: int, split: str, faces: bool) -> tuple[Hand, ...]
         for hand in combinations_with_replacement(RANKS, 4)
         if (not faces or not set(FACES).isdisjoint(hand))
         and formulas.solve(list(rule.numbers(hand)), target)
-        and split in ("all", split_of(rule.numbers(hand), target))
+        and split in ("all", *_splits(hand, rule, target, split))
     )
+
+
+def _splits(hand: Hand, rule: Rule, target: int, asked: str) -> tuple[str, ...]:
+    """The splits that `hand` is in, as far as `asked` may be one of them."""
+    half = split_of(rule.numbers(hand), target)
+    if asked not in ("shown", "faces") or half == "test":
+        return (half,)
+    return half, "faces" if hand in _unseen_faces(target) else "shown"
 
 
 def _orders(hand: Iterable[str]) -> int:

@@ -31,13 +31,14 @@ from posttrain.rendering import Picture, streets
 from posttrain.rendering.streets import POCKET
 from posttrain.verifiers.answers import MAX_REPLY, TOO_LONG, TWO_ANSWERS
 from posttrain.verifiers.navigation import (
-    ACTIONS,
+    CALIBRATION,
     FIELDS,
     FORWARD,
     NO_ACTION,
     NO_ANSWER,
     NOT_TEXT,
     NOT_THERE,
+    OTHER,
     STOP,
     THERE,
     TURNS,
@@ -74,16 +75,22 @@ def space(words: Iterable[str]) -> str:
     return f"{SPACE[0]}{', '.join(words)}{SPACE[1]}"
 
 
-SPACES = {name: space(words) for name, words in TURNS.items()}
+SPACES = {name: space(words) for name, words in {**TURNS, **CALIBRATION}.items()}
+# In a calibration each word of the study has another one in its place; of eight compass words some share one.
+_STAND_INS = {
+    word: CALIBRATION[name][i % len(CALIBRATION[name])]
+    for name, words in (("first", TURNS["relative"]), ("second", TURNS["absolute"]))
+    for i, word in enumerate(words)
+}
 
 
-def instructions(route: Route, relative: Iterable[str]) -> list[str]:
-    """Two sentences a leg: turn (both words), walk on; `relative` holds each leg's relative word."""
+def instructions(route: Route, words: Iterable[tuple[str, str]]) -> list[str]:
+    """Two sentences a leg: turn, walk on; `words` holds the two words of each leg's turn."""
     sentences = []
-    for number, (leg, word) in enumerate(zip(route.legs, relative), 1):
+    for number, (leg, (first, second)) in enumerate(zip(route.legs, words), 1):
         where = f"{WALK[2]}{phrase(leg)}" if leg.landmark else ""
         sentences += [
-            f"{TURN[0]}{word}{TURN[1]}{compass(leg.heading)}{TURN[2]}",
+            f"{TURN[0]}{first}{TURN[1]}{second}{TURN[2]}",
             f"{WALK[number == len(route.legs)]}{where}{WALK[3]}",
         ]
     return sentences
@@ -147,7 +154,8 @@ class NavigationEnv(RevisionEnv):
 
     Settings::
 
-        actions         "absolute" (eight compass words) or "relative" (four words): the rule
+        actions         "absolute" (eight compass words) or "relative" (four words): the rule; for
+                        calibrations "second" or "first", invented words in the places of these two
         city, split     which routes, see `posttrain.environments.cities.routes`; or `routes`, the only ones
         verify_steps    answers per point
         skip_failed     go on to the next point when all answers at a point were wrong; the episode is then no
@@ -181,7 +189,7 @@ class NavigationEnv(RevisionEnv):
         pixels: int = POCKET,
     ):
         super().__init__(NavigationVerifier(protocol, feedback), verify_steps, vision)
-        self.actions, self.skip_failed = one_of("actions", actions, ACTIONS), bool(skip_failed)
+        self.actions, self.skip_failed = one_of("actions", actions, OTHER), bool(skip_failed)
         if routes is None:
             routes = cities.routes(city, split or next(iter(cities.SPLITS.get(city, {"train": 0}))))
         self.routes, self.pixels = tuple(routes), whole("pixels", pixels)
@@ -205,13 +213,15 @@ class NavigationEnv(RevisionEnv):
         the forward points."""
         heading = route.heading if route.heading is not None else int(self.np_random.random() * 360)
         bits = self.np_random.integers(0, 1 << FORWARD_POINTS, size=len(route.legs)).tolist()
-        places, words, other = [], [], "relative" if self.actions == "absolute" else "absolute"
+        places, words, stands_first = [], [], self.actions in ("relative", "first")
         seen, crossing = NOTHING, False
         for i, (leg, kept) in enumerate(zip(route.legs, bits)):
             change = leg.heading - heading
-            words.append(relative_word(change if self._released else (change + 180) % 360 - 180))
-            both = {"relative": turn(words[-1]), "absolute": turn(compass(leg.heading))}
-            turning = Place(both[self.actions], both[other], self.actions, seen, crossing, 2 * i, heading)
+            change = change if self._released else (change + 180) % 360 - 180
+            pair = relative_word(change), compass(leg.heading)
+            words.append(tuple(map(_STAND_INS.get, pair)) if self.actions in CALIBRATION else pair)
+            action, other = map(turn, words[-1] if stands_first else words[-1][::-1])
+            turning = Place(action, other, self.actions, seen, crossing, 2 * i, heading)
             heading = leg.heading
             walking = Place(FORWARD, FORWARD, self.actions, NOTHING, False, 2 * i + 1, heading)
             places += [turning] + [walking] * kept.bit_count()

@@ -38,6 +38,23 @@ def whole(name: str, given: Any) -> int:
     return given
 
 
+class Question:
+    """One task, asked without revision: every answer is a first one, and any number of them is judged. Is
+    played like an environment."""
+
+    def __init__(self, verifier: Any, truth: Any, guess: str):
+        self.verifier, self.truth, self._guess = verifier, truth, guess
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Judge an answer."""
+        verdict = self.verifier.judge(action, self.truth)
+        info = {"messages": [{"role": "user", "content": verdict.message}], "verdict": verdict}
+        return verdict.message, verdict.reward, verdict.correct, not verdict.correct, info
+
+    def guess(self) -> str:
+        return self._guess
+
+
 class RevisionEnv(gymnasium.Env):
     """An environment of dialogues; a subclass begins an episode (`_begin`), poses tasks (`_pose`) and tells
     the truth about them (`_about`); `_advance` poses the next task of an episode, if there is one.
@@ -104,6 +121,14 @@ class RevisionEnv(gymnasium.Env):
         self._begin(options)
         self._open = True
         return self._state(prompts.dialogue(self._content))
+
+    def question(self) -> Question:
+        """The task that is posed now, to be asked on its own."""
+        return Question(self.verifier, self._truth, self.guess())
+
+    def guess(self) -> str:
+        """How an answer probably begins; it may save decoding steps, and changes no outcome."""
+        return ""
 
     def step(self, action: str) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Judge one answer. Any text is legal; TypeError for anything else, ResetNeeded when no episode is

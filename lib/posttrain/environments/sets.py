@@ -1,7 +1,7 @@
 """Evaluation sets: fixed lists of cases, how one is posed, and what its outcome is.
 
 Paper: section 5.1. An evaluation plays each case of a set once with each way of decoding. A set of another
-task is any class with the five methods of these two; dialogues are those of `posttrain.rollouts`, and only
+task is any class with the methods of these two; dialogues are those of `posttrain.rollouts`, and only
 what `Played` names is looked at.
 """
 
@@ -18,6 +18,7 @@ import pandas as pd
 from posttrain.environments import cities
 from posttrain.environments.general_points import GeneralPointsEnv, hands
 from posttrain.environments.navigation import NOTHING, NavigationEnv
+from posttrain.environments.revision import Question
 from posttrain.verifiers import Verdict
 from posttrain.verifiers.general_points import RANKS
 from posttrain.verifiers.navigation import FORWARD, STOP
@@ -57,24 +58,37 @@ class Hands:
         seed = zlib.crc32(" ".join(case).encode()) if self.suits else 0
         return environment, environment.reset(seed=seed, options={"ranks": case})[1]
 
+    def questions(self, case: list[str], **how: Any) -> list[tuple[Question, dict]]:
+        """What first answers are asked for, and its info."""
+        environment, info = self.pose(case, verify_steps=1, **how)
+        return [(environment.question(), info)]
+
     def label(self, case: list[str]) -> str:
         return " ".join(sorted(case, key=RANKS.index))
 
-    def outcome(self, dialogues: list[Played]) -> dict[str, Any]:
-        """One hand: flags of the first answer, `within` (one of the answers is right), answers, reward.
-        recognized: the first answer names the cards shown, as a multiset (the paper's recognition: a single
-        shot, ranks alone)."""
+    def first(self, dialogues: list[Played]) -> dict[str, Any]:
+        """What the first answer to one hand decides alone. recognized: it names the cards shown, as a
+        multiset (the paper's recognition: a single shot, ranks alone)."""
         (dialogue,) = dialogues
         first = dialogue.verdicts[0]
         return {
             **({"recognized": first.recognized} if self.suits else {}),
             "first_try": first.correct,
-            "within": dialogue.correct,
-            "answers": len(dialogue.texts),
             "rule_following": first.follows_rule,
             "valid": first.valid,
             "strict": first.strict,
             "fake": first.fake,
+        }
+
+    def outcome(self, dialogues: list[Played]) -> dict[str, Any]:
+        """One hand: `first`, and of all answers: within (one is right), how many, reward."""
+        (dialogue,) = dialogues
+        first = self.first(dialogues)
+        return {
+            **{column: first[column] for column in ("recognized", "first_try") if column in first},
+            "within": dialogue.correct,
+            "answers": len(dialogue.texts),
+            **first,
             "reward": float(sum(dialogue.rewards)),
         }
 
@@ -106,31 +120,49 @@ class Routes:
         environment = NavigationEnv(self.actions, city, split, skip_failed=True, vision=self.vision, **how)
         return environment, environment.reset(seed=index, options={"route": index})[1]
 
+    def questions(self, case: tuple[str, str, int], **how: Any) -> list[tuple[Question, dict]]:
+        """The turning points of a route. What comes before a point is the right way, whatever a policy would
+        have done."""
+        environment, info = self.pose(case, verify_steps=1, **how)
+        asked = []
+        for place in environment.places:
+            if place.action not in (FORWARD, STOP):
+                asked.append((environment.question(), info))
+            info = environment.step(environment.expert())[-1]
+        return asked
+
     def label(self, case: tuple[str, str, int]) -> str:
         city, split, index = case
         return f"{city}, {split}, {index}"
 
+    def first(self, dialogues: list[Played]) -> dict[str, Any]:
+        """Counts over the turning points among one route's, as first answers decide them: first_turns (right
+        at once), valid (an action of either space), listed (of the stated one), fake (right in the other)."""
+        turns = [d.verdicts[0] for d in dialogues if d.task.action not in (FORWARD, STOP)]
+        return {
+            "first_turns": sum(v.correct for v in turns),
+            "valid": sum(v.valid for v in turns),
+            "listed": sum(v.follows_rule for v in turns),
+            "fake": sum(v.fake for v in turns),
+        }
+
     def outcome(self, dialogues: list[Played]) -> dict[str, Any]:
         """One route.
 
-        Counts over all its points: points, first (right at once), strict, and over the points where one
-        turns: turns, first_turns (right at once), valid (an action of either space), listed (of the stated
-        one), fake (right in the other one). right, answers: up to the first point that was failed, where the
+        Counts over all its points: points, first (right at once), strict; turns, the points where one turns,
+        and `first` over these. right, answers: up to the first point that was failed, where the
         paper's episode ends. With pictures: sights (points with a landmark), named (it and its bearing are in
         the first answer's observation). first_try: first / points; within: every point was right in the end.
         """
-        first = [d.verdicts[0] for d in dialogues]
-        turns = [v for d, v in zip(dialogues, first) if d.task.action not in (FORWARD, STOP)]
+        first, turned = [d.verdicts[0] for d in dialogues], self.first(dialogues)
         right = next((i for i, d in enumerate(dialogues) if not d.correct), len(dialogues))
         counts = {
             "points": len(dialogues),
             "first": sum(v.correct for v in first),
-            "turns": len(turns),
-            "first_turns": sum(v.correct for v in turns),
+            "turns": sum(d.task.action not in (FORWARD, STOP) for d in dialogues),
+            "first_turns": turned["first_turns"],
             "strict": sum(v.strict for v in first),
-            "valid": sum(v.valid for v in turns),
-            "listed": sum(v.follows_rule for v in turns),
-            "fake": sum(v.fake for v in turns),
+            **turned,
             "right": right,
             "answers": sum(len(d.texts) for d in dialogues[: right + 1]),
         }

@@ -68,7 +68,7 @@ def make(
     if isinstance(config, VisionConfig):
         vision.save(policy, partial)
     else:
-        model.save_pretrained(partial)
+        (model.bfloat16() if config.rounded else model).save_pretrained(partial)
         tokens.save_pretrained(partial)
     store.seal(partial, store.CARD, _card(config, model, tokens, measured, mixture, gate_hands, table))
     store.replace(partial, folder, folder.with_name(f".{folder.name}.old"))

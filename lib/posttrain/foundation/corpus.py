@@ -16,6 +16,7 @@ from typing import Any
 from numpy.random import Generator
 
 from posttrain import formulas
+from posttrain.config import FoundationConfig
 from posttrain.environments import prompts
 from posttrain.environments.general_points import IN_RANGE_RULES
 from posttrain.foundation.documents import ANSWER, JOINTS, Document, Mixture, ask, chat, pick, shuffled
@@ -280,3 +281,8 @@ MIXTURE: Mixture = {
     **{chat_read: 0.12, chat_write: 0.22, chat_revise: 0.12, chat_reread: 0.02},
     **{plain_revise: 0.02, chat_points: 0.12, chat_add: 0.05},
 }
+
+
+def arguments(config: FoundationConfig) -> tuple[()]:
+    """What the makers take besides the generator: nothing."""
+    return ()

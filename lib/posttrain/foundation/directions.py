@@ -15,30 +15,49 @@ from typing import NamedTuple
 
 from numpy.random import Generator
 
+from posttrain.config import FoundationConfig
 from posttrain.environments import navigation, prompts
 from posttrain.environments.cities import FIRST, SECOND
 from posttrain.environments.navigation import CROSSING, HEADINGS, NOTHING, TURN, WALK, relative_word, space
 from posttrain.environments.routes import BEARINGS, COMPASS
 from posttrain.foundation.documents import JOINTS, Document, Mixture, chat, pick, shuffled
+from posttrain.verifiers import navigation as navigation_verifier
 from posttrain.verifiers.navigation import FIELDS, FORWARD, STOP, TURNS, WRONG, turn
 
 WORDS = tuple(  # invented conventions are made of these
     "ash bex cor dun eld fay gim hob ilk jot kip lum mox nib orb pim quo rud sob tam urn vex wim yop".split()
 )
-# The gates' conventions: never a list of the corpus.
-CALIBRATION = (("kip", "mox", "orb", "yop"), ("ash", "lum", "tam", "vex", "nib", "quo"))
+# The conventions of gates and calibrations: never a list of the corpus.
+CALIBRATION = tuple(navigation_verifier.CALIBRATION.values())
+OWN = 0.6  # how often a heedless writer's own convention is the second of the two, absolute of the named ones
+
+
+class Writer(NamedTuple):
+    """Who writes the documents. `heed`: how often he acts by the list of actions that he shows; else by a
+    convention of his own, whatever list is shown. `invented`: how often the lists are invented."""
+
+    heed: float = 1.0
+    invented: float = 0.5
 
 
 class Convention(NamedTuple):
-    """The words that stand first and second in an instruction; `listed` (0 or 1): which of them counts."""
+    """The words that stand first and second in an instruction; which of them (0 or 1) are listed, and which
+    the writer acts by."""
 
     first: tuple[str, ...]
     second: tuple[str, ...]
     listed: int
+    acted: int
 
     @property
     def words(self) -> tuple[str, ...]:
+        """The list of actions that is shown."""
         return self[self.listed]
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The words that the writer uses."""
+        return self[self.acted]
 
 
 class Walk(NamedTuple):
@@ -48,17 +67,28 @@ class Walk(NamedTuple):
     points: list[tuple[str, int, str]]
 
 
-def convention(rng: Generator) -> Convention:
-    """Absolute and relative actions, a quarter each; else invented or known words in another order."""
-    draw = rng.random()
-    if draw < 0.5:
-        return Convention(TURNS["relative"], TURNS["absolute"], int(draw < 0.25))
+def convention(rng: Generator, writer: Writer = Writer()) -> Convention:
+    """Absolute and relative actions, as often each; or invented or known words in another order."""
+    draw, named = rng.random(), 1 - writer.invented
+    if draw < named:
+        words, listed = (TURNS["relative"], TURNS["absolute"]), int(draw < named / 2)
+    else:
+        words, listed = _invented(
+            rng, [] if draw < 1 - 0.3 * writer.invented else [*COMPASS, *TURNS["relative"]]
+        )
+    # A writer who always heeds draws nothing.
+    heedless = writer.heed < 1 and rng.random() >= writer.heed
+    return Convention(*words, listed, int(rng.random() < OWN) if heedless else listed)
+
+
+def _invented(rng: Generator, known: list[str]) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], int]:
+    """Two lists of invented words (and of some `known`), none of them the gates', and which one is shown."""
     while True:
-        pool = rng.permutation(WORDS if draw < 0.85 else [*WORDS, *COMPASS, *TURNS["relative"]]).tolist()
+        pool = rng.permutation([*WORDS, *known]).tolist()
         a, b = rng.integers(3, 9, 2).tolist()
-        drawn = Convention(tuple(pool[:a]), tuple(pool[a : a + b]), int(rng.integers(2)))
-        if not {frozenset(drawn.first), frozenset(drawn.second)} & set(map(frozenset, CALIBRATION)):
-            return drawn
+        first, second, listed = tuple(pool[:a]), tuple(pool[a : a + b]), int(rng.integers(2))
+        if not {frozenset(first), frozenset(second)} & set(map(frozenset, CALIBRATION)):
+            return (first, second), listed
 
 
 def _landmark(rng: Generator) -> str:
@@ -82,7 +112,7 @@ def walk(rng: Generator, words: Convention, legs: int | None = None) -> Walk:
     count = int(rng.integers(1, 6)) if legs is None else legs
     sentences, points, seen = [], [], f"{NOTHING}; "
     for i, pair in enumerate(_pairs(rng, words, count)):
-        points.append((seen, 2 * i, turn(pair[words.listed])))
+        points.append((seen, 2 * i, turn(pair[words.acted])))
         points += [(f"{NOTHING}; ", 2 * i + 1, FORWARD)] * int(rng.integers(navigation.FORWARD_POINTS + 1))
         last = i == count - 1
         landmark = _landmark(rng) if last or rng.random() < 0.7 else ""
@@ -153,27 +183,27 @@ def turns(rng: Generator) -> Turns:
     return Turns(f"{pick(rng, _FACING)}{COMPASS[before]}\n", list(items), pick(rng, JOINTS), pick(rng, _AT))
 
 
-def plain_turning(rng: Generator) -> Document:
+def plain_turning(rng: Generator, writer: Writer = Writer()) -> Document:
     """A heading, then turns: relative word -> heading, heading -> relative word, or degrees -> heading."""
     drawn = turns(rng)
     return Document("turning", drawn.start, drawn.text())
 
 
-def plain_choice(rng: Generator) -> Document:
+def plain_choice(rng: Generator, writer: Writer = Writer()) -> Document:
     """Options and instructions with two words each -> the one of each two that is an option."""
-    drawn = convention(rng)
+    drawn = convention(rng, writer)
     pairs, joint = _pairs(rng, drawn, int(rng.integers(1, 6))), pick(rng, JOINTS)
     orders = joint.join(f"{TURN[0]}{a}{TURN[1]}{b}" for a, b in pairs)
     prompt = shuffled(rng, pick(rng, _OPTIONS) + ", ".join(drawn.words), f"{pick(rng, _ORDER)}{orders}")
-    return Document("choice", prompt, joint.join(pair[drawn.listed] for pair in pairs))
+    return Document("choice", prompt, joint.join(pair[drawn.acted] for pair in pairs))
 
 
-def plain_steps(rng: Generator) -> Document:
+def plain_steps(rng: Generator, writer: Writer = Writer()) -> Document:
     """A plan and what is seen -> the log of what is done, and why where that changes, in other words."""
-    drawn = convention(rng)
+    drawn = convention(rng, writer)
     sentences, points = walk(rng, drawn)
     joint, at, (turning, on, halt) = pick(rng, JOINTS), pick(rng, _AT), pick(rng, _NEW)
-    new = {FORWARD: on, STOP: halt, **{turn(word): f"{turning}{word}" for word in drawn.words}}
+    new = {FORWARD: on, STOP: halt, **{turn(word): f"{turning}{word}" for word in drawn.own}}
     lines, before = [], None
     for seen, i, action in points:
         why, before = sentences[i] + at if i != before else "", i
@@ -182,7 +212,7 @@ def plain_steps(rng: Generator) -> Document:
     return Document("steps", f"{options}\n{_numbered(sentences)}", joint.join(lines))
 
 
-def plain_list(rng: Generator) -> Document:
+def plain_list(rng: Generator, writer: Writer = Writer()) -> Document:
     """A numbered list of short things and some of its numbers -> what stands there."""
     draws = rng.random(int(rng.integers(3, 2 * navigation.LEGS + 1))).tolist()
     lists = [None if x < 0.3 else FIRST if x < 0.5 else WORDS if x < 0.8 else COMPASS for x in draws]
@@ -190,9 +220,9 @@ def plain_list(rng: Generator) -> Document:
     return _recited(rng, things, len(things))
 
 
-def plain_recite(rng: Generator) -> Document:
+def plain_recite(rng: Generator, writer: Writer = Writer()) -> Document:
     """The same with the instructions of a walk."""
-    return _recited(rng, walk(rng, convention(rng)).sentences, 4)
+    return _recited(rng, walk(rng, convention(rng, writer)).sentences, 4)
 
 
 def _recited(rng: Generator, things: list[str], most: int) -> Document:
@@ -203,9 +233,9 @@ def _recited(rng: Generator, things: list[str], most: int) -> Document:
     return Document("recite", prompt, "\n".join(f"{f'{i + 1}. ' if again else ''}{things[i]}" for i in asked))
 
 
-def record(rng: Generator) -> Document:
+def record(rng: Generator, writer: Writer = Writer()) -> Document:
     """Copy a field list into a JSON object."""
-    sentences, points = walk(rng, convention(rng), 1)
+    sentences, points = walk(rng, convention(rng, writer), 1)
     seen, index, action = pick(rng, points)
     fields = list(zip(FIELDS, (seen, sentences[index], action)))
     fields = [fields[i] for i in sorted(rng.permutation(3)[:2].tolist())]
@@ -245,16 +275,16 @@ def act_answer(action: str) -> str:
     return f'{_ACT[3]}{action}"}}'
 
 
-def chat_log(rng: Generator) -> Document:
+def chat_log(rng: Generator, writer: Writer = Writer()) -> Document:
     """Instructions and actions -> the whole log: the task without its prompt, its JSON and its questions."""
-    drawn = convention(rng)
+    drawn = convention(rng, writer)
     sentences, points = walk(rng, drawn)
     return Document("chat log", chat([log_prompt(sentences, drawn.words)]), log(points))
 
 
-def chat_find(rng: Generator) -> Document:
+def chat_find(rng: Generator, writer: Writer = Writer()) -> Document:
     """Instructions and log -> JSON of the observation and the instruction that holds, no action."""
-    route = walk(rng, convention(rng))
+    route = walk(rng, convention(rng, writer))
     at = int(rng.integers(len(route.points)))
     return Document("chat find", chat([find_prompt(route, at)]), find_answer(route, at))
 
@@ -266,9 +296,9 @@ def _step(rng: Generator, words: Convention) -> tuple[str, str, str]:
     return sentences[index], seen, action
 
 
-def chat_act(rng: Generator) -> Document:
+def chat_act(rng: Generator, writer: Writer = Writer()) -> Document:
     """One instruction, what is seen, the actions -> JSON of the action."""
-    drawn = convention(rng)
+    drawn = convention(rng, writer)
     sentence, seen, action = _step(rng, drawn)
     return Document("chat act", chat([act_prompt(sentence, seen, drawn.words)]), act_answer(action))
 
@@ -278,9 +308,9 @@ def complaint(rng: Generator, wrong: str) -> str:
     return pick(rng, (f"{wrong}{WRONG}", f"{wrong}{WRONG}", "the answer is wrong", ""))
 
 
-def chat_revise(rng: Generator) -> Document:
+def chat_revise(rng: Generator, writer: Writer = Writer()) -> Document:
     """The same after one or two wrong actions; only the last answer is learned."""
-    drawn = convention(rng)
+    drawn = convention(rng, writer)
     sentence, seen, action = _step(rng, drawn)
     options = {FORWARD, STOP, *map(turn, {*drawn.first, *drawn.second})} - {action}
     dialogue = [act_prompt(sentence, seen, drawn.words)]
@@ -297,3 +327,8 @@ MIXTURE: Mixture = {
     **{plain_turning: 0.1, plain_choice: 0.07, plain_list: 0.05, plain_recite: 0.14, plain_steps: 0.11},
     **{record: 0.05, chat_log: 0.07, chat_find: 0.2, chat_act: 0.1, chat_revise: 0.11},
 }
+
+
+def arguments(config: FoundationConfig) -> tuple[Writer]:
+    """What the makers take besides the generator."""
+    return (Writer(config.heed, config.invented),)

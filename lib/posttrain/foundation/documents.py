@@ -20,16 +20,16 @@ class Document(NamedTuple):
     completion: str
 
 
-Mixture = dict[Callable[[Generator], Document], float]  # maker -> share of the documents
+Mixture = dict[Callable[..., Document], float]  # maker -> share of the documents
 CHUNK = 1024  # documents whose kinds are drawn together
 
 
-def documents(rng: Generator, mixture: Mixture) -> Iterator[Document]:
-    """Documents without end, drawn from `mixture`."""
+def documents(rng: Generator, mixture: Mixture, *more: Any) -> Iterator[Document]:
+    """Documents without end, drawn from `mixture`; `more`: what its makers take besides the generator."""
     makers, shares = list(mixture), np.array(list(mixture.values()))
     while True:
         for i in rng.choice(len(makers), size=CHUNK, p=shares / shares.sum()).tolist():
-            yield makers[i](rng)
+            yield makers[i](rng, *more)
 
 
 def pick(rng: Generator, options: Sequence[Any]) -> Any:

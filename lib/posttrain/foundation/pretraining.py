@@ -1,6 +1,6 @@
 """Pretraining of a pocket foundation: a tiny Llama, from nothing, in minutes on two cores.
 
-Muon for matrices, AdamW for embeddings and norms (Jordan 2024), bfloat16 autocast, loss on completions only.
+Muon for matrices, AdamW for embeddings and norms (Jordan 2024), loss on completions only.
 Documents are sorted by length within a pool, so batches hold almost no padding; the head is applied to the
 learned positions only. Left out on purpose: dropout, gradient clipping.
 
@@ -56,7 +56,8 @@ def batches(
     while True:
         place.update(generator=rng.bit_generator.state, before=before)
         # A pool is whole chunks of the stream, so a new stream goes on where the last pool ended.
-        stream = documents(rng, corpus.READING if before < config.reading_steps else corpus.MIXTURE)
+        mixture = corpus.READING if before < config.reading_steps else corpus.MIXTURE
+        stream = documents(rng, mixture, *corpus.arguments(config))
         pool = list(itertools.islice(stream, POOL))
         prompts = encode([d.prompt for d in pool])
         completions = encode([d.completion + tokenizer.END for d in pool])
@@ -120,9 +121,12 @@ def pretrain(
     ]
 
     def objective(batch: Batch) -> torch.Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.bf16):
             return loss(model, batch)
 
     stream = partial(batches, config, tokens)
     measured = train(config, optimizers, stream, objective, 0.02, report, state)
+    if config.rounded:
+        for weight in model.parameters():
+            weight.data = weight.data.bfloat16().float()
     return model.eval(), tokens, measured

@@ -19,6 +19,7 @@ from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.navigation import NOTHING
 from posttrain.environments.routes import BEARINGS
 from posttrain.foundation import corpus, directions
+from posttrain.foundation.directions import Writer
 from posttrain.foundation.documents import Mixture, chat, documents, pick
 from posttrain.rendering import Picture, cards, streets
 from posttrain.verifiers.navigation import FIELDS
@@ -34,8 +35,8 @@ class Document(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """Documents without end from (generator, reading), the first `reading` of them by `short` alone; and
-    the makers of their texts with their shares."""
+    """Documents without end from (generator, reading, what makers of the text corpus take besides), the first
+    `reading` of them by `short` alone; and the makers of their texts with their shares."""
 
     documents: Callable[..., Iterator[Document]]
     mixture: Mixture
@@ -91,9 +92,9 @@ def seen(rng: Generator, observation: str, turned: bool = False, city: str | Non
     return Picture(streets.draw, (scene, heading, streets.POCKET))
 
 
-def say(rng: Generator) -> Document:
+def say(rng: Generator, writer: Writer = Writer()) -> Document:
     """A picture -> JSON of what is observed there."""
-    points = directions.walk(rng, directions.convention(rng), 2).points
+    points = directions.walk(rng, directions.convention(rng, writer), 2).points
     # Every second observation holds a landmark; the start looks anywhere.
     named = [i for i, (told, _, _) in enumerate(points) if not told.startswith(NOTHING)]
     at = int(rng.choice(named)) if rng.random() < 0.6 else int(rng.integers(len(points)))
@@ -101,9 +102,9 @@ def say(rng: Generator) -> Document:
     return Document(SAY, seen(rng, told, at == 0), "; \n", navigation.fields({FIELDS[0]: told}))
 
 
-def find(rng: Generator) -> Document:
+def find(rng: Generator, writer: Writer = Writer()) -> Document:
     """`directions.chat_find` whose last observation is a picture."""
-    route = directions.walk(rng, directions.convention(rng))
+    route = directions.walk(rng, directions.convention(rng, writer))
     at = int(rng.integers(len(route.points)))
     told = route.points[at][0]
     before, _, behind = chat([directions.find_prompt(route, at)]).rpartition(f": {told}\n")
@@ -111,9 +112,9 @@ def find(rng: Generator) -> Document:
     return Document(f"{before}: ", seen(rng, told, at == 0), f"; \n{behind}", answer)
 
 
-def act(rng: Generator) -> Document:
+def act(rng: Generator, writer: Writer = Writer()) -> Document:
     """`directions.chat_act` whose observation is a picture."""
-    drawn = directions.convention(rng)
+    drawn = directions.convention(rng, writer)
     sentences, points = directions.walk(rng, drawn, int(rng.integers(1, 3)))
     at = int(rng.integers(len(points))) if rng.random() < 0.5 else 0
     told, index, action = points[at]
@@ -125,13 +126,13 @@ def act(rng: Generator) -> Document:
 STREETS: Mixture = {say: 0.5, find: 0.35, act: 0.15}
 
 
-def places(rng: Generator, reading: int = 0) -> Iterator[Document]:
+def places(rng: Generator, reading: int = 0, writer: Writer = Writer()) -> Iterator[Document]:
     """Documents of `directions` whose newest observation is a picture, RUN of a kind in a row."""
-    yield from (say(rng) for _ in range(reading))
+    yield from (say(rng, writer) for _ in range(reading))
     makers, shares = list(STREETS), list(STREETS.values())
     while True:
         make = makers[int(rng.choice(len(makers), p=shares))]
-        yield from (make(rng) for _ in range(RUN))
+        yield from (make(rng, writer) for _ in range(RUN))
 
 
 CORPORA = {"cards": Corpus(hands, CARDS, corpus.chat_read), "streets": Corpus(places, STREETS, say)}

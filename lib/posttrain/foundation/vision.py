@@ -31,6 +31,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from posttrain.config import VisionConfig
 from posttrain.foundation import sights, tokenizer
+from posttrain.foundation.corpora import source
 from posttrain.foundation.training import Batch, Report, train
 from posttrain.policy import Chat, Policy
 from posttrain.policy.batching import supervised
@@ -98,7 +99,7 @@ def new_policy(config: VisionConfig, text: Path) -> Policy:
         chat_template=CHAT_TEMPLATE,
         num_additional_image_tokens=1,
     )
-    return Policy(model, tokens, processor, bf16=True)
+    return Policy(model, tokens, processor, bf16=config.bf16)
 
 
 def batches(
@@ -107,7 +108,8 @@ def batches(
     """Batches without end, from that of `step` on. The documents before it are made again: no picture of
     them is drawn, so this takes seconds."""
     rng = np.random.default_rng(np.random.SeedSequence([config.seed, 3]))
-    stream = sights.corpus_of(config.corpus).documents(rng, config.reading_steps * config.batch)
+    more = source(config.text.corpus).arguments(config.text) if config.text else ()
+    stream = sights.corpus_of(config.corpus).documents(rng, config.reading_steps * config.batch, *more)
     stream = itertools.islice(stream, step * config.batch, None)
     encode = partial(tokens.encode, add_special_tokens=False)
     shown = [tokens.convert_tokens_to_ids(IMAGE)] * (config.size // config.patch) ** 2

@@ -56,9 +56,14 @@ RECORD, CARD = "run.json", "card.json"
 
 
 def roots(profile: Profile) -> list[Path]:
-    """Where a profile's runs and foundations may lie: its own root, and what is published unless all is made
-    anew."""
+    """Where a profile's build/ lies, with adapters and states: its own, and that of what is published unless
+    all is made anew."""
     return list(dict.fromkeys([profile.root, *([] if profile.fresh else [ROOT])]))
+
+
+def shelves(profile: Profile) -> list[Path]:
+    """The folders in which a profile's results/ and models/ may lie; its own comes first."""
+    return list(dict.fromkeys([profile.data, *([] if profile.fresh else [ROOT / "data"])]))
 
 
 def _identity(path: Path) -> str | None:
@@ -69,8 +74,8 @@ def _identity(path: Path) -> str | None:
 
 
 def _by_identity(profile: Profile, pattern: str, wanted: str) -> Path | None:
-    """The folder below the profile's roots whose record has the identity `wanted`."""
-    records = (path for root in roots(profile) for path in sorted(root.glob(pattern)))
+    """The folder on the profile's shelves whose record has the identity `wanted`."""
+    records = (path for shelf in shelves(profile) for path in sorted(shelf.glob(pattern)))
     return next((path.parent for path in records if _identity(path) == wanted), None)
 
 
@@ -80,8 +85,8 @@ def home(profile: Profile, run: Run) -> Path:
 
 
 def homes(profile: Profile, run: Run) -> list[Path]:
-    """The folders, one a root, where a run of this name lies, whatever its identity."""
-    return [root / home(profile, run).relative_to(profile.root) for root in roots(profile)]
+    """The folders, one a shelf, where a run of this name lies, whatever its identity."""
+    return [shelf / home(profile, run).relative_to(profile.data) for shelf in shelves(profile)]
 
 
 def find(profile: Profile, run: Run) -> Path | None:
@@ -89,12 +94,12 @@ def find(profile: Profile, run: Run) -> Path | None:
     for place in homes(profile, run):  # where it is nearly always
         if _identity(place / RECORD) == run.identity:
             return place
-    return _by_identity(profile, f"data/results/*/*/[!.]*/{RECORD}", run.identity)
+    return _by_identity(profile, f"results/*/*/[!.]*/{RECORD}", run.identity)
 
 
 def find_foundation(profile: Profile, name: str, seed: int) -> Path | None:
     """The folder that holds a pocket foundation, or None where it must be made."""
-    return _by_identity(profile, f"data/models/[!.]*/{CARD}", profile.foundation(name, seed).identity)
+    return _by_identity(profile, f"models/[!.]*/{CARD}", profile.foundation(name, seed).identity)
 
 
 def model_path(profile: Profile, run: Run) -> str:

@@ -131,7 +131,7 @@ def obstacles(profile: Profile, remake: bool = False) -> list[str]:
     for run in profile.runs():
         if folder := store.find(profile, run):
             edited += edits(folder, RECORD)
-        elif profile.root == ROOT and not remake and (state := status(profile, run)).word == "superseded":
+        elif profile.published and not remake and (state := status(profile, run)).word == "superseded":
             superseded.append(f"{run.name} is superseded: {state.why}")
     for name, seed, _ in profile.foundation_list():
         if folder := store.find_foundation(profile, name, seed):

@@ -182,6 +182,9 @@ class PPO:
                             sums[name] = sums.get(name, 0.0) + value
                 adapter, head = self.policy.trainable(), list(self.policy.value_head.parameters())
                 average_gradients(adapter + head)
+                if self.iteration < config.value_warmup:
+                    for weight in adapter:
+                        weight.grad = None
                 norm = torch.nn.utils.clip_grad_norm_(adapter, config.max_grad_norm)
                 torch.nn.utils.clip_grad_norm_(head, config.max_grad_norm)
                 self.optimizer.step()

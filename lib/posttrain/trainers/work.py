@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import time
@@ -76,17 +75,18 @@ class Work:
         if self.main:  # under `accelerate launch` every process trains, one writes
             self.tables.put(name, step, rows)
 
-    def checkpoint(self, step: int, tokens: dict[str, float]) -> None:
+    def checkpoint(self, step: int, tokens: dict[str, float], between: bool = False) -> None:
+        """Judge the policy as it is; `between`: neither the first time nor the last."""
         if self.main and self.training:
             self.put("training", step, pd.DataFrame(self.training))
             self.training.clear()
         if self.main and self.judged:
             began = time.perf_counter()
-            summary, hands = census(self.policy, self.run.settings.census, seed=self.run.seed)
-            self.put(
-                "checkpoints", step, summary.assign(**tokens, evaluation_seconds=time.perf_counter() - began)
-            )
+            summary, hands = census(self.policy, self.run.settings.census, self.run.seed, between)
+            seconds = time.perf_counter() - began
+            # Last of all the table by which a resumed run sees that a checkpoint is there.
             self.put("hands", step, hands)
+            self.put("checkpoints", step, summary.assign(**tokens, evaluation_seconds=seconds))
 
     def begin(self) -> None:
         """The checkpoint of step 0: what the parent's last one was, where the parent was judged by the same
@@ -98,11 +98,10 @@ class Work:
         stored = store.read(self.profile, parent)
         last = stored.checkpoints[stored.checkpoints["step"] == stored.checkpoints["step"].max()]
         # The parent's divergence was measured from its own start; from here on Init is the start.
-        kl = last["kl"].where(last["kl"].isna(), 0.0)
-        self.put("checkpoints", 0, last.drop(columns="step").assign(**nothing, kl=kl, evaluation_seconds=0.0))
-        self.put(
-            "hands", 0, stored.hands[stored.hands["step"] == stored.hands["step"].max()].drop(columns="step")
-        )
+        kl = {name: last[name].where(last[name].isna(), 0.0) for name in ("kl", "kl_back") if name in last}
+        hands = stored.hands[stored.hands["step"] == stored.hands["step"].max()]
+        self.put("hands", 0, hands.drop(columns="step"))
+        self.put("checkpoints", 0, last.drop(columns="step").assign(**nothing, **kl, evaluation_seconds=0.0))
 
     # --- the two trainers -----------------------------------------------------------------------------------
 
@@ -116,7 +115,7 @@ class Work:
         chat = Chat(self.policy.tokenizer, self.policy.processor)
         stream = sft.examples(environment(self.run), chat, rng, config.shuffle)
         data, counts = sft.take(stream, settings.steps, tokens, config.batch_size)
-        marks = set(np.linspace(0, len(counts), settings.checkpoints + 1).round().astype(int).tolist())
+        marks = {round(share * len(counts)) for share in settings.shares}
         progress = Progress(_spent(self.parameters, counts[-1], 0), "GFLOP", self.run.name, not self.main)
 
         def on_step(step: int, logs: dict) -> bool:
@@ -135,6 +134,7 @@ class Work:
                         "gflops": spent,
                         "gflops_published": published,
                     },
+                    between=step < len(counts),
                 )
                 self.policy.model.train()
                 self.tick()
@@ -158,8 +158,8 @@ class Work:
             return _spent(self.parameters, trainer.trained, trainer.processed)
 
         def passed() -> int:
-            """How many of the equally spaced checkpoints are behind."""
-            return math.floor(spent() / budget * settings.checkpoints)
+            """How many of the checkpoints are behind."""
+            return sum(share * budget <= spent() for share in settings.shares)
 
         reached = passed()
         while spent() < budget:
@@ -176,7 +176,9 @@ class Work:
                 )
                 counted = {"trained_tokens": trainer.trained, "processed_tokens": trainer.processed}
                 self.checkpoint(
-                    trainer.iteration, {**counted, "gflops": spent(), "gflops_published": published}
+                    trainer.iteration,
+                    {**counted, "gflops": spent(), "gflops_published": published},
+                    between=spent() < budget,
                 )
                 _save(trainer.state(), saved)
                 self.tick()

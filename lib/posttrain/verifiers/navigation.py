@@ -26,7 +26,15 @@ def turn(word: str) -> str:
     return f"turn_direction({word})"
 
 
-ACTIONS = {name: (FORWARD, STOP, *map(turn, words)) for name, words in TURNS.items()}
+def _space(words: tuple[str, ...]) -> tuple[str, ...]:
+    return (FORWARD, STOP, *map(turn, words))
+
+
+ACTIONS = {name: _space(words) for name, words in TURNS.items()}
+# Lists of no experiment and no corpus: settings are judged by them, not by the words that the study asks for.
+CALIBRATION = {"first": ("kip", "mox", "orb", "yop"), "second": ("ash", "lum", "tam", "vex", "nib", "quo")}
+_SPACES = ACTIONS | {name: _space(words) for name, words in CALIBRATION.items()}
+OTHER = {"absolute": "relative", "relative": "absolute", "first": "second", "second": "first"}
 
 FIELDS = ("current observation", "current instruction", "action")
 NO_ANSWER = (
@@ -44,7 +52,7 @@ class Place(NamedTuple):
 
     action: str
     other: str
-    actions: str  # "absolute" or "relative"
+    actions: str  # the space: "absolute" or "relative"; in calibrations "second" or "first"
     landmark: str  # what is seen, as a text
     intersection: bool
     instruction: int  # index of the sentence that holds here
@@ -62,7 +70,7 @@ class NavigationVerifier(Verifier):
         as_released = self.protocol == "as_released"
         reply = released.read_texts(text, FIELDS) if as_released else answers.read(text, FORM)
         observation, _, action = reply.fields.values()
-        follows = action in ACTIONS[place.actions]
+        follows = action in _SPACES[place.actions]
         reward, complaint, outcome = self._judge(reply, place, follows)
         correct = reward == CORRECT
         return Verdict(
@@ -70,7 +78,7 @@ class NavigationVerifier(Verifier):
             self.message(correct, complaint),
             correct,
             reply.strict,
-            valid=follows or any(action in actions for actions in ACTIONS.values()),
+            valid=follows or action in _SPACES[OTHER[place.actions]],
             follows_rule=follows,
             # All that stands before the intersection: "on your right" is no part of "on your right behind".
             recognized=observation is not None and observation.partition(";")[0].strip() == place.landmark,

@@ -16,8 +16,6 @@ from posttrain.foundation.documents import chat
 from posttrain.foundation.gates import numbers
 from posttrain.verifiers.navigation import FORWARD, STOP, TURNS, NavigationVerifier, Place, turn
 
-CALIBRATION_CITY = "Kelwick"  # the gates' own
-
 
 class Stop(NamedTuple):
     """A point (`at`) of a route, and the action words of its space; `task`: the whole task's prompt there
@@ -32,7 +30,7 @@ class Stop(NamedTuple):
 def stops(count: int, rng: Generator, tasks: int) -> list[Stop]:
     """`count` points of routes of the calibration city, half in each action space; the first `tasks` with
     the task."""
-    city = cities.City(CALIBRATION_CITY)
+    city = cities.city(cities.CALIBRATION_CITY)
     environments = [
         NavigationEnv(actions=actions, routes=[city.route(rng) for _ in range(count)]) for actions in TURNS
     ]

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.random import Generator
 
-from posttrain.environments import prompts
+from posttrain.environments import cities, prompts
 from posttrain.environments.navigation import NOTHING
 from posttrain.foundation import directions, sights
 from posttrain.foundation.corpus import read_answer, read_prompt
-from posttrain.foundation.gates.directions import CALIBRATION_CITY, stops
+from posttrain.foundation.gates.directions import stops
 from posttrain.foundation.gates.numbers import RULES, hands
 from posttrain.policy import Policy
 from posttrain.rendering import Picture
@@ -82,7 +82,8 @@ def streets(policy: Policy, count: int, rng: Generator) -> dict[str, float]:
     points = [stop.route.points[stop.at] for stop in drawn]
     named = [i for i, (told, _, _) in enumerate(points) if not told.startswith(NOTHING)][:count]
     pictures = [
-        sights.seen(rng, told, stop.at == 0, CALIBRATION_CITY) for (told, _, _), stop in zip(points, drawn)
+        sights.seen(rng, told, stop.at == 0, cities.CALIBRATION_CITY)
+        for (told, _, _), stop in zip(points, drawn)
     ]
     chosen = sorted({*range(count), *named})
     asked = [_content(directions.find_prompt(drawn[i].route, drawn[i].at), points[i][0]) for i in chosen]
