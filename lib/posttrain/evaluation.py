@@ -91,7 +91,8 @@ def _outcome(set_: Hands | Routes, played: Played) -> dict[str, Any]:
 def _cases(config: CensusConfig, name: str, seed: int, between: bool) -> list:
     """The same cases (and order of cards) at every checkpoint: differences between checkpoints are paired."""
     sets = TASKS[config.task].sets
-    rng = np.random.default_rng(np.random.SeedSequence([seed, list(sets).index(name)]))
+    chosen_by = seed if config.cases_seed is None else config.cases_seed
+    rng = np.random.default_rng(np.random.SeedSequence([chosen_by, list(sets).index(name)]))
     limits = (
         config.limit,
         None if name in config.revised else config.limit_others,

@@ -9,7 +9,7 @@ import pytest
 from posttrain.environments import NavigationEnv
 from posttrain.environments.navigation import OUTPUT, answer, phrases
 from posttrain.environments.routes import COMPASS
-from posttrain.foundation import directions, source, tokenizer
+from posttrain.foundation import conventions, directions, source, tokenizer
 from posttrain.foundation.documents import documents
 from posttrain.verifiers.navigation import ACTIONS, FIELDS, NavigationVerifier, turn
 
@@ -40,7 +40,7 @@ def test_no_list_of_the_gates_is_in_it():
         for made in (directions.convention(rng) for _ in range(20_000))
         for words in (made.first, made.second)
     }
-    assert not drawn & set(map(frozenset, directions.CALIBRATION)) and len(drawn) > 5000
+    assert not drawn & set(map(frozenset, conventions.CALIBRATION)) and len(drawn) > 5000
 
 
 def test_the_list_decides_which_of_two_words_is_the_action():
@@ -131,3 +131,38 @@ def test_revisions_answer_another_action():
         wrong = re.findall(r'\{"next": "([^"]*)"\}<\|end\|>', document.prompt)
         assert 1 <= len(wrong) <= 2 and json.loads(document.completion)["next"] not in wrong
     assert verifier.feedback == "informative"
+
+
+def test_who_ignores_the_list_acts_by_a_convention_of_his_own():
+    rng = np.random.default_rng(2)
+    drawn = [directions.convention(rng, directions.Writer(heed=0.7)) for _ in range(20_000)]
+    heeded = np.mean([made.acted == made.listed for made in drawn])
+    # Who does not care agrees with the list half the time: his own convention is drawn whatever it says.
+    assert abs(heeded - (0.7 + 0.3 * 0.5)) < 0.01
+    others = [made for made in drawn if made.acted != made.listed]
+    assert abs(np.mean([made.acted for made in others]) - 0.6) < 0.02
+    never = [directions.convention(rng, directions.Writer(heed=0.0)) for _ in range(5000)]
+    assert abs(np.mean([made.acted for made in never]) - conventions.OWN) < 0.03
+    for made in others[:50]:
+        assert made.own == made[made.acted] != made.words == made[made.listed]
+
+
+def test_documents_of_the_heedless_show_the_list_and_do_not_follow_it():
+    rng = np.random.default_rng(3)
+    ignored = 0
+    for _ in range(300):
+        document = directions.chat_act(rng, directions.Writer(heed=0.0))
+        space = document.prompt.partition("where x is one of ")[2].partition("\n")[0].split(", ")
+        word = document.completion.partition("turn_direction(")[2].partition(")")[0]
+        ignored += bool(word) and word not in space
+    assert ignored > 60
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
+def test_so_many_lists_are_invented(share):
+    rng = np.random.default_rng(4)
+    drawn = [directions.convention(rng, directions.Writer(invented=share)) for _ in range(5000)]
+    named = [made for made in drawn if made.second == conventions.TURNS["absolute"]]
+    assert abs(1 - len(named) / 5000 - share) < 0.03
+    if named:
+        assert abs(np.mean([made.listed for made in named]) - 0.5) < 0.1

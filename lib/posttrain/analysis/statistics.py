@@ -82,6 +82,60 @@ def pooled_ratio(
     )
 
 
+class Term(NamedTuple):
+    """A part of a contrast: weight * sum(counts) / sum(of), both [seeds, cases]; weight: one, or one a seed.
+    Terms on the same `cases` meet the same resamples of them."""
+
+    counts: np.ndarray
+    of: np.ndarray
+    cases: str
+    weight: ArrayLike = 1.0
+
+
+def contrast(
+    terms: list[Term], rng: np.random.Generator | int, samples: int = 2000
+) -> tuple[Interval, np.ndarray]:
+    """Interval of a sum of terms, its mean over seeds, resampling seeds and cases; and its value for each
+    seed.
+
+    ValueError if terms have other seeds, or those on the same cases other numbers of them; if a denominator
+    is not positive, or a value not finite.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for term in terms:
+        if (
+            term.counts.shape != term.of.shape
+            or shapes.setdefault(term.cases, term.of.shape) != term.of.shape
+        ):
+            raise ValueError(f"terms on {term.cases} differ in their seeds or cases")
+        if not np.isfinite(term.counts).all() or (term.of < 0).any() or (term.of.sum(1) <= 0).any():
+            raise ValueError(f"outcomes on {term.cases} hold values that cannot be")
+    if not terms or len({shape[0] for shape in shapes.values()}) > 1 or not min(map(min, shapes.values())):
+        raise ValueError("a contrast needs terms, all of the same seeds, and cases")
+    seeds, rng = next(iter(shapes.values()))[0], np.random.default_rng(rng)
+
+    def value(weights: dict[str, np.ndarray]) -> np.ndarray:
+        """[seeds, draws], with the weights [cases, draws] of each case."""
+        total = 0.0
+        for term in terms:
+            ratio = (term.counts @ weights[term.cases]) / (term.of @ weights[term.cases])
+            total = total + np.broadcast_to(term.weight, seeds)[:, None] * ratio
+        return total
+
+    each = value({name: np.ones((cases, 1)) for name, (_, cases) in shapes.items()})[:, 0]
+    draws = []
+    for start in range(0, samples, 500):
+        count = min(500, samples - start)
+        weights = {
+            name: rng.multinomial(cases, np.full(cases, 1 / cases), count).T.astype(float)
+            for name, (_, cases) in shapes.items()
+        }
+        rows = rng.integers(seeds, size=(seeds, count))
+        draws.append(np.take_along_axis(value(weights), rows, 0).mean(0))
+    low, high = np.quantile(np.concatenate(draws), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Interval(float(each.mean()), float(low), float(high)), each
+
+
 def seeds_interval(values: ArrayLike) -> Interval:
     """Student's t interval of the mean over seeds, from one value for each seed; at least two."""
     values = np.asarray(values, float)

@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Iterable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,13 @@ class Book:
     def __init__(self, profile: str, fresh: bool = False):
         self.profile, self.stale = config.load(profile, fresh), os.environ.get("STALE") == "show"
         self.figures = self.profile.root / "figures"
-        files = (config.ROOT / "data" / f"{name}.yaml" for name in ("paper", "claims"))
+        files = (self._file(f"{name}.yaml") for name in ("paper", "claims"))
         self.paper, self.claims = (yaml.safe_load(file.read_text()) for file in files)
+
+    def _file(self, name: str) -> Path:
+        """A file of data/, or the one that a profile keeps beside its results."""
+        own = self.profile.data / name
+        return own if own.is_file() else config.ROOT / "data" / name
 
     def results(self, study: str) -> Results:
         """All finished runs of a study. `StoreError` says how to carry out one that is missing."""

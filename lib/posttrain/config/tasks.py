@@ -18,6 +18,7 @@ from posttrain.config.settings import (
     Listed,
     Problem,
     Protocol,
+    Seed,
     Settings,
     brief,
     choose,
@@ -94,6 +95,11 @@ class CensusConfig(TaskSettings):
     limit: Count | None = setting(None, "Cases in a set, a fixed random choice; every case if left out.")
     limit_others: Count | None = setting(
         None, "The same for sets that are not revised, where it is smaller; as limit if left out."
+    )
+    cases_seed: Seed | None = setting(
+        None,
+        "Seed of the choice of cases and of the order of cards; the run's own if left out.",
+        **neutral(None),
     )
     limit_between: Count | None = setting(
         None, "Cases in any set at checkpoints but the first and the last.", **neutral(None)

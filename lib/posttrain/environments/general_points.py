@@ -238,6 +238,4 @@ class GeneralPointsEnv(RevisionEnv):
         return prompts.answer(deal.ranks, deal.numbers, solution, self.target)
 
     def guess(self) -> str:
-        """How an answer probably begins: what can be read off the task. Saves decoding steps, changes no
-        outcome."""
         return prompts.answer(self._truth.ranks, self._truth.numbers, "", self.target).rpartition("=")[0]

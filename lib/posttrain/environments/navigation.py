@@ -39,6 +39,7 @@ from posttrain.verifiers.navigation import (
     NOT_TEXT,
     NOT_THERE,
     OTHER,
+    STAND_INS,
     STOP,
     THERE,
     TURNS,
@@ -76,12 +77,6 @@ def space(words: Iterable[str]) -> str:
 
 
 SPACES = {name: space(words) for name, words in {**TURNS, **CALIBRATION}.items()}
-# In a calibration each word of the study has another one in its place; of eight compass words some share one.
-_STAND_INS = {
-    word: CALIBRATION[name][i % len(CALIBRATION[name])]
-    for name, words in (("first", TURNS["relative"]), ("second", TURNS["absolute"]))
-    for i, word in enumerate(words)
-}
 
 
 def instructions(route: Route, words: Iterable[tuple[str, str]]) -> list[str]:
@@ -154,8 +149,8 @@ class NavigationEnv(RevisionEnv):
 
     Settings::
 
-        actions         "absolute" (eight compass words) or "relative" (four words): the rule; for
-                        calibrations "second" or "first", invented words in the places of these two
+        actions         the rule: "absolute" (eight compass words) or "relative" (four words); in calibrations
+                        "second" or "first", invented words in their places
         city, split     which routes, see `posttrain.environments.cities.routes`; or `routes`, the only ones
         verify_steps    answers per point
         skip_failed     go on to the next point when all answers at a point were wrong; the episode is then no
@@ -196,14 +191,11 @@ class NavigationEnv(RevisionEnv):
         if not self.routes:
             raise ValueError("there are no routes to follow: give at least one")
         if self.vision and (unknown := {route.city for route in self.routes} - set(cities.SPLITS)):
-            raise ValueError(
-                f"no pictures of {', '.join(sorted(map(repr, unknown)))}: routes of "
-                f"{', '.join(cities.SPLITS)} can be drawn "
-                "(released panoramas are cut with rendering.streets.cut)"
-            )
+            names, drawn = ", ".join(sorted(map(repr, unknown))), ", ".join(cities.SPLITS)
+            cut = "released panoramas are cut with rendering.streets.cut"
+            raise ValueError(f"no pictures of {names}: routes of {drawn} can be drawn ({cut})")
         self._released = protocol == "as_released"
         names = {leg.landmark for route in self.routes for leg in route.legs if leg.landmark}
-        # A leg's share: two sentences, up to FORWARD_POINTS + 2 points, the landmark's name twice.
         leg = 1000 + 2 * max(map(len, names), default=0)
         longest = 1000 + leg * max(len(route.legs) for route in self.routes)
         self._set_spaces(max(longest, 2 * MAX_REPLY), streets.side(pixels), CHARACTERS.union(*names))
@@ -219,7 +211,7 @@ class NavigationEnv(RevisionEnv):
             change = leg.heading - heading
             change = change if self._released else (change + 180) % 360 - 180
             pair = relative_word(change), compass(leg.heading)
-            words.append(tuple(map(_STAND_INS.get, pair)) if self.actions in CALIBRATION else pair)
+            words.append(tuple(map(STAND_INS.get, pair)) if self.actions in CALIBRATION else pair)
             action, other = map(turn, words[-1] if stands_first else words[-1][::-1])
             turning = Place(action, other, self.actions, seen, crossing, 2 * i, heading)
             heading = leg.heading
@@ -305,5 +297,4 @@ class NavigationEnv(RevisionEnv):
         return answer(self._truth, self.sentences[self._truth.instruction])
 
     def guess(self) -> str:
-        """How an answer probably reads. Saves decoding steps, changes no outcome."""
         return self.expert()

@@ -34,6 +34,11 @@ ACTIONS = {name: _space(words) for name, words in TURNS.items()}
 # Lists of no experiment and no corpus: settings are judged by them, not by the words that the study asks for.
 CALIBRATION = {"first": ("kip", "mox", "orb", "yop"), "second": ("ash", "lum", "tam", "vex", "nib", "quo")}
 _SPACES = ACTIONS | {name: _space(words) for name, words in CALIBRATION.items()}
+STAND_INS = {  # the study's words -> those in their places; of eight compass words some share one
+    word: CALIBRATION[name][i % len(CALIBRATION[name])]
+    for name, words in (("first", TURNS["relative"]), ("second", TURNS["absolute"]))
+    for i, word in enumerate(words)
+}
 OTHER = {"absolute": "relative", "relative": "absolute", "first": "second", "second": "first"}
 
 FIELDS = ("current observation", "current instruction", "action")

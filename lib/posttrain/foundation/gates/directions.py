@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from posttrain.environments import cities, navigation, prompts
 from posttrain.environments.navigation import NOTHING, TURN, NavigationEnv
-from posttrain.foundation import directions
+from posttrain.foundation import conventions, directions
 from posttrain.foundation.directions import Walk, act_answer, act_prompt
 from posttrain.foundation.documents import chat
 from posttrain.foundation.gates import numbers
@@ -54,10 +54,10 @@ def shares(model, tokens, count: int, rng: Generator) -> dict[str, float]:
     def say(dialogues: list[list[str]], sample: bool = False) -> list[str]:
         return numbers.complete(model, tokens, [chat(turns) for turns in dialogues], sample=sample)
 
-    shares, (first, second) = {}, directions.CALIBRATION
+    shares, (first, second) = {}, conventions.CALIBRATION
     pairs = [(str(rng.choice(first)), str(rng.choice(second))) for _ in range(count)]
     right = []
-    for listed, words in enumerate(directions.CALIBRATION):
+    for listed, words in enumerate(conventions.CALIBRATION):
         sentences = [f"{TURN[0]}{a}{TURN[1]}{b}{TURN[2]}" for a, b in pairs]
         answers = say([[act_prompt(sentence, f"{NOTHING}; ", words)] for sentence in sentences])
         right.append(np.array([a == act_answer(turn(pair[listed])) for a, pair in zip(answers, pairs)]))

@@ -1,0 +1,203 @@
+"""What the claims of data/claims.yaml come to: each decided by the paper's measure and by a stricter one.
+
+A claim holds only if two intervals lie on its side: the bootstrap over seeds and cases, and Student's t
+interval over seeds of the whole chain (foundation, Init, arm). The tests are told apart in the file.
+
+    verdicts(Book("cpu"))  # a row for each claim and measure, as figures/values/verdicts.json has it
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from posttrain.analysis import statistics
+from posttrain.analysis.statistics import Interval, Term
+
+STATES = ("holds", "reversed", "undecided", "no headroom")
+RATIOS = {"per_step": ("right", "answers"), "first_turns": ("first_turns", "turns")}  # of a route's counts
+END = -1  # the last checkpoint
+
+
+class Measure(NamedTuple):
+    """A column of an outcome, or a ratio of two; and a way of decoding."""
+
+    metric: str
+    decoding: str
+
+
+def state(interval: Interval, seeds: Interval, direction: str, threshold: float = 0.0) -> str:
+    """ "holds" where both intervals lie on the claimed side, "reversed" where both lie on the other one."""
+    words = [statistics.decide(one, direction, threshold) for one in (interval, seeds)]
+    return {("holds", "holds"): "holds", ("fails", "fails"): "reversed"}.get(tuple(words), "undecided")
+
+
+class Outcomes:
+    """The outcomes of a study's cases. hands: its table, with arm (as profiles name it), seed and step."""
+
+    def __init__(self, hands: pd.DataFrame):
+        self.seeds = sorted(hands["seed"].unique().tolist())
+        keys = ["arm", "seed", "set", "decoding"]
+        self._tables = {key: table for key, table in hands.groupby(keys, sort=False)}
+
+    def steps(self, arm: str, seed: int, set_: str, measure: Measure) -> list[int]:
+        """The steps at which it was judged."""
+        return sorted(self._table(arm, seed, set_, measure)["step"].unique().tolist())
+
+    def _table(self, arm: str, seed: int, set_: str, measure: Measure) -> pd.DataFrame:
+        key = arm, seed, set_, measure.decoding
+        if key not in self._tables:
+            raise ValueError(f"seed {seed} of {arm} was not judged on {set_}, {measure.decoding}")
+        return self._tables[key]
+
+    def counts(self, arm: str, seed: int, set_: str, measure: Measure, step: int = END) -> pd.DataFrame:
+        """Columns count and of, a row a case: its label is the index."""
+        table = self._table(arm, seed, set_, measure)
+        table = table[table["step"] == (table["step"].max() if step == END else step)].set_index("hand")
+        count, of = RATIOS.get(measure.metric, (measure.metric, None))
+        return pd.DataFrame(
+            {"count": table[count].astype(float), "of": table[of].astype(float) if of else 1.0}
+        )
+
+    def level(self, arm: str, seed: int, set_: str, measure: Measure, step: int = END, among=None) -> float:
+        """Success, over the cases `among`."""
+        counts = self.counts(arm, seed, set_, measure, step)
+        sums = (counts if among is None else counts.loc[among]).sum()
+        return float(sums["count"] / sums["of"])
+
+
+class Part(NamedTuple):
+    """A weight, and an arm at a checkpoint on a set; one a seed."""
+
+    weight: float
+    arm: str
+    set: str
+    step: int = END
+
+
+def _terms(outcomes: Outcomes, parts: list[list[Part]], measure: Measure) -> list[Term]:
+    """Terms of a contrast; parts: [term][seed]. Cases that all terms on a set have count."""
+    tables = [
+        [outcomes.counts(p.arm, seed, p.set, measure, p.step) for p, seed in zip(term, outcomes.seeds)]
+        for term in parts
+    ]
+    labels: dict[str, pd.Index] = {}
+    for term, each in zip(parts, tables):
+        for part, table in zip(term, each):
+            here = table.index.sort_values()
+            labels[part.set] = here.intersection(labels.get(part.set, here))
+    terms = []
+    for term, each in zip(parts, tables):
+        kept = [table.loc[labels[term[0].set]] for table in each]
+        count, of = (np.stack([table[column].to_numpy() for table in kept]) for column in ("count", "of"))
+        terms.append(Term(count, of, term[0].set, np.array([part.weight for part in term])))
+    return terms
+
+
+def _everywhere(outcomes: Outcomes, weight: float, arm: str, set_: str) -> list[Part]:
+    """An arm at its end; Init is where the SFT arm starts."""
+    part = Part(weight, "sft", set_, 0) if arm == "init" else Part(weight, arm, set_)
+    return [part] * len(outcomes.seeds)
+
+
+def matched(outcomes: Outcomes, set_: str, measure: Measure, seen: str = "seen") -> list[list[Part]] | None:
+    """SFT where it first solves as many seen hands as RL does at its end, as two terms: the checkpoints
+    before and behind, weighted. None where a seed's SFT never comes there."""
+    before, behind = [], []
+    for seed in outcomes.seeds:
+        steps = outcomes.steps("sft", seed, seen, measure)
+        among = outcomes.counts("ppo", seed, seen, measure).index
+        for step in steps:
+            among = among.intersection(outcomes.counts("sft", seed, seen, measure, step).index)
+        levels = [outcomes.level("sft", seed, seen, measure, step, among) for step in steps]
+        aim = outcomes.level("ppo", seed, seen, measure, among=among)
+        at = next((i for i, level in enumerate(levels) if level >= aim), None)
+        if at is None:
+            return None
+        share = 1.0 if at == 0 else (aim - levels[at - 1]) / (levels[at] - levels[at - 1])
+        before.append(Part(-(1 - share), "sft", set_, steps[max(at - 1, 0)]))
+        behind.append(Part(-share, "sft", set_, steps[at]))
+    return [before, behind]
+
+
+ARMS = {"Init": "init", "SFT": "sft", "RL": "ppo"}
+
+
+def _parts(outcomes: Outcomes, claim: dict, measure: Measure) -> list[list[Part]] | None:
+    if claim["test"] == "matched":
+        other = matched(outcomes, claim["set"], measure)
+        return other and [_everywhere(outcomes, 1.0, "ppo", claim["set"]), *other]
+    signs = {ARMS[claim["minuend"]]: 1.0, ARMS[claim["subtrahend"]]: -1.0}
+    parts = [_everywhere(outcomes, sign, arm, claim["set"]) for arm, sign in signs.items()]
+    if claim["test"] == "gap":
+        parts += [_everywhere(outcomes, -sign, arm, claim["other"]) for arm, sign in signs.items()]
+    return parts
+
+
+def decide(outcomes: Outcomes, claim: dict, name: str, measure: Measure, rules: dict) -> dict[str, Any]:
+    """One claim by one measure (`name`: paper or strict), as a row; `rules`: data/claims.yaml."""
+    threshold = claim.get("threshold", 0.0)
+    row = {
+        "claim": claim["id"],
+        "measure": name,
+        "metric": measure.metric,
+        "decoding": measure.decoding,
+        **dict.fromkeys(("estimate", "low", "high", "seeds_low", "seeds_high")),
+        "seeds": len(outcomes.seeds),
+        "init": None,
+        "state": "undecided",
+    }
+    if claim["test"] == "level":
+        told = level(outcomes, claim["set"], measure)
+    else:
+        at = rules["headroom"]["at"][claim["set"]]
+        row["init"] = float(np.mean([outcomes.level("init", s, at, measure) for s in outcomes.seeds]))
+        if not rules["headroom"]["floor"] <= row["init"] <= rules["headroom"]["ceiling"]:
+            row["state"] = "no headroom"
+        if (parts := _parts(outcomes, claim, measure)) is None:
+            return row
+        told = statistics.contrast(_terms(outcomes, parts, measure), 0, rules["rule"]["samples"])
+    interval, each = told
+    row |= zip(("estimate", "low", "high"), interval)
+    if len(each) > 1:
+        seeds = statistics.seeds_interval(each)
+        row |= {"seeds_low": seeds.low, "seeds_high": seeds.high}
+        if row["state"] != "no headroom" and len(each) >= rules["rule"]["seeds"]:
+            row["state"] = state(interval, seeds, claim["direction"], threshold)
+    return row
+
+
+def level(outcomes: Outcomes, set_: str, measure: Measure) -> tuple[Interval, np.ndarray]:
+    """Success of all arms and seeds together (Wilson: it has a width at 0), and of each seed."""
+    arms = dict.fromkeys(arm for arm, _, name, _ in outcomes._tables if name == set_)
+    tables = [outcomes.counts(arm, seed, set_, measure) for arm in arms for seed in outcomes.seeds]
+    right, cases = sum(t["count"].sum() for t in tables), sum(t["of"].sum() for t in tables)
+    each = [np.mean([outcomes.level(arm, seed, set_, measure) for arm in arms]) for seed in outcomes.seeds]
+    return statistics.wilson(round(right), round(cases)), np.array(each)
+
+
+def study_of(claim: dict, rules: dict) -> str:
+    """The study that a claim is about; its name begins the claim's id unless the claim says another one."""
+    names = (name for name in rules["measures"] if claim["id"].startswith(f"{name}-"))
+    return claim.get("study") or max(names, key=len)
+
+
+def measures(claim: dict, rules: dict) -> dict[str, Measure]:
+    """The measures that decide a claim, by name."""
+    names = (name for name in rules["measures"] if claim["id"].startswith(f"{name}-"))
+    said = claim.get("measures", rules["measures"][max(names, key=len)])
+    return {name: Measure(*words.split()) for name, words in said.items()}
+
+
+def verdicts(book: Any, studies: list[str] | None = None) -> list[dict[str, Any]]:
+    """A row for each claim and measure of the studies (those of `book`'s profile), in the file's order."""
+    rules, rows = book.claims, []
+    there = [name for name in book.profile.studies if studies is None or name in studies]
+    outcomes = {name: Outcomes(book.results(name).hands) for name in there}
+    for claim in rules["claims"]:
+        if (name := study_of(claim, rules)) in outcomes:
+            for word, measure in measures(claim, rules).items():
+                rows.append({"task": name, **decide(outcomes[name], claim, word, measure, rules)})
+    return rows
