@@ -73,7 +73,10 @@ def census(
                 summary["kl_back"] = _back(policy, config, sets[name], asked, seed)
         summaries.append(summary)
         outcomes.append(table.assign(set=name, decoding=decoding))
-    return pd.DataFrame(summaries), pd.concat(outcomes, ignore_index=True)
+    hands = pd.concat(outcomes, ignore_index=True)
+    # A flag of one draw and a mean of several are numbers in one column.
+    mixed = [name for name in hands.columns[1:-2] if hands[name].dtype == object]
+    return pd.DataFrame(summaries), hands.astype(dict.fromkeys(mixed, float))
 
 
 def _outcome(set_: Hands | Routes, played: Played) -> dict[str, Any]:
