@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from posttrain.analysis import statistics
 from posttrain.analysis.statistics import Interval, Term
@@ -201,3 +202,32 @@ def verdicts(book: Any, studies: list[str] | None = None) -> list[dict[str, Any]
             for word, measure in measures(claim, rules).items():
                 rows.append({"task": name, **decide(outcomes[name], claim, word, measure, rules)})
     return rows
+
+
+def spread(outcomes: Outcomes, claim: dict, measure: Measure) -> np.ndarray:
+    """What each seed alone says of a claim, on its own cases; empty where it is not matched."""
+    parts = _parts(outcomes, claim, measure) or []
+    told = [
+        sum(p.weight * outcomes.level(p.arm, seed, p.set, measure, p.step) for p in one)
+        for seed, one in zip(outcomes.seeds, zip(*parts))
+    ]
+    return np.array(told)
+
+
+def power(outcomes: Outcomes, claims: list[dict], rules: dict, seeds: int = 5) -> pd.DataFrame:
+    """The least difference that Student's t interval over `seeds` chains would decide, from the deviation
+    between the chains at hand: claim, measure, mean, deviation, decidable."""
+    rows = []
+    for claim in claims:
+        for name, measure in measures(claim, rules).items():
+            each = spread(outcomes, claim, measure)
+            if len(each) > 1:
+                half = float(stats.t.ppf(0.5 + statistics.LEVEL / 2, seeds - 1)) / seeds**0.5
+                row = {
+                    "claim": claim["id"],
+                    "measure": name,
+                    "mean": each.mean(),
+                    "deviation": each.std(ddof=1),
+                }
+                rows.append({**row, "decidable": half * row["deviation"]})
+    return pd.DataFrame(rows)

@@ -1,0 +1,74 @@
+"""How settings are chosen: the same number of trials for every arm, judged in distribution, one rule.
+
+The trials are the runs of a profile whose seeds no published run uses (notebooks/profiles/tuning.yaml, where
+the rule stood before the first of them ran). What is looked at besides chooses nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from posttrain import store
+from posttrain.analysis.claims import Measure, Outcomes
+from posttrain.config import Profile, Run
+
+JUDGED = {  # by the kind of task: the set and the measure that choose
+    "general-points": ("seen", Measure("first_try", "sampled")),
+    "navigation": ("id", Measure("first_turns", "sampled")),
+}
+BESIDE = ("id", "calibration")  # sets whose measures stand in the table
+NEAR = 0.01  # of two trials not further apart the one with the lower learning rate is chosen
+
+
+def changed(run: Run) -> dict[str, Any]:
+    """What a trial says of its trainer, as its profile has it: the settings in which trials differ."""
+    said = (
+        {} if run.algorithm == "init" else getattr(run.settings, run.algorithm).model_dump(exclude_unset=True)
+    )
+    skipped = getattr(run.settings.environment, "skip_failed", False)
+    return said | ({"skip_failed": True} if skipped else {})
+
+
+def trials(profile: Profile, study: str) -> pd.DataFrame:
+    """A row for each trial of a study: arm, algorithm, settings (a mapping), seeds (how many of them are
+    finished), chosen_by, the same measure on the sets of BESIDE, minutes; means over the seeds that are."""
+    runs: dict[str, list[Run]] = {}
+    for run in profile.runs():
+        if run.study == study and run.algorithm != "init":
+            runs.setdefault(run.arm, []).append(run)
+    rows = []
+    for arm, each in runs.items():
+        set_, measure = JUDGED[each[0].task.removesuffix("-vision")]
+        measured = [_measured(profile, run, measure) for run in each if store.find(profile, run)]
+        mean = pd.DataFrame(measured).mean() if measured else pd.Series(dtype=float)
+        row = {
+            "arm": arm,
+            "algorithm": each[0].algorithm,
+            "settings": changed(each[0]),
+            "seeds": len(measured),
+        }
+        row |= {"chosen_by": mean.get(set_), "minutes": mean.get("minutes")}
+        rows.append(row | {name: mean.get(name) for name in BESIDE})
+    return pd.DataFrame(rows)
+
+
+def _measured(profile: Profile, run: Run, measure: Measure) -> dict[str, float]:
+    stored = store.read(profile, run)
+    hands = stored.hands.assign(arm=run.arm, seed=run.seed)
+    outcomes = Outcomes(hands)
+    there = hands.loc[hands["decoding"] == measure.decoding, "set"].unique()
+    levels = {set_: outcomes.level(run.arm, run.seed, set_, measure) for set_ in there}
+    return levels | {"minutes": stored.record["seconds"] / 60}
+
+
+def chosen(table: pd.DataFrame, algorithm: str) -> str | None:
+    """The arm that the rule chooses among those of an algorithm; None before all of them are finished on as
+    many seeds."""
+    mine = table[table["algorithm"] == algorithm]
+    if mine.empty or mine["seeds"].nunique() > 1 or not mine["seeds"].iloc[0]:
+        return None
+    near = mine[mine["chosen_by"] >= mine["chosen_by"].max() - NEAR - 1e-12]
+    rates = near["settings"].map(lambda said: said.get("learning_rate", 0.0))
+    return near.loc[rates.idxmin(), "arm"]

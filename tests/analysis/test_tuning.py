@@ -1,0 +1,42 @@
+"""The rule that chooses settings."""
+
+import pandas as pd
+import pytest
+from posttrain import config
+from posttrain.analysis import tuning
+
+
+def table(*rows) -> pd.DataFrame:
+    names = ["arm", "algorithm", "settings", "seeds", "chosen_by"]
+    return pd.DataFrame(
+        [(arm, kind, {"learning_rate": rate}, n, by) for arm, kind, rate, n, by in rows], columns=names
+    )
+
+
+def test_the_highest_is_chosen_and_near_it_the_lowest_rate():
+    rows = [("a", "sft", 1e-4, 2, 0.1), ("b", "sft", 3e-4, 2, 0.295), ("c", "sft", 1e-3, 2, 0.3)]
+    assert tuning.chosen(table(*rows), "sft") == "b"
+    assert tuning.chosen(table(*rows[:1], ("b", "sft", 3e-4, 2, 0.285), rows[2]), "sft") == "c"
+    twins = [("a", "ppo", 1e-3, 2, 0.2), ("b", "ppo", 1e-3, 2, 0.205)]  # as near and as slow: the first one
+    assert tuning.chosen(table(*rows, *twins), "ppo") == "a"
+
+
+@pytest.mark.parametrize("seeds", [(2, 1), (0, 0)])
+def test_nothing_is_chosen_before_all_trials_are_there(seeds):
+    rows = [("a", "sft", 1e-4, seeds[0], 0.1), ("b", "sft", 3e-4, seeds[1], 0.2)]
+    assert tuning.chosen(table(*rows), "sft") is None
+    assert tuning.chosen(table(), "sft") is None
+
+
+def test_both_arms_get_as_many_trials_on_seeds_of_their_own():
+    profile, published = config.load("tuning"), config.load("cpu")
+    assert not set(profile.seeds) & {*published.seeds, 3, 4}
+    for study in profile.studies:
+        arms = [arm.algorithm for arm in profile.studies[study].arms.values()]
+        if arms == ["init"]:  # a pilot: no trials
+            continue
+        assert arms.count("sft") == arms.count("ppo") == 8 and arms.count("init") == 1
+        for run in (run for run in profile.runs() if run.study == study):
+            assert set(run.settings.census.sets) <= {"seen", "id", "calibration"}
+            assert run.algorithm == "init" or "learning_rate" in tuning.changed(run)
+            assert run.algorithm == "init" or run.settings.budget_gflop == 6000
