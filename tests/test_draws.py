@@ -139,3 +139,25 @@ def test_the_divergence_back_is_the_other_direction(policy):
 def test_fewer_draws_than_dialogues_are_refused():
     with pytest.raises(ValueError, match="draws"):
         CensusConfig(dialogues=3, draws=2)
+
+
+@pytest.mark.parametrize("task", ["general-points", "navigation"])
+def test_what_was_said_is_told_as_it_was_said(policy, task):
+    said = CensusConfig(
+        **{**(CARDS if task == "general-points" else WALKS), "limit": 3},
+        sets=("id",),
+        revising=("sampled",),
+        dialogues=2,
+        draws=2,
+        told=2,
+    )
+    told = []
+    _, hands = census(policy("pocket"), said, seed=0, told=told)
+    table = pd.DataFrame(told)
+    assert list(table.hand.unique()) == hands[hands.decoding == "greedy"].hand.tolist()[:2]
+    greedy, sampled = (table[table.decoding == name] for name in ("greedy", "sampled"))
+    assert (greedy.answer == 1).all() and sampled.answer.max() == (5 if task == "general-points" else 2)
+    assert (table.dialogue.max() == 1) == (task == "general-points")
+    assert (
+        table.text.map(type).eq(str).all() and not table.correct.any() and table.message.str.len().gt(0).all()
+    )

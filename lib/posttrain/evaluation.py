@@ -8,6 +8,7 @@ of whole dialogues.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,13 +44,18 @@ class _Posed(NamedTuple):
 
 
 def census(
-    policy: Policy, config: CensusConfig = CensusConfig(), seed: int = 0, between: bool = False
+    policy: Policy,
+    config: CensusConfig = CensusConfig(),
+    seed: int = 0,
+    between: bool = False,
+    told: list[dict[str, Any]] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Evaluate `policy` on every set: (summary, one row per set and decoding; hands, one row per case).
 
     Deterministic in `seed` on one machine. Summary columns: n (cases), the task's (`Hands.summary`,
     `Routes.summary`), kl (nats per first answer to the starting model; sampled decoding only), tokens; with
     `both_ways` kl_back, from the starting model. `between`: a checkpoint between the first and the last.
+    told: a list that gets what was said, a mapping for each answer of the first `config.told` cases.
     """
     sets = TASKS[config.task].sets
     cases = {name: _cases(config, name, seed, between) for name in config.sets}
@@ -73,6 +79,9 @@ def census(
                 summary["kl_back"] = _back(policy, config, sets[name], asked, seed)
         summaries.append(summary)
         outcomes.append(table.assign(set=name, decoding=decoding))
+        if told is not None:
+            for label, one in zip(table["hand"], played[: config.told]):
+                told += [{"set": name, "decoding": decoding, "hand": label, **row} for row in _said(one)]
     hands = pd.concat(outcomes, ignore_index=True)
     # A flag of one draw and a mean of several are numbers in one column.
     mixed = [name for name in hands.columns[1:-2] if hands[name].dtype == object]
@@ -89,6 +98,14 @@ def _outcome(set_: Hands | Routes, played: Played) -> dict[str, Any]:
     for column in firsts[0] if firsts else ():
         mean[column] = float(np.mean([row[column] for row in whole + firsts]))
     return mean
+
+
+def _said(played: Played) -> Iterator[dict[str, Any]]:
+    """The answers of a case's first game: which dialogue of it and which answer there, from 1 on."""
+    for number, dialogue in enumerate(played.whole[0], 1):
+        for answer, (text, verdict) in enumerate(zip(dialogue.texts, dialogue.verdicts), 1):
+            said = {"dialogue": number, "answer": answer, "text": text, "message": verdict.message}
+            yield said | {"correct": verdict.correct, "outcome": verdict.outcome}
 
 
 def _cases(config: CensusConfig, name: str, seed: int, between: bool) -> list:

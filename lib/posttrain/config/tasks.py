@@ -118,6 +118,9 @@ class CensusConfig(TaskSettings):
         "Whether the KL is also measured from the starting model, on its own answers.",
         **neutral(False),
     )
+    told: Annotated[int, Field(ge=0, le=10**6)] = setting(
+        0, "Cases of a set whose dialogues are kept, at the last checkpoint.", **neutral(0)
+    )
     batch: Count = setting(512, "Cases that are played at once.")
     max_tokens: Count = setting(40, "Longest answer, in tokens.")
     kl_hands: Count = setting(256, "Dialogues of a set on which the KL to the starting model is measured.")

@@ -1,7 +1,8 @@
 """The store: tables of finished runs and cards of foundations, found by identity, published whole or not at
 all.
 
-    data/results/<study>/<arm>/<seed>/   run.json, checkpoints.csv, training.csv, hands.parquet
+    data/results/<study>/<arm>/<seed>/   run.json, checkpoints.csv, training.csv, hands.parquet and, if
+                                         kept, dialogues.parquet
     data/models/<foundation>-<seed>/     card.json and an ordinary checkpoint
 
 A profile has a root of its own for what it trains; unless everything is to be made anew it also takes what
@@ -32,6 +33,7 @@ __all__ = [
     "Tables",
     "collect",
     "commit",
+    "dialogues",
     "edits",
     "find",
     "find_foundation",
@@ -132,6 +134,10 @@ def publish(profile: Profile, run: Run, tables: Tables, facts: dict[str, Any]) -
     training = tables.get("training").drop(columns="step", errors="ignore")
     training.to_csv(partial / "training.csv", index=False, float_format="%.5g")
     tables.get("hands").to_parquet(partial / "hands.parquet", index=False, compression="zstd")
+    told = tables.get("dialogues")
+    if len(told):  # what was said at the end
+        last = told[told["step"] == told["step"].max()].drop(columns="step")
+        last.to_parquet(partial / "dialogues.parquet", index=False, compression="zstd")
     seal(partial, RECORD, {**run.record(), **facts})
     replace(partial, folder, old)
     return folder
@@ -175,6 +181,14 @@ def read(profile: Profile, run: Run, stale: bool = False) -> Stored:
     return Stored(
         json.loads((folder / RECORD).read_bytes()), *tables, pd.read_parquet(folder / "hands.parquet"), note
     )
+
+
+def dialogues(profile: Profile, run: Run) -> pd.DataFrame:
+    """What a finished run said at its end, a row an answer: set, decoding, hand, dialogue, answer, text,
+    message (the verifier's), correct, outcome. Empty where nothing was kept; StoreError as in `read`."""
+    read(profile, run)
+    path = find(profile, run) / "dialogues.parquet"
+    return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
 
 
 def collect(

@@ -82,10 +82,13 @@ class Work:
             self.training.clear()
         if self.main and self.judged:
             began = time.perf_counter()
-            summary, hands = census(self.policy, self.run.settings.census, self.run.seed, between)
+            told: list[dict] = []
+            summary, hands = census(self.policy, self.run.settings.census, self.run.seed, between, told)
             seconds = time.perf_counter() - began
             # Last of all the table by which a resumed run sees that a checkpoint is there.
             self.put("hands", step, hands)
+            if told:
+                self.put("dialogues", step, pd.DataFrame(told))
             self.put("checkpoints", step, summary.assign(**tokens, evaluation_seconds=seconds))
 
     def begin(self) -> None:
