@@ -36,3 +36,34 @@ def test_several_studies_stand_side_by_side(points):
     )
     assert [axes.get_title() for axes in figure.axes] == ["one", "two"]
     plt.close(figure)
+
+
+def test_growth_shows_every_seed_and_shares_its_axis(points):
+    figure = answers.growth({"GP-L": (points, "first_try")}, {"id_seen": "seen", "ood": "another rule"})
+    left, right = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["seen", "another rule"]
+    assert left.get_ylim() == right.get_ylim() and left.get_ylim()[0] == 0 and left.get_xscale() == "log"
+    table = points.at("ood", "sampled")
+    for arm in ("SFT", "RL"):
+        rows = table[table["arm"] == arm]
+        ends = rows.sort_values("flops").groupby("seed")["first_try"].last()
+        thin = [line for line in right.lines if line.get_linewidth() == 0.7]
+        assert set(ends.round(9)) <= {round(line.get_ydata()[-1], 9) for line in thin}
+        (mean,) = [line for line in right.lines if line.get_label() == arm]
+        assert mean.get_ydata() == pytest.approx(rows.groupby("checkpoint")["first_try"].mean().to_numpy())
+    plt.close(figure)
+
+
+def test_where_the_format_is_lost_points_are_hollow():
+    cards = study.Book("cpu").study("gp-vl")
+    labels = ("success", "recognition")
+    figure = answers.trails(cards, {"id": "in distribution"}, "within", "recognized", labels)
+    (axes,) = figure.axes
+    table = cards.at("id", "sampled")
+    lost = table[(table["strict"] < answers.LOST) & (table["arm"] != "Init")]
+    hollow = [line for line in axes.lines if line.get_label() == answers.HOLLOW]
+    drawn = sorted(y for line in hollow for y in line.get_ydata())
+    assert len(lost) > 0 and drawn == pytest.approx(sorted(lost["recognized"]))
+    assert sum(line.get_marker() == "s" for line in axes.lines) == len(cards.seeds)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == labels
+    plt.close(figure)

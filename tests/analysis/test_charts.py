@@ -166,38 +166,6 @@ def test_colours_are_fixed_for_the_arms_and_ordered_for_the_rest():
     assert charts.colours(["x", "RL", "y"]) == {"x": first, "RL": charts.COLOURS["RL"], "y": second}
 
 
-def test_pairs_join_two_sets_of_each_checkpoint():
-    rows = [
-        {
-            "arm": arm,
-            "seed": seed,
-            "checkpoint": step,
-            "set": set_,
-            "x": 0.1 * step + 0.01 * seed,
-            "y": 0.5 + 0.1 * (set_ == "id"),
-            "flops": step * 1e12,
-        }
-        for arm in ("RL", "SFT")
-        for seed in (0, 1)
-        for step in (1, 2, 3)
-        for set_ in ("id", "ood")
-    ]
-    _, ax = plt.subplots()
-    charts.pairs(ax, pd.DataFrame(rows), "x", "y")
-    lines = [line for line in ax.lines if len(line.get_xdata()) == 2]
-    points = [line for line in ax.lines if len(line.get_xdata()) == 1]
-    assert len(lines) == 6 and len(points) == 12
-    filled = [p for p in points if p.get_markerfacecolor() != charts.PAPER]
-    assert {round(float(p.get_ydata()[0]), 6) for p in filled} == {0.6} and len(
-        filled
-    ) == 6  # the first set of the table
-    strengths = [p.get_alpha() for p in filled][:3]
-    assert strengths == sorted(strengths) and strengths[-1] == 1  # the colour grows with compute
-    assert sorted(ax.get_legend_handles_labels()[1]) == ["RL, id", "RL, ood", "SFT, id", "SFT, ood"]
-    with pytest.raises(ValueError, match="a pair has two sets, not 1: id"):
-        charts.pairs(ax, pd.DataFrame([r for r in rows if r["set"] == "id"]), "x", "y")
-
-
 def test_figures_of_a_study(toy):
     study = toy({("SFT", "id"): {"kl": 2.0}, ("RL", "ood"): {"first_try": 0.9}}, task="navigation")
     sets = {"id": "held out", "ood": "other rule"}

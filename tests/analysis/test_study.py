@@ -39,7 +39,7 @@ def test_init_is_the_first_checkpoint_of_both_arms_and_its_compute_is_theirs(poi
         means = points.outcomes(arm, "id", "sampled", "within").mean(1)
         assert means == pytest.approx(points.end(arm, "id", "sampled", "within").to_numpy(), abs=1e-5)
     estimates = points.estimates("ood", "greedy", "first_try")
-    assert list(estimates) == ["SFT", "Init", "RL"]
+    assert list(estimates) == ["Init", "SFT", "RL"]
     assert all(low <= estimate <= high for estimate, low, high in estimates.values())
 
 
@@ -130,7 +130,7 @@ def test_wrong_answers_by_seed_add_up_to_what_is_not_right(walks):
 def test_policies_stand_beside_the_arms(walks, book):
     sets, columns = {"id": ("absolute", ", at home")}, {"first try": "first_try", "turns": "first_turns"}
     table = prose.beside_policies(walks, sets, columns, {"oracle": baselines.oracle})
-    assert table["policy"].tolist()[::6] == ["SFT, greedy", "oracle"] and len(table) == 7
+    assert table["policy"].tolist()[::6] == ["Init, greedy", "oracle"] and len(table) == 7
     assert set(table["actions"]) == {"absolute, at home"}
     oracle = table.set_index("policy").loc["oracle"]
     assert (oracle["first try"], oracle["turns"], oracle["route"]) == ("100.0%", "", "100.0%")
@@ -167,7 +167,7 @@ def test_foundations_and_figures_of_a_profile(book):
     cards = book.foundations()
     assert set(cards) == set(book.profile.foundations) and cards["pocket-text"][0]["settings"]["seed"] == 0
     assert book.base("gp-l-base").endswith("pocket-text-0")
-    assert list(book.printed("fig06", "gp-l")) == ["SFT", "Init", "RL"]
+    assert list(book.printed("fig06", "gp-l")) == ["Init", "SFT", "RL"]
 
 
 def test_what_is_not_there_is_named():

@@ -1,4 +1,7 @@
-"""Figures of the first page: how success falls with the distance from what was trained, and the verdicts.
+"""Figures that compare the arms at a glance: how far what was learned carries, and how it came.
+
+Paper: Figures 5 and 8. Arms stand in one order everywhere (Init, SFT, RL), every seed is seen, and a panel
+shares its axis with those it is to be compared with.
 
 distances({"GP-L": points}, CARDS)
 """
@@ -8,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator
 
 from posttrain.analysis import charts
 from posttrain.analysis.study import Study
@@ -20,6 +26,8 @@ CARDS = {  # sets of GeneralPoints, the nearest to the training first
     "in_range_a": "rule 5/7/9,\nnumbers\ntrained",
     "ood": "rule 11/12/13,\nnumbers\nnever trained",
 }
+LOST = 0.5  # share of answers in the format below which success says little of skill
+HOLLOW = "less than half of the answers in the format"
 APART = 0.22  # of two arms' dots over one label
 
 
@@ -53,5 +61,84 @@ def distances(
         ax.grid(axis="y")
         ax.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %")
     axes[0, 0].set_ylabel("first answers that are right")
+    charts.legend(fig)
+    return fig
+
+
+def growth(
+    rows: Mapping[str, tuple[Study, str]], columns: Mapping[str, str], decoding: str = "sampled"
+) -> Figure:
+    """Success against compute, on a logarithmic axis: a row for each study with its metric, a
+    column for each set. Lines are the seeds' means, thin lines the seeds; hollow where a seed has lost the
+    format."""
+    size = (2.9 * len(columns) + 0.6, 2.0 * len(rows) + 0.7)
+    fig, axes = plt.subplots(
+        len(rows), len(columns), figsize=size, sharey="row", layout="constrained", squeeze=False
+    )
+    for ax, label in zip(axes[0], columns.values()):
+        ax.set_title(label)
+    for row, (title, (study, metric)) in zip(axes, rows.items()):
+        for ax, set_ in zip(row, columns):
+            _grow(ax, study.at(set_, decoding), metric)
+        row[0].set_ylabel(title)
+        row[0].set_ylim(bottom=0)
+    charts.legend(fig)
+    return fig
+
+
+def _grow(ax: Axes, table: pd.DataFrame, metric: str) -> None:
+    for arm, colour in charts.colours(("Init", "SFT", "RL")).items():
+        rows = table[table["arm"] == arm].sort_values("flops")
+        if arm == "Init":
+            ax.axhline(rows[metric].mean(), color=colour, linestyle=(0, (4, 2)), linewidth=1.2, label=arm)
+            continue
+        for _, run in rows.groupby("seed"):
+            ax.plot(run["flops"], run[metric], color=colour, linewidth=0.7, alpha=0.5)
+            _hollow(ax, run, "flops", metric, colour)
+        means = rows.groupby("checkpoint")[["flops", metric]].mean()
+        ax.plot(means["flops"], means[metric], color=colour, linewidth=1.8, label=arm)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 4)))
+    ax.xaxis.set_major_formatter(EngFormatter(unit="FLOP"))
+    ax.minorticks_off()
+    ax.grid(axis="y")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %")
+
+
+def _hollow(ax: Axes, run: pd.DataFrame, x: str, y: str, colour: str) -> None:
+    lost = run[run["strict"] < LOST]
+    if len(lost):
+        style = {"markerfacecolor": charts.PAPER, "markeredgecolor": colour, "markersize": 4.5, "zorder": 5}
+        ax.plot(lost[x], lost[y], "o", linestyle="none", label=HOLLOW, **style)
+
+
+def trails(
+    study: Study, sets: Mapping[str, str], x: str, y: str, labels: tuple[str, str], decoding: str = "sampled"
+) -> Figure:
+    """Figure 8: how two measures go together along each run, a panel for each set. A thin line is a seed,
+    from Init (square) to its end (dot); hollow where it has lost the format."""
+    size = (3.1 * len(sets) + 0.4, 3.5)
+    fig, axes = plt.subplots(
+        1, len(sets), figsize=size, sharex=True, sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, (set_, label) in zip(axes[0], sets.items()):
+        table = study.at(set_, decoding)
+        for arm, colour in charts.colours(("Init", "SFT", "RL")).items():
+            for number, (_, run) in enumerate(
+                table[table["arm"] == arm].sort_values("flops").groupby("seed")
+            ):
+                once = {"label": None if number else arm}
+                if arm == "Init":
+                    ax.plot(run[x], run[y], "s", color=colour, markersize=5, zorder=4, **once)
+                    continue
+                ax.plot(run[x], run[y], color=colour, linewidth=0.9, alpha=0.6, **once)
+                ax.plot(run[x].iloc[-1:], run[y].iloc[-1:], "o", color=colour, markersize=5.5, zorder=4)
+                _hollow(ax, run, x, y, colour)
+        ax.set_title(label)
+        ax.grid()
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %")
+        ax.set_xlabel(labels[0])
+    axes[0, 0].set_ylabel(labels[1])
     charts.legend(fig)
     return fig

@@ -128,38 +128,6 @@ def bars(ax: Axes, estimates: Mapping[str, Interval], published: Mapping[str, fl
         ax.spines.bottom.set_visible(False)
 
 
-def pairs(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
-    """Figure 8's pairs: two joined points for each arm and checkpoint, filled for the first set of the table.
-
-    table: one row for each (arm, seed, checkpoint, set), exactly two sets; means over seeds are drawn, the
-    fuller in colour the more `flops`, the range of the seeds as thin bars in both directions. Init is in full
-    colour, as squares. `ValueError` if the table is empty, lacks a column, or has not two sets.
-    """
-    _require(table, ("arm", "set", "checkpoint", x, y, "flops"))
-    sets = list(dict.fromkeys(table["set"]))
-    if len(sets) != 2:
-        raise ValueError(f"a pair has two sets, not {len(sets)}: {', '.join(map(str, sets))}")
-    most = table["flops"].max() or 1.0
-    for arm, colour in colours(table["arm"]).items():
-        points = table[table["arm"] == arm].groupby(["checkpoint", "set"])[[x, y, "flops"]]
-        means, low, high = points.mean().reset_index(), points.min(), points.max()
-        for checkpoint, pair in means.groupby("checkpoint"):
-            strength = 1.0 if arm == INIT else 0.25 + 0.75 * float(pair["flops"].mean()) / most
-            pair, last = pair.set_index("set").loc[sets], checkpoint == means["checkpoint"].max()
-            thin = {"color": colour, "linewidth": 0.6, "alpha": 0.3 * strength, "zorder": 1}
-            for set_ in sets:
-                (left, bottom), (right, top) = (ends.loc[(checkpoint, set_), [x, y]] for ends in (low, high))
-                ax.hlines(pair.loc[set_, y], left, right, **thin)
-                ax.vlines(pair.loc[set_, x], bottom, top, **thin)
-            ax.plot(pair[x], pair[y], color=colour, linewidth=0.7, alpha=0.5 * strength, zorder=1)
-            for set_, fill in zip(sets, (colour, PAPER)):
-                style = {"color": colour, "alpha": strength, "markerfacecolor": fill, "markersize": 5.5}
-                marker, label = "s" if arm == INIT else "o", f"{arm}, {set_}" if last else None
-                ax.plot(pair.loc[set_, x], pair.loc[set_, y], marker, label=label, zorder=2, **style)
-    _value_axis(ax)
-    ax.xaxis.set_major_formatter(ax.yaxis.get_major_formatter())
-
-
 def _require(table: pd.DataFrame, columns: Iterable[str]) -> None:
     if missing := [column for column in columns if column not in table]:
         raise ValueError(f"the table lacks {', '.join(missing)}; it has {', '.join(map(str, table))}")

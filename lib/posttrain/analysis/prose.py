@@ -109,7 +109,7 @@ def beside_policies(
     rows = []
     for set_, (actions, added) in sets.items():
         for decoding in ("greedy", "sampled"):
-            for arm in ("SFT", "Init", "RL"):
+            for arm in ("Init", "SFT", "RL"):
                 row = {"actions": actions + added, "policy": f"{arm}, {decoding}"}
                 means = {
                     head: study.end(arm, set_, decoding, metric).mean() for head, metric in columns.items()
@@ -145,7 +145,7 @@ def benchmark(study: Study, printed: Mapping[str, float]) -> pd.DataFrame:
     """Navigation: the benchmark's finished routes by seed with Wilson's interval, and the paper's share."""
     rows = []
     for decoding in ("greedy", "sampled"):
-        for arm in ("SFT", "Init", "RL"):
+        for arm in ("Init", "SFT", "RL"):
             row = {"policy": f"{arm}, {decoding}"}
             for seed, routes in zip(study.seeds, study.outcomes(arm, "benchmark", decoding, "within")):
                 _, low, high = statistics.wilson(int(routes.sum()), len(routes))
