@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator
+from matplotlib.ticker import EngFormatter, FixedLocator
 
 from posttrain.analysis import charts
 from posttrain.analysis.study import Study
@@ -98,7 +98,7 @@ def _grow(ax: Axes, table: pd.DataFrame, metric: str) -> None:
         means = rows.groupby("checkpoint")[["flops", metric]].mean()
         ax.plot(means["flops"], means[metric], color=colour, linewidth=1.8, label=arm)
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 4)))
+    ax.xaxis.set_major_locator(FixedLocator([m * 10.0**n for n in range(6, 25) for m in (1, 3)]))
     ax.xaxis.set_major_formatter(EngFormatter(unit="FLOP"))
     ax.minorticks_off()
     ax.grid(axis="y")
