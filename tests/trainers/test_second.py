@@ -1,0 +1,105 @@
+"""A study as the second edition makes it, at the smallest size: carried out, decided, drawn."""
+
+import json
+
+import pandas as pd
+import pytest
+import yaml
+from matplotlib import pyplot as plt
+from posttrain import config, store
+from posttrain.analysis import answers, claims, study
+from posttrain.analysis.claims import Measure, Outcomes
+from posttrain.trainers import arm as arms
+
+RULES = yaml.safe_load((config.ROOT / "data" / "second" / "claims.yaml").read_text())
+SECOND = config.read("second")["studies"]["gp-l"]
+SMALL = {
+    "limit": 4,
+    "limit_others": 3,
+    "limit_between": 2,
+    "dialogues": 2,
+    "draws": 3,
+    "told": 2,
+    "kl_hands": 3,
+    "max_tokens": 6,
+}
+PPO = {"episodes": 4, "max_tokens": 6, "gamma": 0.0, "value_warmup": 1}
+ARMS = {
+    "init": {"algorithm": "init", "steps": 4, "checkpoints": 1},
+    "sft": {"algorithm": "sft", "start": "init", "budget_gflop": 0.3},
+    "ppo": {"algorithm": "ppo", "start": "init", "budget_gflop": 0.3, "ppo": PPO},
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, checkpoints):
+    tiny = {"checkpoints": 3, "lora": {"rank": 4, "alpha": 8}, "sft": {"batch_size": 4}, "arms": ARMS}
+    said = {**SECOND, **tiny, "census": {**SECOND["census"], **SMALL}}
+    settings = {"seeds": [0, 1], "model": checkpoints["pocket"], "studies": {"gp-l": said}}
+    profile = config.check("tiny", settings, True, root=tmp_path_factory.mktemp("second"))
+    for run in profile.runs():
+        arms.carry_out(profile, run)
+    return profile
+
+
+def test_checkpoints_double_and_have_fewer_cases_in_between(made):
+    for arm in ("sft", "ppo"):
+        _, checkpoints, _, hands = store.read(made, made.run(f"gp-l/{arm}/0"))[:4]
+        spent = checkpoints.groupby("step").gflops.first().tolist()
+        assert spent[0] == 0 and len(spent) == 4 and spent[-1] >= 0.3
+        assert all(later > 1.3 * earlier for earlier, later in zip(spent[1:], spent[2:]))
+        cases = hands[(hands.set == "id") & (hands.decoding == "sampled")].groupby("step").size().tolist()
+        assert cases == [4, 2, 2, 4]
+        # The cases in between are among the others, and every seed and arm meets the same ones.
+        by_step = [set(rows.hand) for _, rows in hands[hands.set == "id"].groupby("step")]
+        assert all(few <= by_step[0] == by_step[-1] for few in by_step)
+    tables = [store.read(made, made.run(f"gp-l/{name}")).hands for name in ("sft/0", "ppo/1")]
+    assert set(tables[0][tables[0].set == "ood"].hand) == set(tables[1][tables[1].set == "ood"].hand)
+
+
+def test_the_critic_learns_alone_first(made):
+    training = store.read(made, made.run("gp-l/ppo/0")).training
+    assert training.grad_norm.iloc[0] == 0 and (training.grad_norm.iloc[1:] > 0).all()
+
+
+def test_both_divergences_are_measured(made):
+    table = store.read(made, made.run("gp-l/sft/0")).checkpoints.query("decoding == 'sampled'")
+    assert table[table.step == 0][["kl", "kl_back"]].eq(0).all(axis=None)
+    assert table[table.step > 0][["kl", "kl_back"]].gt(0).all(axis=None)
+
+
+def test_what_was_said_at_the_end_is_kept(made):
+    run = made.run("gp-l/ppo/0")
+    told = store.dialogues(made, run)
+    assert set(told.set) == set(SECOND["census"]["sets"]) and told.groupby("set").hand.nunique().eq(2).all()
+    assert told[(told.set == "id") & (told.decoding == "sampled")].answer.max() == 5
+    record = json.loads((store.find(made, run) / "run.json").read_text())
+    assert "dialogues.parquet" in record["files"]
+
+
+@pytest.mark.parametrize("name", ["paper", "strict"])
+def test_every_claim_of_the_study_is_decided(made, name):
+    outcomes = Outcomes(store.collect(made, "gp-l")[3])
+    mine = [said for said in RULES["claims"] if claims.study_of(said, RULES) == "gp-l"]
+    assert len(mine) == 10
+    for said in mine:
+        row = claims.decide(outcomes, said, name, claims.measures(said, RULES)[name], RULES)
+        # Two seeds, and an Init that solves nothing: neither can decide.
+        assert row["state"] in ("undecided", "no headroom") and row["seeds"] == 2
+        if said["test"] != "matched":
+            assert row["low"] <= row["estimate"] <= row["high"]
+    level = outcomes.level("init", 0, "seen", Measure("first_try", "sampled"))
+    assert 0 <= level <= 1
+
+
+def test_its_figures_can_be_drawn(made, monkeypatch):
+    monkeypatch.setattr(study.config, "load", lambda *_: made)
+    points = study.Book("tiny").study("gp-l")
+    sets = {"seen": "seen", "same_numbers": "same numbers", "id": "held out", "ood": "another rule"}
+    for figure in (
+        answers.distances({"GP-L": points}, sets),
+        answers.growth({"GP-L": (points, "first_try")}, {"seen": "seen", "id": "held out"}),
+    ):
+        assert figure.axes
+        plt.close(figure)
+    assert isinstance(points.checkpoints, pd.DataFrame)
