@@ -52,8 +52,9 @@ if MAIN:  # one build at a time; a killed one holds nothing
 
 # Jobs on a cluster read this file again, when some of the runs are there already: they must know all of them.
 TO_TRAIN = {run.identity: run for run in PROFILE.runs() if not MAIN or not status.there(PROFILE, run, STALE)}
+BELOW = {i for run in TO_TRAIN.values() if run.foundation for i in (run.model_identity, getattr(getattr(run.model, "text", None), "identity", None))}
 TO_PRETRAIN = {identity: (name, seed) for name, seed, identity in PROFILE.foundation_list()
-               if not MAIN or not (STALE and not TO_TRAIN or store.find_foundation(PROFILE, name, seed))}
+               if not MAIN or not (STALE and not TO_TRAIN or store.find_foundation(PROFILE, name, seed, weights=identity in BELOW))}
 STAMPS = BUILD / "stamps"
 if MAIN:
     for identity in {**TO_TRAIN, **TO_PRETRAIN}:  # what was removed since is to be made again

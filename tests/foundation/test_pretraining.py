@@ -1,5 +1,6 @@
 import itertools
 import json
+import shutil
 
 import pytest
 import torch
@@ -91,6 +92,34 @@ def test_a_profile_provides_what_it_has_not_and_then_leaves_it_alone(tmp_path, m
     assert folders == [profile.models / "text-3", profile.models / "eyes-3"]
     monkeypatch.setattr(foundation, "make", lambda *a: pytest.fail("made again"))
     assert foundation.provide(profile, "eyes", 3) == card and not list(profile.state.glob("*"))
+
+
+def test_of_some_foundations_only_the_card_is_kept(tmp_path):
+    """The weights lie under build/; without them the card stands for the foundation, and they can be made
+    again."""
+    text = {name: value for name, value in TINY.items() if name != "seed"} | {"kept": "card"}
+    arm = {"algorithm": "init", "steps": 1, "census": {}}
+    said = {"seeds": [3], "gate_hands": 4, "foundations": {"text": text}}
+    said["studies"] = {"s": {"foundation": "text", "arms": {"init": arm}}}
+    profile = settings.check("tiny", said, True, root=tmp_path)
+    plain = settings.check(
+        "tiny", {**said, "foundations": {"text": {**text, "kept": "weights"}}}, True, root=tmp_path
+    )
+    assert profile.foundation("text", 3).identity == plain.foundation("text", 3).identity
+    made = foundation.provide(profile, "text", 3)
+    beside, home = profile.models / "text-3", tmp_path / "build" / "models" / "text-3"
+    assert store.find_foundation(profile, "text", 3) == home and store.edits(beside, store.CARD) == []
+    assert [path.name for path in beside.iterdir()] == [store.CARD]
+    shutil.rmtree(home)  # as in a clone
+    assert store.find_foundation(profile, "text", 3) is None
+    assert store.find_foundation(profile, "text", 3, weights=False) == beside
+    with pytest.raises(store.StoreError, match="posttrain pretrain"):
+        store.model_path(profile, profile.run("s/init/3"))
+    again = foundation.provide(profile, "text", 3)
+    assert again["identity"] == made["identity"] and again["gates"] == made["gates"]
+    assert store.read_record(beside / store.CARD) == made  # the first one stays
+    (beside / "model.safetensors").write_bytes(b"")
+    assert "edited" in store.edits(beside, store.CARD)[0] or "missing" in store.edits(beside, store.CARD)[0]
 
 
 @pytest.mark.parametrize(

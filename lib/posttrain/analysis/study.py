@@ -72,7 +72,7 @@ class Book:
         """Model cards of the pocket foundations by name and seed; none if the profile names a real model."""
         cards: dict[str, dict[int, dict]] = {name: {} for name in self.profile.foundations}
         for name, seed, _ in self.profile.foundation_list():
-            if folder := store.find_foundation(self.profile, name, seed):
+            if folder := store.find_foundation(self.profile, name, seed, weights=False):
                 cards[name][seed] = store.read_record(folder / store.CARD)
         return {name: by_seed for name, by_seed in cards.items() if by_seed}
 

@@ -12,6 +12,8 @@ from posttrain.config.settings import Count, Problem, Rate, Seed, Settings, Shar
 Few = Annotated[int, Field(ge=1, le=1000)]
 Steps = Annotated[int, Field(ge=0, le=10**9)]
 Width = Annotated[int, Field(ge=1, le=65536)]
+Kept = Literal["weights", "card"]
+KEPT = "Whether the finished model is kept with the results, or its card alone: it is made again at need."
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 LANGUAGES = {"cards": "numbers", "streets": "directions"}  # a tower's corpus -> its text foundation's
 
@@ -46,6 +48,7 @@ class FoundationConfig(Settings):
         False, "Whether the finished weights are rounded to bfloat16, and stored so.", **neutral(False)
     )
     threads: Few = setting(1, "CPU threads of the pretraining.")
+    kept: Kept = setting("weights", KEPT, exclude=True)
 
     @property
     def identity(self) -> str:
@@ -82,6 +85,7 @@ class VisionConfig(Settings):
     warmup: Count = setting(50, "Steps in which the rate rises; it falls over the second half of all.")
     bf16: bool = setting(True, "Whether products are computed in bfloat16.", **neutral(True))
     threads: Few = setting(1, "CPU threads of the pretraining.")
+    kept: Kept = setting("weights", KEPT, exclude=True)
     text: FoundationConfig | None = setting(None, "The text foundation's settings.")
 
     @property

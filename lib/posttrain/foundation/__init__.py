@@ -20,7 +20,7 @@ __all__ = ["make", "provide", "source"]
 def provide(profile: Profile, name: str, seed: int) -> dict[str, Any]:
     """The card of a profile's foundation, which is made if no store has it; a tower's text foundation too."""
     config = profile.foundation(name, seed)
-    home = profile.models / f"{name}-{seed}"
+    home = store.foundation_home(profile, name, seed)
     with store.locked(profile.root, f"foundation {name}-{seed}"):
         if folder := store.find_foundation(profile, name, seed):
             return store.read_record(folder / store.CARD)
@@ -29,7 +29,13 @@ def provide(profile: Profile, name: str, seed: int) -> dict[str, Any]:
             text = store.find_foundation(profile, config.language, seed)
             if text.parent != home.parent:
                 shutil.copytree(text, home.with_name(text.name), dirs_exist_ok=True)
-        return make(config, home, profile.gate_hands, profile.state / config.identity)
+        card = make(config, home, profile.gate_hands, profile.state / config.identity)
+        beside = profile.models / home.name
+        if beside != home:
+            beside.mkdir(parents=True, exist_ok=True)
+            if not (beside / store.CARD).exists():  # the first one stays: it tells how long it took
+                shutil.copyfile(home / store.CARD, beside / store.CARD)
+        return card
 
 
 def make(
@@ -99,4 +105,5 @@ def _card(config, model, tokens, measured, mixture, gate_hands, table) -> dict[s
         "mixture": shares,
         "gate_hands": gate_hands,
         "gates": rows,
+        **({"kept": config.kept} if config.kept == "card" else {}),
     }

@@ -37,6 +37,7 @@ __all__ = [
     "edits",
     "find",
     "find_foundation",
+    "foundation_home",
     "hashes",
     "home",
     "homes",
@@ -99,9 +100,26 @@ def find(profile: Profile, run: Run) -> Path | None:
     return _by_identity(profile, f"results/*/*/[!.]*/{RECORD}", run.identity)
 
 
-def find_foundation(profile: Profile, name: str, seed: int) -> Path | None:
-    """The folder that holds a pocket foundation, or None where it must be made."""
-    return _by_identity(profile, f"models/[!.]*/{CARD}", profile.foundation(name, seed).identity)
+def foundation_home(profile: Profile, name: str, seed: int) -> Path:
+    """The folder where a profile puts a foundation: beside its results, or in build/ where only the card is
+    kept with these."""
+    kept = profile.foundation(name, seed).kept
+    return (profile.models if kept == "weights" else _workshop(profile)) / f"{name}-{seed}"
+
+
+def _workshop(profile: Profile) -> Path:
+    return profile.root / "build" / "models"
+
+
+def find_foundation(profile: Profile, name: str, seed: int, weights: bool = True) -> Path | None:
+    """The folder that holds a pocket foundation, or None where it must be made; its card alone will do where
+    no `weights` are asked for."""
+    wanted = profile.foundation(name, seed).identity
+    shelves_ = (_workshop(profile), *(shelf / "models" for shelf in shelves(profile)))
+    cards = (path for shelf in shelves_ for path in sorted(shelf.glob(f"[!.]*/{CARD}")))
+    folders = [path.parent for path in cards if _identity(path) == wanted]
+    whole = (folder for folder in folders if any(folder.glob("*.safetensors")))
+    return next(whole, None if weights or not folders else folders[0])
 
 
 def model_path(profile: Profile, run: Run) -> str:

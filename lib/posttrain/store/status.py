@@ -97,7 +97,7 @@ def verify(profile: Profile) -> list[str]:
         problems += edits(folder, CARD) or _wrong_card(folder)
         problems += [] if folder in wanted else [f"{shown(folder)}: no foundation of this profile; remove it"]
     for name, seed, identity in profile.foundation_list():
-        if store.find_foundation(profile, name, seed) is None:
+        if store.find_foundation(profile, name, seed, weights=False) is None:
             problems.append(f"{name}-{seed}: no foundation of identity {identity}")
     return problems
 
@@ -134,7 +134,7 @@ def obstacles(profile: Profile, remake: bool = False) -> list[str]:
         elif profile.published and not remake and (state := status(profile, run)).word == "superseded":
             superseded.append(f"{run.name} is superseded: {state.why}")
     for name, seed, _ in profile.foundation_list():
-        if folder := store.find_foundation(profile, name, seed):
+        if folder := store.find_foundation(profile, name, seed, weights=False):
             edited += edits(folder, CARD)
     if superseded:
         superseded.append(
