@@ -11,8 +11,10 @@ import pytest
 import torch
 import trl
 from posttrain import compute, config, rollouts, store, tasks
+from posttrain.decoding import prefixes
 from posttrain.decoding.prefixes import Prefixes
 from posttrain.environments.general_points import GeneralPointsEnv
+from posttrain.evaluation import census
 from posttrain.foundation import pretraining, vision
 from posttrain.policy import Chat
 from posttrain.trainers import arm, ppo, sft
@@ -44,7 +46,7 @@ def ppo_seconds(policy, steps: int) -> float:
     return (perf_counter() - start) / steps
 
 
-def grpo_seconds(policy, folder, steps: int) -> float:
+def grpo_seconds(policy, folder, steps: int, bf16: bool) -> float:
     """The same in GRPOTrainer: as many completions a step, one update, no reference model, the same adapter
     and precision."""
     environment = GeneralPointsEnv()
@@ -70,7 +72,7 @@ def grpo_seconds(policy, folder, steps: int) -> float:
         beta=0.0,
         max_steps=steps + 2,
         learning_rate=1e-3,
-        bf16=True,
+        bf16=bf16,
         use_cpu=True,
         report_to="none",
         logging_strategy="no",
@@ -99,20 +101,69 @@ def peak_flops(dtype: torch.dtype, threads: int, size: int = 1024, repeats: int 
     return 2 * size**3 / min(seconds)
 
 
-def bench_ppo_against_grpo(init, tmp_path, record):
-    ours, theirs = [], []
+@pytest.mark.parametrize("name", ["bfloat16", "float32"])
+def bench_ppo_against_grpo(init, tmp_path, record, name):
+    ours, theirs, bf16 = [], [], name == "bfloat16"
     for turn in range(3):
-        ours.append(ppo_seconds(init(), steps=4))
-        theirs.append(grpo_seconds(init(), tmp_path / str(turn), steps=3))
+        policy = init()
+        policy.bf16 = bf16
+        ours.append(ppo_seconds(policy, steps=4))
+        theirs.append(grpo_seconds(init(), tmp_path / str(turn), 3, bf16))
     ratio = min(theirs) / min(ours)
     record(
-        "ppo-against-grpo",
+        "ppo-against-grpo" if bf16 else "ppo-against-grpo-float32",
         ppo_episodes_per_second=EPISODES / min(ours),
         grpo_episodes_per_second=EPISODES / min(theirs),
         ratio=ratio,
         threads=THREADS,
     )
-    assert ratio > 2  # the aim is 3; machines are noisy
+    assert ratio > 2  # the aim is 3.5; machines are noisy
+
+
+@pytest.mark.parametrize("name", ["gp-l", "virl-l", "gp-vl"])
+def bench_precision(record, name):
+    """Tokens a second of PPO's iterations, one thread, in float32 and in bfloat16, in turn."""
+    profile = config.load("cpu")
+    run = profile.run(f"{name}/ppo/0")
+    speeds: dict[bool, list[float]] = {False: [], True: []}
+    for turn in range(4):
+        policy = arm.start(profile, run)
+        policy.bf16 = turn % 2 == 1
+        environments = [arm.environment(run) for _ in range(run.settings.ppo.episodes)]
+        trainer = ppo.PPO(policy, environments, run.settings.ppo, seed=0)
+        trainer.iterate()
+        measured = [trainer.iterate() for _ in range(2)]
+        speed = sum(m["tokens"] for m in measured) / sum(m["seconds"] for m in measured)
+        speeds[policy.bf16].append(speed)
+    plain, half = (max(speeds[bf16]) for bf16 in (False, True))
+    record(
+        f"precision-{name}",
+        float32_tokens_per_second=plain,
+        bfloat16_tokens_per_second=half,
+        ratio=half / plain,
+        threads=1,
+    )
+
+
+@pytest.mark.parametrize("name", ["gp-l", "virl-l"])
+def bench_draws(record, name, monkeypatch):
+    """A census of eight draws a case: questions read once for all draws, against once for each."""
+    torch.set_num_threads(1)
+    profile = config.load("cpu")
+    run = profile.run(f"{name}/ppo/0")
+    policy, said = arm.start(profile, run), run.settings.census
+    said = said.model_copy(
+        update={"sets": ("id", "ood"), "revised": (), "limit": 24, "draws": 8, "decodings": ("sampled",)}
+    )
+    seconds = {4: [], 10**9: []}
+    for turn in range(6):
+        many = list(seconds)[turn % 2]
+        monkeypatch.setattr(prefixes, "MANY", many)
+        start = perf_counter()
+        census(policy, said)
+        seconds[many].append(perf_counter() - start)
+    once, each = (min(times) for times in seconds.values())
+    record(f"draws-{name}", seconds_once=once, seconds_each=each, ratio=each / once, threads=1)
 
 
 @pytest.mark.parametrize("name", ["gp-l", "virl-l"])
