@@ -67,3 +67,47 @@ def test_where_the_format_is_lost_points_are_hollow():
     assert sum(line.get_marker() == "s" for line in axes.lines) == len(cards.seeds)
     assert (axes.get_xlabel(), axes.get_ylabel()) == labels
     plt.close(figure)
+
+
+def test_levels_are_read_off_the_foundations(monkeypatch):
+    from types import SimpleNamespace
+
+    from posttrain import config
+
+    text = {"corpus": "directions", "steps": 2, "reading_steps": 0}
+    arms = {
+        "init": {"algorithm": "init", "steps": 1},
+        "sft": {"algorithm": "sft", "start": "init", "steps": 1},
+        "ppo": {"algorithm": "ppo", "start": "init", "budget_gflop": 1},
+    }
+    one = {"task": "navigation", "arms": arms}
+    said = {
+        "seeds": [0],
+        "foundations": {"a": {**text, "heed": 0.7}, "b": {**text, "invented": 0.05}},
+        "studies": {"x": {**one, "foundation": "a"}, "y": {**one, "foundation": "b"}},
+    }
+    said["studies"]["pilot"] = {"task": "navigation", "foundation": "a", "arms": {"init": arms["init"]}}
+    book = SimpleNamespace(profile=config.check("some", said), study=lambda name: name)
+    assert answers.levels(book, "navigation") == {(0.7, 0.5): "x", (1.0, 0.05): "y"}
+    assert answers.levels(book, "navigation-vision") == {}
+
+
+def test_what_the_foundation_read(toy):
+    shares = {
+        (0.7, 0.5): {("Init", "ood"): {"first_try": 0.6}, ("RL", "ood"): {"first_try": [0.2, 0.3]}},
+        (1.0, 0.5): {("Init", "ood"): {"first_try": 0.9}, ("RL", "ood"): {"first_try": 0.85}},
+        (1.0, 0.05): {("Init", "ood"): {"first_try": 0.8}},
+    }
+    studies = {level: toy(said, task="navigation") for level, said in shares.items()}
+    figure = answers.heed(studies, {"first_try": "turns right"})
+    (axes,) = figure.axes
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert list(lines["RL"].get_xdata()) == [0.7, 1.0]
+    assert lines["RL"].get_ydata() == pytest.approx([0.25, 0.85])
+    assert list(lines["RL, 5% of the lists invented"].get_xdata()) == [1.0]
+    plt.close(figure)
+    figure = answers.price(studies, {"gained": ("ood", "within")}, ("ood", "first_try"))
+    (axes,) = figure.axes
+    rl = next(line for line in axes.lines if line.get_label() == "RL")
+    assert sorted(rl.get_ydata()) == pytest.approx(sorted([-0.4, -0.3, -0.05, -0.05, -0.3, -0.3]))
+    plt.close(figure)
