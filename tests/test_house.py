@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -206,3 +207,10 @@ def test_a_circle_is_seen():
 def test_a_private_name_is_seen(source, names):
     tasks = "def _hidden():\n    pass\nclass A:\n    def f(self):\n        self._places = self._places"
     assert taken("cli", {"cli": source, "tasks": tasks}) == names and taken("tasks", {"tasks": tasks}) == []
+
+
+def test_every_module_is_on_the_page_of_the_library():
+    page = (LIB.parent.parent / "book" / "api.md").read_text()
+    parts = (("posttrain", *path.relative_to(LIB).with_suffix("").parts) for path in LIB.rglob("*.py"))
+    modules = {".".join(names).removesuffix(".__init__") for names in parts} - {"posttrain"}
+    assert set(re.findall(r"automodule:: (\S+)", page)) == modules
