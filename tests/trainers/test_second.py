@@ -103,3 +103,17 @@ def test_its_figures_can_be_drawn(made, monkeypatch):
         assert figure.axes
         plt.close(figure)
     assert isinstance(points.checkpoints, pd.DataFrame)
+
+
+def test_the_verdicts_are_a_list_that_pages_read(made, monkeypatch, tmp_path):
+    monkeypatch.setattr(study.config, "load", lambda *_: made)
+    book = study.Book("tiny")
+    book.claims, book.figures = RULES, tmp_path
+    rows = claims.verdicts(book)
+    assert len(rows) == 20 and {row["task"] for row in rows} == {"gp-l"}
+    assert {row["measure"] for row in rows} == {"paper", "strict"}
+    assert {row["state"] for row in rows} <= set(claims.STATES)
+    keys = "task claim measure metric decoding estimate low high seeds_low seeds_high seeds init state"
+    assert all(list(row) == keys.split() for row in rows)
+    book.write("verdicts", rows)
+    assert json.loads((tmp_path / "values" / "verdicts.json").read_text()) == rows

@@ -81,7 +81,7 @@ class Book:
         numbers = self.paper["figures"][figure]["printed"][study]
         return {arm: numbers[arm.lower()] for arm in ("Init", "SFT", "RL")}
 
-    def write(self, chapter: str, values: dict[str, Any]) -> None:
+    def write(self, chapter: str, values: dict[str, Any] | list) -> None:
         """Put the numbers that prose quotes under figures/values."""
         store.write(self.figures / "values" / f"{chapter}.json", json.dumps(values, indent=1))
 
