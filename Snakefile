@@ -15,6 +15,7 @@ from posttrain.store import status
 sys.path.insert(0, str(ROOT / "tools"))
 import snakemake_logger_plugin_calm as calm
 
+shell.prefix("set -euo pipefail; export TQDM_DISABLE=1; ")
 NAME = config.get("profile", "cpu")
 FRESH = bool(int(config.get("fresh", 0)))
 STALE = str(config.get("stale", "")) == "show"  # superseded and edited results are shown, and marked

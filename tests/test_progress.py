@@ -30,6 +30,11 @@ def test_a_line_every_half_minute_without_a_terminal(monkeypatch):
     assert lines[-1].split("  ")[2] == "0 min left"
 
 
+def test_jobs_beside_each_other_write_lines_on_a_terminal_too(monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert len(told(monkeypatch, 20, terminal=True).splitlines()) == 5
+
+
 def test_what_was_done_before_does_not_enter_the_time_left(monkeypatch):
     assert told(monkeypatch, 30, first=50).splitlines()[0].startswith("gp-l/ppo/0  60 %  2 min left")
 

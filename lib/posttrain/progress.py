@@ -1,8 +1,9 @@
-"""Progress of something long: a bar on a terminal, elsewhere (a log, a job of a workflow) a line every
-half minute."""
+"""Progress of something long: a bar on a terminal, elsewhere (a log, or where TQDM_DISABLE is set) a line
+every half minute."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -20,8 +21,9 @@ class Progress:
 
     def __init__(self, total: float, unit: str, name: str, silent: bool = False):
         self.total, self.name, self.silent = total, name, silent
+        lines = silent or os.environ.get("TQDM_DISABLE")  # two jobs at once would draw over each other's bar
         self.bar = tqdm(
-            total=round(total), unit=unit, desc=name, disable=True if silent else None, mininterval=2.0
+            total=round(total), unit=unit, desc=name, disable=True if lines else None, mininterval=2.0
         )
         self.first, self.began, self.spoke = None, time.monotonic(), time.monotonic()
 
