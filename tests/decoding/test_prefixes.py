@@ -58,6 +58,35 @@ def test_what_all_rows_begin_with_is_read_once(openings):
         assert not shared
 
 
+class Recalling(Counting):
+    """Has a cache of the tokens themselves."""
+
+    def extend(self, ids, mask, positions, last=1):
+        assert (positions == (mask.cumsum(1) - 1).clamp(min=0)).all() and mask.shape == ids.shape
+        self.asked += [row[kept].tolist() for row, kept in zip(ids, mask.bool())]
+        self.cache = ids
+
+    @property
+    def read(self):
+        return []
+
+    def recall(self, cache, rows, columns):
+        self.known = self.cache[rows].gather(1, columns)
+
+
+@given(st.lists(ROWS, min_size=2, max_size=3, unique_by=tuple), st.integers(4, 6))
+def test_openings_that_are_asked_often_are_read_once(different, times):
+    openings, decoder = [opening for opening in different for _ in range(times)], Recalling()
+    mask, left = Prefixes().begin(decoder, openings, "cpu")
+    assert [len(rest) for rest in left] == [1] * len(openings)
+    if any(len(opening) > 1 for opening in different):
+        assert decoder.asked == [opening[:-1] for opening in different]
+        for row, kept, rest, opening in zip(decoder.known, mask.bool(), left, openings):
+            assert row[kept].tolist() + rest == opening
+    else:
+        assert decoder.asked == [] and left == openings
+
+
 def test_a_decoder_that_cannot_share_reads_everything(policy):
     decoder = decoder_for(policy("grouped"))
     mask, left = Prefixes().begin(decoder, [[1, 2, 3], [1, 2, 4]], "cpu")

@@ -38,10 +38,11 @@ class Prefixes:
         """
         skipped = [0] * len(openings)
         once = list(dict.fromkeys(map(tuple, openings)))
-        if decoder.shares and not self.openings and MANY * len(once) <= len(openings):
+        # Of one opening alone all is shared that can be, below.
+        if decoder.shares and not self.openings and 1 < len(once) <= len(openings) / MANY:
             self._read_once(decoder, [list(opening) for opening in once], device)
             places = {opening: i for i, opening in enumerate(once)}
-            self.rows = [places[tuple(opening)] for opening in openings]
+            self.rows = [places[tuple(opening)] for opening in openings] if self.openings else []
         if decoder.shares and self.openings:
             skipped = [alike(self.openings[i], new, decoder.image) for i, new in zip(self.rows, openings)]
             rows = torch.tensor(self.rows, device=device)
@@ -61,6 +62,8 @@ class Prefixes:
     def _read_once(self, decoder: Decoder, once: list[list[int]], device: torch.device) -> None:
         """Read openings, as if they were the batch before; pictures and each one's last token are left."""
         unread = [opening[: alike(opening, opening, decoder.image)] for opening in once]
+        if not any(unread):
+            return
         ids, mask = (
             padded(rows, 0, left=True).to(device) for rows in (unread, [[1] * len(new) for new in unread])
         )
