@@ -33,7 +33,7 @@ def test_both_arms_get_as_many_trials_on_seeds_of_their_own():
     assert not set(profile.seeds) & {*published.seeds, 3, 4}
     for study in profile.studies:
         arms = [arm.algorithm for arm in profile.studies[study].arms.values()]
-        if arms == ["init"]:  # a pilot: no trials
+        if "sft" not in arms:  # a pilot: no trials
             continue
         assert arms.count("sft") == arms.count("ppo") == 8 and arms.count("init") == 1
         for run in (run for run in profile.runs() if run.study == study):

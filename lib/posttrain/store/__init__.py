@@ -1,8 +1,7 @@
 """The store: tables of finished runs and cards of foundations, found by identity, published whole or not at
 all.
 
-    data/results/<study>/<arm>/<seed>/   run.json, checkpoints.csv, training.csv, hands.parquet and, if
-                                         kept, dialogues.parquet
+    data/results/<study>/<arm>/<seed>/   run.json, checkpoints.csv, training.csv, {hands,dialogues}.parquet
     data/models/<foundation>-<seed>/     card.json and an ordinary checkpoint
 
 A profile has a root of its own for what it trains; unless everything is to be made anew it also takes what
