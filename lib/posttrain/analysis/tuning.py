@@ -31,6 +31,12 @@ def changed(run: Run) -> dict[str, Any]:
     return said | ({"skip_failed": True} if skipped else {})
 
 
+def compared(profile: Profile) -> list[str]:
+    """The studies whose trials choose; the others are pilots."""
+    arms = {name: {arm.algorithm for arm in study.arms.values()} for name, study in profile.studies.items()}
+    return [name for name, algorithms in arms.items() if algorithms >= {"sft", "ppo"}]
+
+
 def trials(profile: Profile, study: str) -> pd.DataFrame:
     """A row for each trial of a study: arm, algorithm, settings (a mapping), seeds (how many of them are
     finished), chosen_by, the same measure on the sets of BESIDE, minutes; means over the seeds that are."""
