@@ -12,7 +12,7 @@ from posttrain.rollouts import Dialogue, Sampling, play
 from posttrain.verifiers.navigation import FORWARD, STOP
 
 CARDS = {"task": "general-points", "cases_seed": 0, "limit": 3, "max_tokens": 8, "batch": 64}
-WALKS = {**CARDS, "task": "navigation", "limit": 2}
+WALKS = {**CARDS, "task": "navigation", "limit": 1, "max_tokens": 4}  # long prompts, letter by letter
 
 
 @pytest.mark.parametrize("settings", [CARDS, WALKS])
@@ -75,26 +75,27 @@ def test_first_answers_and_dialogues_are_averaged_apart():
 @pytest.mark.parametrize("task", ["general-points", "navigation"])
 def test_a_census_of_draws(policy, task):
     settings = {**(CARDS if task == "general-points" else WALKS), "sets": ("id", "calibration")}
+    settings["sets"] = settings["sets"] if task == "general-points" else ("calibration",)
     said = CensusConfig(
         **settings, revised=("id",), revising=("sampled",), dialogues=2, draws=4, both_ways=True
     )
     model = policy("pocket")
     summary, hands = census(model, said, seed=0)
-    again, _ = census(model, said, seed=0)
-    pd.testing.assert_frame_equal(summary, again)
+    if task == "general-points":
+        pd.testing.assert_frame_equal(summary, census(model, said, seed=0)[0])
     sampled = summary[summary.decoding == "sampled"]
     assert (sampled.kl > 0).all() and (sampled.kl_back > 0).all() and sampled.kl.ne(sampled.kl_back).all()
     assert summary[summary.decoding == "greedy"].kl_back.isna().all()
     assert all(hands[name].dtype != object for name in hands.columns[1:-2])  # parquet wants one type
     column = "first_try" if task == "general-points" else "first_turns"
-    assert ((hands[column] * 4) % 1 == 0).all() and len(hands) == 2 * 2 * said.limit
+    assert ((hands[column] * 4) % 1 == 0).all() and len(hands) == 2 * len(said.sets) * said.limit
 
 
 @pytest.mark.parametrize("task", ["general-points", "navigation"])
 def test_a_question_that_is_asked_often_is_read_once(policy, task, monkeypatch):
     """The same answers as where each draw reads it for itself, in float32."""
     model, set_ = policy("pocket"), tasks.TASKS[task].sets["id"]
-    case = set_.cases(np.random.default_rng(0), 2)
+    case = set_.cases(np.random.default_rng(0), 2 if task == "general-points" else 1)
     asked = [pair for one in case for pair in set_.questions(one) for _ in range(6)]
 
     def answers() -> list[Dialogue]:
@@ -144,17 +145,12 @@ def test_fewer_draws_than_dialogues_are_refused():
 @pytest.mark.parametrize("task", ["general-points", "navigation"])
 def test_what_was_said_is_told_as_it_was_said(policy, task):
     said = CensusConfig(
-        **{**(CARDS if task == "general-points" else WALKS), "limit": 3},
-        sets=("id",),
-        revising=("sampled",),
-        dialogues=2,
-        draws=2,
-        told=2,
+        **(CARDS if task == "general-points" else WALKS), sets=("id",), revising=("sampled",), told=2
     )
     told = []
     _, hands = census(policy("pocket"), said, seed=0, told=told)
     table = pd.DataFrame(told)
-    assert list(table.hand.unique()) == hands[hands.decoding == "greedy"].hand.tolist()[:2]
+    assert list(table.hand.unique()) == hands[hands.decoding == "greedy"].hand.tolist()[:2]  # of one or three
     greedy, sampled = (table[table.decoding == name] for name in ("greedy", "sampled"))
     assert (greedy.answer == 1).all() and sampled.answer.max() == (5 if task == "general-points" else 2)
     assert (table.dialogue.max() == 1) == (task == "general-points")
