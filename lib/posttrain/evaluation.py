@@ -129,7 +129,7 @@ def _how(config: CensusConfig) -> dict[str, Any]:
 
 def _pose(config: CensusConfig, cases: dict[str, list]) -> list[_Posed]:
     """All games of a census. Draws of one question stand side by side: what it says is read once."""
-    posed = []
+    posed, how = [], _how(config)
     for key in ((name, decoding) for name in config.sets for decoding in config.decodings):
         name, decoding = key
         set_, revised = TASKS[config.task].sets[name], name in config.revised and decoding in config.revising
@@ -137,9 +137,9 @@ def _pose(config: CensusConfig, cases: dict[str, list]) -> list[_Posed]:
         for i, case in enumerate(cases[name]):
             for draw in range(whole):
                 steps = config.verify_steps if revised else 1
-                environment, info = set_.pose(case, verify_steps=steps, **_how(config))
+                environment, info = set_.pose(case, verify_steps=steps, **how)
                 posed.append(_Posed(key, i, draw, True, environment, info))
-            for question, info in set_.questions(case, **_how(config)) if draws > whole else ():
+            for question, info in set_.questions(case, **how) if draws > whole else ():
                 posed += [_Posed(key, i, draw, False, question, info) for draw in range(whole, draws)]
     return posed
 
@@ -157,21 +157,18 @@ def _play(
     firsts: dict[tuple, Game] = {}  # the questions of a route are one game, as its points are
     generator = torch.Generator(device=policy.device).manual_seed(seed)
     # Whole games first: questions are asked once, in batches of their own.
-    for kind in (True, False):
-        of_kind = [one for one in posed if one.whole is kind]
-        with policy.merged():
-            for start in range(0, len(of_kind), config.batch):
-                batch = of_kind[start : start + config.batch]
-                heat = [float(one.key[1] == "sampled") for one in batch]
-                sampling = Sampling(config.max_tokens, heat, generator)
-                games = play(
-                    policy, [one.environment for one in batch], [one.info for one in batch], sampling
-                )
-                for one, game in zip(batch, games):
-                    if one.whole:
-                        played[one.key][one.case].whole.append(game)
-                    else:
-                        firsts.setdefault((one.key, one.case, one.draw), []).extend(game)
+    kinds = [[one for one in posed if one.whole is whole] for whole in (True, False)]
+    batches = [kind[i : i + config.batch] for kind in kinds for i in range(0, len(kind), config.batch)]
+    with policy.merged():
+        for batch in batches:
+            heat = [float(one.key[1] == "sampled") for one in batch]
+            sampling = Sampling(config.max_tokens, heat, generator)
+            games = play(policy, [one.environment for one in batch], [one.info for one in batch], sampling)
+            for one, game in zip(batch, games):
+                if one.whole:
+                    played[one.key][one.case].whole.append(game)
+                else:
+                    firsts.setdefault((one.key, one.case, one.draw), []).extend(game)
     for (key, case, _), game in firsts.items():
         played[key][case].firsts.append(game)
     return played
@@ -179,7 +176,8 @@ def _play(
 
 def _back(policy: Policy, config: CensusConfig, set_: Hands | Routes, cases: list, seed: int) -> float:
     """KL(starting model || policy) of the starting model's own first answers, which are sampled here."""
-    questions = [pair for case in cases for pair in set_.questions(case, **_how(config))][: config.kl_hands]
+    how = _how(config)
+    questions = [pair for case in cases for pair in set_.questions(case, **how)][: config.kl_hands]
     generator = torch.Generator(device=policy.device).manual_seed(seed)
     dialogues: list[Dialogue] = []
     with policy.start():

@@ -110,6 +110,8 @@ def test_of_some_foundations_only_the_card_is_kept(tmp_path):
     beside, home = profile.models / "text-3", tmp_path / "build" / "models" / "text-3"
     assert store.find_foundation(profile, "text", 3) == home and store.edits(beside, store.CARD) == []
     assert [path.name for path in beside.iterdir()] == [store.CARD]
+    (beside / store.CARD).unlink()  # as if killed before the card was kept
+    assert foundation.provide(profile, "text", 3) == made == store.read_record(beside / store.CARD)
     shutil.rmtree(home)  # as in a clone
     assert store.find_foundation(profile, "text", 3) is None
     assert store.find_foundation(profile, "text", 3, weights=False) == beside

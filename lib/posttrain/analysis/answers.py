@@ -3,7 +3,7 @@
 Paper: Figures 5 and 8. Arms stand in one order everywhere (Init, SFT, RL), every seed is seen, and a panel
 shares its axis with those it is to be compared with.
 
-distances({"GP-L": points}, CARDS)
+    distances({"GP-L": points}, CARDS)
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def distances(
     size = (4.6 * len(studies) + 1.0, 3.3)
     fig, axes = plt.subplots(1, len(studies), figsize=size, layout="constrained", squeeze=False)
     for ax, (title, study) in zip(axes[0], studies.items()):
-        for place, (arm, colour) in enumerate(charts.colours(("Init", "SFT", "RL")).items()):
+        for place, (arm, colour) in enumerate(charts.COLOURS.items()):
             x, means = np.arange(len(sets)) + (place - 1) * APART, []
             for at, set_ in zip(x, sets):
                 values = study.end(arm, set_, decoding, metric).to_numpy()
@@ -59,7 +59,7 @@ def distances(
         if len(studies) > 1:
             ax.set_title(title)
         ax.grid(axis="y")
-        ax.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %")
+        charts.in_percent(ax.yaxis)
     axes[0, 0].set_ylabel("first answers that are right")
     charts.legend(fig)
     return fig
@@ -87,7 +87,7 @@ def growth(
 
 
 def _grow(ax: Axes, table: pd.DataFrame, metric: str) -> None:
-    for arm, colour in charts.colours(("Init", "SFT", "RL")).items():
+    for arm, colour in charts.COLOURS.items():
         rows = table[table["arm"] == arm].sort_values("flops")
         if arm == "Init":
             ax.axhline(rows[metric].mean(), color=colour, linestyle=(0, (4, 2)), linewidth=1.2, label=arm)
@@ -102,7 +102,7 @@ def _grow(ax: Axes, table: pd.DataFrame, metric: str) -> None:
     ax.xaxis.set_major_formatter(EngFormatter(unit="FLOP"))
     ax.minorticks_off()
     ax.grid(axis="y")
-    ax.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %")
+    charts.in_percent(ax.yaxis)
 
 
 def _hollow(ax: Axes, run: pd.DataFrame, x: str, y: str, colour: str) -> None:
@@ -123,7 +123,7 @@ def trails(
     )
     for ax, (set_, label) in zip(axes[0], sets.items()):
         table = study.at(set_, decoding)
-        for arm, colour in charts.colours(("Init", "SFT", "RL")).items():
+        for arm, colour in charts.COLOURS.items():
             for number, (_, run) in enumerate(
                 table[table["arm"] == arm].sort_values("flops").groupby("seed")
             ):
@@ -136,8 +136,7 @@ def trails(
                 _hollow(ax, run, x, y, colour)
         ax.set_title(label)
         ax.grid()
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %")
+        charts.in_percent(ax.xaxis, ax.yaxis)
         ax.set_xlabel(labels[0])
     axes[0, 0].set_ylabel(labels[1])
     charts.legend(fig)
@@ -175,7 +174,7 @@ def heed(
     fig, axes = plt.subplots(1, len(metrics), figsize=size, sharex=True, layout="constrained", squeeze=False)
     shares = sorted({invented for _, invented in studies}, reverse=True)
     for ax, (metric, title) in zip(axes[0], metrics.items()):
-        for arm, colour in charts.colours(("Init", "SFT", "RL")).items():
+        for arm, colour in charts.COLOURS.items():
             for invented, style in zip(shares, ("-", (0, (3, 2)), ":")):
                 x = [level[0] for level in studies if level[1] == invented]
                 ends = [studies[h, invented].end(arm, set_, decoding, metric).to_numpy() for h in x]
@@ -188,8 +187,7 @@ def heed(
         ax.set_title(title)
         ax.set_xlabel("share of writers who heed the list")
         ax.grid(axis="y")
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %")
+        charts.in_percent(ax.xaxis, ax.yaxis)
         ax.set_ylim(-0.02, 1.02)
     charts.legend(fig)
     return fig

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
@@ -138,7 +139,13 @@ def _require(table: pd.DataFrame, columns: Iterable[str]) -> None:
 def _value_axis(ax: Axes, percent: bool = True) -> None:
     ax.grid(axis="y")
     if percent:
-        ax.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %".replace("-", MINUS))
+        in_percent(ax.yaxis)
+
+
+def in_percent(*axes: Axis) -> None:
+    """Label the ticks of some axes, whose values are shares, in percent."""
+    for axis in axes:
+        axis.set_major_formatter(lambda value, _: f"{round(100 * value, 6):g} %".replace("-", MINUS))
 
 
 def panels(columns: Sequence[str], rows: Sequence[str]) -> tuple[Figure, np.ndarray]:

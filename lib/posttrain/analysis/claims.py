@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from posttrain.analysis import statistics
+from posttrain.analysis import statistics, study
 from posttrain.analysis.statistics import Interval, Term
 
 STATES = ("holds", "reversed", "undecided", "no headroom")
@@ -123,7 +123,7 @@ def matched(outcomes: Outcomes, set_: str, measure: Measure, seen: str = "seen")
     return [before, behind]
 
 
-ARMS = {"Init": "init", "SFT": "sft", "RL": "ppo"}
+ARMS = {name: arm for arm, name in study.ARMS.items()}
 
 
 def _parts(outcomes: Outcomes, claim: dict, measure: Measure) -> list[list[Part]] | None:
@@ -179,16 +179,19 @@ def level(outcomes: Outcomes, set_: str, measure: Measure) -> tuple[Interval, np
     return statistics.wilson(round(right), round(cases)), np.array(each)
 
 
+def _task(claim: dict, rules: dict) -> str:
+    """The task that begins a claim's id."""
+    return max((name for name in rules["measures"] if claim["id"].startswith(f"{name}-")), key=len)
+
+
 def study_of(claim: dict, rules: dict) -> str:
-    """The study that a claim is about; its name begins the claim's id unless the claim says another one."""
-    names = (name for name in rules["measures"] if claim["id"].startswith(f"{name}-"))
-    return claim.get("study") or max(names, key=len)
+    """The study that a claim is about: its task's, unless the claim says another one."""
+    return claim.get("study") or _task(claim, rules)
 
 
 def measures(claim: dict, rules: dict) -> dict[str, Measure]:
     """The measures that decide a claim, by name."""
-    names = (name for name in rules["measures"] if claim["id"].startswith(f"{name}-"))
-    said = claim.get("measures", rules["measures"][max(names, key=len)])
+    said = claim.get("measures", rules["measures"][_task(claim, rules)])
     return {name: Measure(*words.split()) for name, words in said.items()}
 
 

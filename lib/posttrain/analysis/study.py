@@ -79,7 +79,7 @@ class Book:
     def printed(self, figure: str, study: str) -> dict[str, float]:
         """The paper's numbers of SFT, Init and RL in a figure ("fig06"), as fractions."""
         numbers = self.paper["figures"][figure]["printed"][study]
-        return {arm: numbers[arm.lower()] for arm in ("Init", "SFT", "RL")}
+        return {arm: numbers[arm.lower()] for arm in ARMS.values()}
 
     def write(self, chapter: str, values: dict[str, Any] | list) -> None:
         """Put the numbers that prose quotes under figures/values."""
@@ -194,9 +194,9 @@ class Study(Results):
     def estimates(self, set_: str, decoding: str, metric: str) -> dict[str, Interval]:
         """Init, SFT and RL with bootstrap intervals."""
         if metric == "per_step":
-            counts = {arm: self._counts(arm, set_, decoding) for arm in ("Init", "SFT", "RL")}
+            counts = {arm: self._counts(arm, set_, decoding) for arm in ARMS.values()}
             return {arm: statistics.pooled_ratio(*pair, rng=SEED) for arm, pair in counts.items()}
-        outcomes = {arm: self.outcomes(arm, set_, decoding, metric) for arm in ("Init", "SFT", "RL")}
+        outcomes = {arm: self.outcomes(arm, set_, decoding, metric) for arm in ARMS.values()}
         return {arm: statistics.bootstrap(values, rng=SEED) for arm, values in outcomes.items()}
 
     def difference(

@@ -196,7 +196,7 @@ class NavigationEnv(RevisionEnv):
             raise ValueError(f"no pictures of {names}: routes of {drawn} can be drawn ({cut})")
         self._released = protocol == "as_released"
         names = {leg.landmark for route in self.routes for leg in route.legs if leg.landmark}
-        leg = 1000 + 2 * max(map(len, names), default=0)
+        leg = 1000 + 2 * max(map(len, names), default=0)  # its sentences and points; a landmark's name twice
         longest = 1000 + leg * max(len(route.legs) for route in self.routes)
         self._set_spaces(max(longest, 2 * MAX_REPLY), streets.side(pixels), CHARACTERS.union(*names))
 

@@ -23,6 +23,8 @@ def provide(profile: Profile, name: str, seed: int) -> dict[str, Any]:
     home = store.foundation_home(profile, name, seed)
     with store.locked(profile.root, f"foundation {name}-{seed}"):
         if folder := store.find_foundation(profile, name, seed):
+            if folder == home:  # a kill may have come before its card was kept
+                _keep_card(home, profile.models / home.name)
             return store.read_record(folder / store.CARD)
         if isinstance(config, VisionConfig):  # it reads with the text foundation that lies beside it
             provide(profile, config.language, seed)
@@ -30,12 +32,15 @@ def provide(profile: Profile, name: str, seed: int) -> dict[str, Any]:
             if text.parent != home.parent:
                 shutil.copytree(text, home.with_name(text.name), dirs_exist_ok=True)
         card = make(config, home, profile.gate_hands, profile.state / config.identity)
-        beside = profile.models / home.name
-        if beside != home:
-            beside.mkdir(parents=True, exist_ok=True)
-            if not (beside / store.CARD).exists():  # the first one stays: it tells how long it took
-                shutil.copyfile(home / store.CARD, beside / store.CARD)
+        _keep_card(home, profile.models / home.name)
         return card
+
+
+def _keep_card(home: Path, beside: Path) -> None:
+    """Keep the card of a foundation whose weights lie elsewhere; the first one stays: it tells how long it
+    took."""
+    if beside != home and not (beside / store.CARD).exists():
+        store.write(beside / store.CARD, (home / store.CARD).read_bytes())
 
 
 def make(
