@@ -33,11 +33,9 @@ help: ## list the targets
 book: .venv/.installed ## run what is missing, draw the figures, build book/_build/html (STALE=show: with superseded results)
 	@$(call snakemake,book)
 
-test: .venv/.installed ## run the tests with coverage of the library, the golden trajectories beside them on the other core
-	@mkdir -p build && { python -m pytest tests/invariant > build/invariant.log 2>&1 & goldens=$$!; \
-	  python -m pytest --ignore=tests/benchmarks --ignore=tests/invariant --cov=posttrain \
-	    --cov-report=term-missing:skip-covered --cov-fail-under=95; status=$$?; \
-	  wait $$goldens || status=1; cat build/invariant.log; exit $$status; }
+test: .venv/.installed ## run the tests, a process a core, with coverage of the library
+	python -m pytest --ignore=tests/benchmarks -n $(CORES) --dist loadfile --cov=posttrain \
+	  --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 reproduce: .venv/.installed ## make everything anew, stored results ignored, and build the book (use PROFILE=smoke)
 	@posttrain clear --profile "$(PROFILE)" # a finished one; one that was cut off goes on
