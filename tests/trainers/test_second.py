@@ -7,7 +7,7 @@ import pytest
 import yaml
 from matplotlib import pyplot as plt
 from posttrain import config, store
-from posttrain.analysis import answers, claims, study
+from posttrain.analysis import answers, claims, study, told
 from posttrain.analysis.claims import Measure, Outcomes
 from posttrain.trainers import arm as arms
 
@@ -70,11 +70,16 @@ def test_both_divergences_are_measured(made):
 
 def test_what_was_said_at_the_end_is_kept(made):
     run = made.run("gp-l/ppo/0")
-    told = store.dialogues(made, run)
-    assert set(told.set) == set(SECOND["census"]["sets"]) and told.groupby("set").hand.nunique().eq(2).all()
-    assert told[(told.set == "id") & (told.decoding == "sampled")].answer.max() == 5
+    kept = store.dialogues(made, run)
+    assert set(kept.set) == set(SECOND["census"]["sets"]) and kept.groupby("set").hand.nunique().eq(2).all()
+    assert kept[(kept.set == "id") & (kept.decoding == "sampled")].answer.max() == 5
     record = json.loads((store.find(made, run) / "run.json").read_text())
     assert "dialogues.parquet" in record["files"]
+    both = told.told(made, "gp-l", 0, "ood")
+    assert set(both.arm) == {"Init", "SFT", "RL"} and both.hand.nunique() == 2
+    assert told.side_by_side(both, told.telling(both)).count("<strong>") == 3
+    with pytest.raises(ValueError, match="kept no dialogues on cities, sampled; census: {told: 12}"):
+        told.told(made, "gp-l", 0, "cities")
 
 
 @pytest.mark.parametrize("name", ["paper", "strict"])

@@ -1,0 +1,31 @@
+"""Dialogues side by side, from tables made up here; of a study carried out: tests/trainers/test_second.py."""
+
+import pandas as pd
+from posttrain.analysis.told import side_by_side, telling
+
+
+def table(*rows) -> pd.DataFrame:
+    names = ["arm", "hand", "dialogue", "answer", "text", "message", "correct"]
+    return pd.DataFrame(rows, columns=names)
+
+
+TOLD = table(
+    ("Init", "A 2", 1, 1, "(1+2)", "Wrong: 3.", False),
+    ("RL", "A 2", 1, 1, "<b>(2+1)", "Wrong & 3.", False),
+    ("Init", "3 8", 1, 1, "3+8", "Wrong: 11.", False),
+    ("Init", "3 8", 1, 2, "8-3", "Wrong: 5.", False),
+    ("RL", "3 8", 1, 1, "3*8", "Correct.", True),
+    ("RL", "3 8", 2, 1, "another draw", "Correct.", True),
+)
+
+
+def test_the_telling_case_is_the_first_on_which_the_arms_differ():
+    assert telling(TOLD) == "3 8"
+    assert telling(TOLD[TOLD.hand == "A 2"]) == "A 2"
+
+
+def test_answers_and_messages_stand_below_each_other_and_text_is_escaped():
+    text = side_by_side(TOLD, "3 8")
+    assert text.index("3+8") < text.index("8-3") < text.index("3*8") and "another draw" not in text
+    assert text.count("<li>") == 3 and text.count("class='right'") == 1
+    assert "&lt;b&gt;(2+1)" in side_by_side(TOLD, "A 2") and "Wrong &amp; 3." in side_by_side(TOLD, "A 2")
