@@ -4,9 +4,9 @@
 
 Each case is carried out once without interruption. Then again and again from nothing, in a process that kills
 itself (SIGKILL) in its n-th call that writes something (a file put in its place, a folder published, a
-trainer's step), and the same command once more, which must end with the same tables, weights or pages. A case
-of a whole build (chapters, pages) is killed from outside, with all its children, after a share of the time
-that it took. Not part of `make test`, where `tests/trainers/test_arm.py` and
+trainer's step), and the same command once more, which must end with the same tables or weights. A whole build
+(chapters, figures, pages: the case "build") is killed from outside, with all its children, again and again,
+each time a little later, until it ends. Not part of `make test`, where `tests/trainers/test_arm.py` and
 `tests/foundation/test_training.py` do the same in a few places.
 """
 
@@ -165,12 +165,61 @@ def carry_out(root: Path, case: str, moment: str = "") -> int:
     return done.returncode
 
 
+def build(root: Path, limit: float | None = None) -> bool:
+    """`make book` of the clone in `root`; false if it was killed, with all its children, after `limit`
+    seconds."""
+    environment = {**os.environ, "PYTHONPATH": str(root / "lib")}
+    command = ["make", "-o", ".venv/.installed", "book"]
+    with open(root.with_suffix(".log"), "ab") as log:
+        job = subprocess.Popen(
+            command, cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            status = job.wait(limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(job.pid, signal.SIGKILL)
+            job.wait()
+            return False
+    if status:
+        raise SystemExit(f"build: {root.with_suffix('.log').read_text()[-1500:]}")
+    return True
+
+
+def pages(root: Path) -> dict[str, str]:
+    """SHA-256 of what a build leaves: values, figures, pages. (How long each chapter took is left out.)"""
+    files = [*root.glob("figures/**/*"), *root.glob("book/_build/html/**/*.html")]
+    return {
+        str(file.relative_to(root)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.is_file() and file.stem != "execution-status"
+    }
+
+
+def builds(folder: Path) -> tuple[int, int]:
+    """Kill a build of a clone until it ends: how many kills, how many files differ from an undisturbed
+    one."""
+    for name in ("whole", "killed"):
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder / name)], check=True)
+        (folder / name / ".venv").symlink_to(Path(sys.prefix))
+    build(folder / "whole")
+    kills, limit = 0, 6.0
+    while not build(folder / "killed", limit):
+        kills, limit = kills + 1, limit * 1.25
+    ours, theirs = pages(folder / "killed"), pages(folder / "whole")
+    differ = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    print(f"build: {kills} kills, {len(ours)} files, differ: {', '.join(differ) or 'none'}", flush=True)
+    return kills, len(differ)
+
+
 def main(names: list[str]) -> int:
     killed = failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "whole"
+        if not names or "build" in names:
+            killed, failed = builds(Path(folder))
+        whole = Path(folder) / "whole run"
         for case in CASES:  # foundations first, then an Init before what starts from it
-            carry_out(whole, case)
+            if not names or set(names) & set(CASES):
+                carry_out(whole, case)
         for case, moments in CASES.items():
             if names and case not in names:
                 continue
