@@ -244,8 +244,8 @@ WRONG = [
     (under(f"{ARMS}.sft", checkpoints=0), "studies.one.arms.sft.checkpoints: must be at least 1"),
     (under("studies.one", checkpoints=0), "studies.one.checkpoints: must be at least 1"),
     (under(f"{ARMS}.sft", bf16="no"), "studies.one.arms.sft.bf16: must be true or false, not 'no'"),
-    (under(f"{ARMS}.sft", start="base"), "studies.one.arms.sft.start: must be an init arm .* not 'base'; .*init"),
-    (under(f"{ARMS}.sft", start="ppo"), "studies.one.arms.sft.start: must be an init arm"),
+    (under(f"{ARMS}.sft", start="base"), "studies.one.arms.sft.start: must be an init or .* not 'base'; .*init"),
+    (under(f"{ARMS}.sft", start="ppo"), "studies.one.arms.sft.start: must be an init or sft arm"),
     (under(f"{ARMS}.init", start="init"), "studies.one.arms.init.start: .*there is none"),
     (under(f"{ARMS}.sft", task="navigation"), "studies.one.arms.sft.start: .*there is none"),
     # trainers

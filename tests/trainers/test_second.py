@@ -42,6 +42,29 @@ def made(tmp_path_factory, checkpoints):
     return profile
 
 
+def test_arms_start_from_arms_and_learn_from_errors(tmp_path, checkpoints):
+    """Figures 15 and 19: SFT on the starting model's own errors, and RL from where that ended."""
+    tiny = {"checkpoints": 1, "lora": {"rank": 4, "alpha": 8}, "sft": {"batch_size": 4}}
+    start = {"algorithm": "sft", "start": "init", "steps": 2, "sft": {"errors": 2}}
+    late = {**ARMS["ppo"], "start": "errors", "budget_gflop": 0.05}
+    census = {"sets": ["id"], "limit": 2, "max_tokens": 6}
+    study = {**tiny, "census": census, "arms": {"init": ARMS["init"], "errors": start, "late": late}}
+    settings = {"seeds": [0], "model": checkpoints["pocket"], "studies": {"gp-l": study}}
+    profile = config.check("tiny", settings, True, root=tmp_path)
+    run = profile.run("gp-l/late/0")
+    assert [one.arm for one in run.ancestors] == ["init", "errors"]
+    arms.carry_out(profile, run)
+    assert store.read(profile, run).checkpoints.step.max() > 0
+    tokens = {
+        arm: store.read(profile, profile.run(f"gp-l/{arm}/0")).training.tokens for arm in ("init", "errors")
+    }
+    assert tokens["errors"].iloc[1] > 1.2 * tokens["init"].iloc[1]  # errors and messages are read as well
+    models = [arms.start(profile, profile.run(f"gp-l/{arm}/0")) for arm in ("errors", "late")]
+    names = [name for name, _ in models[0].model.named_parameters() if "base_layer" in name]
+    weights = [dict(model.model.named_parameters()) for model in models]
+    assert any(not weights[0][name].equal(weights[1][name]) for name in names)
+
+
 def test_checkpoints_double_and_have_fewer_cases_in_between(made):
     for arm in ("sft", "ppo"):
         _, checkpoints, _, hands = store.read(made, made.run(f"gp-l/{arm}/0"))[:4]

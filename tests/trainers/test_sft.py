@@ -67,6 +67,23 @@ def test_examples_are_the_dialogues_of_the_environment(tokenizer):
     assert len({info["deal"].ranks for info in dealt}) > 3
 
 
+def test_errors_are_the_models_own_and_stand_before_an_experts_answer(policy, tokenizer, monkeypatch):
+    env, policy = [GeneralPointsEnv(rule="10", verify_steps=4) for _ in range(8)], policy("pocket")
+    chat, rng, errors = Chat(tokenizer), np.random.default_rng(0), []
+    before = adapter(policy)
+    played, play = [], sft.play
+    monkeypatch.setattr(sft, "play", lambda *given: played.extend(games := play(*given)) or games)
+    for example in itertools.islice(sft.with_errors(policy, env, chat, rng, 3), 64):
+        prompt, answer = example.ids[: -example.answer], tokenizer.decode(example.ids[-example.answer : -1])
+        assert example.ids[-1] == chat.end and "=24" in answer
+        (dialogue,) = played[len(errors)]
+        errors.append([dialogue.ids[: ask + 1] for ask in dialogue.ask].index(prompt))
+        assert not any(verdict.correct for verdict in dialogue.verdicts[: errors[-1]])
+    assert set(errors) == {0, 1, 2, 3}  # a model that was not trained is never right
+    assert min(errors.count(n) for n in range(4)) > 5
+    assert all(torch.equal(value, before[name]) for name, value in adapter(policy).items())
+
+
 def test_take_by_steps_and_by_budget(tokenizer):
     data, counts = sft.take(stream(tokenizer), 3, None, 4)
     assert len(data.rows) == 12 and len(counts) == 3

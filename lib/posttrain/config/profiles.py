@@ -205,6 +205,11 @@ class Run:
     def name(self) -> str:
         return f"{self.study}/{self.arm}/{self.seed}"
 
+    @property
+    def ancestors(self) -> list[Run]:
+        """The runs whose adapters it starts with, the first of them first."""
+        return [*self.parent.ancestors, self.parent] if self.parent else []
+
     def resolved(self) -> dict[str, Any]:
         """Every setting that decides the numbers, defaults filled in, as JSON has it; not the names."""
         return self.settings.resolved()

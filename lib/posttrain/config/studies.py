@@ -40,7 +40,7 @@ class Arm(Settings):
     algorithm: Literal[ALGORITHMS] = setting(..., "init (supervised, where other arms start), sft or ppo.")
     task: Literal[tuple(TASKS)] = setting("general-points", "What is posed, in text or with pictures.")
     start: str | None = setting(
-        None, "The init arm, listed before, that it starts from; the model if left out."
+        None, "The init or sft arm, listed before, that it starts from; the model if left out."
     )
     steps: Count | None = setting(
         None, "Optimizer steps of init and sft, in place of a budget.", **neutral(None)
@@ -85,6 +85,8 @@ class Arm(Settings):
         if self.steps is None and self.budget_gflop is None:
             or_steps = "" if self.algorithm == "ppo" else ", or give steps"
             raise Problem(f"is missing: a number of GFLOP above 0{or_steps}", "budget_gflop")
+        if self.sft.errors and not self.task.startswith("general-points"):
+            raise Problem("must be 0: only GeneralPoints has demonstrations with errors", "sft", "errors")
         if self.environment.pixels != self.census.pixels:
             text = f"must be {self.environment.pixels}, as in environment, not {self.census.pixels}"
             raise Problem(text, "census", "pixels")
@@ -129,12 +131,12 @@ class StudySettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> StudySettings:
-        inits: dict[str, str] = {}
+        before: dict[str, str] = {}
         for name, arm in self.arms.items():
-            if arm.start is not None and inits.get(arm.start) != arm.task:
-                there = choose(arm.start, [init for init, task in inits.items() if task == arm.task])
-                text = f"must be an init arm of the same task, listed before, not {brief(arm.start)}; {there}"
-                raise Problem(text, "arms", name, "start")
-            if arm.algorithm == "init":
-                inits[name] = arm.task
+            if arm.start is not None and before.get(arm.start) != arm.task:
+                there = choose(arm.start, [other for other, task in before.items() if task == arm.task])
+                text = "must be an init or sft arm of the same task, listed before, not "
+                raise Problem(f"{text}{brief(arm.start)}; {there}", "arms", name, "start")
+            if arm.algorithm != "ppo":
+                before[name] = arm.task
         return self

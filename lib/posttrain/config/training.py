@@ -32,6 +32,11 @@ class SFTConfig(Settings):
         0.98, "AdamW's decay of squared gradients, a step."
     )
     max_grad_norm: Above0 = setting(1.0, "Longer gradients are cut to this norm.")
+    errors: Annotated[int, Field(ge=0, le=100)] = setting(
+        0,
+        "GeneralPoints: most answers of the starting model's own, wrong ones, before the expert's.",
+        **neutral(0),
+    )
 
 
 class PPOConfig(Settings):

@@ -111,7 +111,7 @@ def _compare(published: pd.DataFrame, again: pd.DataFrame, run: Run) -> None:
 
 
 def start(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> Policy:
-    """The run's model with its parent's adapter merged in, and a fresh adapter (for PPO, and value head)."""
+    """The run's model, its ancestors' adapters merged in, with a fresh adapter (for PPO, and value head)."""
     check_device(device)
     torch.set_num_threads(threads)
     bf16 = run.settings.bf16
@@ -119,8 +119,8 @@ def start(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> 
     # fills the memory.
     dtype = torch.bfloat16 if bf16 and device != "cpu" else torch.float32
     model = policy.load(store.model_path(profile, run), dtype=dtype, device=device, bf16=bf16)
-    if run.parent is not None:
-        model = policy.load_adapter(model, adapter(profile, run.parent, threads, device))
+    for ancestor in run.ancestors:
+        model = policy.load_adapter(model, adapter(profile, ancestor, threads, device))
     return policy.add_lora(model, run.settings.lora, seed=run.seed, value=run.algorithm == "ppo")
 
 
@@ -172,8 +172,8 @@ def export(profile: Profile, run: Run, folder: Path, only_adapter: bool = False,
     carry_out(profile, run, threads)
     trained = adapter(profile, run, threads)
     model = policy.load(store.model_path(profile, run))
-    if run.parent is not None:
-        model = policy.load_adapter(model, adapter(profile, run.parent, threads))
+    for ancestor in run.ancestors:
+        model = policy.load_adapter(model, adapter(profile, ancestor, threads))
     base = folder / "base" if only_adapter else folder
     if only_adapter:
         shutil.copytree(trained, folder / "adapter")

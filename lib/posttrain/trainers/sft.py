@@ -3,7 +3,7 @@
 trl.SFTTrainer does the training; this module makes its data (token ids, loss on the answer only) and lets
 `Policy.score` compute the logits. In GeneralPoints an expert answer is any of the hand's solutions, drawn
 uniformly, as in the released data, which hold one record per pair of hand and solution; in navigation there
-is one answer at each point. Single turns, no verifier text (appendix C.1). Left out on purpose: the
+is one answer at each point. Single turns, no verifier text (appendix C.1); `with_errors` makes the
 suboptimal trajectories of Figure 15.
 """
 
@@ -27,6 +27,7 @@ from posttrain.config import SFTConfig
 from posttrain.policy import Chat, Policy
 from posttrain.policy.batching import parts
 from posttrain.rendering import Picture
+from posttrain.rollouts import Sampling, play
 from posttrain.trainers.processes import average_gradients
 
 
@@ -74,6 +75,29 @@ def _played(environment, chat: Chat, rng: np.random.Generator) -> Iterator[Examp
                 waiting.clear()
             _, _, terminated, truncated, info = environment.step(text)
             over = terminated or truncated
+
+
+def with_errors(
+    policy: Policy, environments: list, chat: Chat, rng: np.random.Generator, errors: int
+) -> Iterator[Example]:
+    """Demonstrations behind failed tries: up to `errors` wrong answers that `policy` itself gives, drawn at
+    temperature 1, each with the verifier's message, then an expert's answer, which alone carries the loss.
+
+    environments: of GeneralPoints, with `verify_steps` of at least `errors` + 1; played side by side. Where a
+    right answer comes before the drawn number of wrong ones, the expert's stands in its place.
+    """
+    generator = torch.Generator(device=policy.device).manual_seed(int(rng.integers(2**63)))
+    for environment in environments:
+        environment.reset(seed=int(rng.integers(2**31)))
+    while True:
+        infos = [environment.reset()[1] for environment in environments]
+        with policy.merged():
+            games = play(policy, environments, infos, Sampling(generator=generator))
+        for environment, info, (dialogue,) in zip(environments, infos, games):
+            wrong = min(int(rng.integers(errors + 1)), len(dialogue.ask) - 1)
+            answer = [*chat.encode(environment.expert(rng)), chat.end]
+            prompt = dialogue.ids[: dialogue.ask[wrong] + 1]
+            yield Example(prompt + answer, len(answer), info.get("picture"))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from posttrain.progress import Progress
 from posttrain.tasks import task
 from posttrain.trainers import ppo, sft
 
+PLAYED = 256  # environments in which a model makes its errors, side by side
+
 
 def environment(run: Run, **changes) -> gymnasium.Env:
     """The run's training environment; its profile's `environment` settings are the environment's
@@ -116,7 +118,11 @@ class Work:
         budget = settings.budget_gflop
         tokens = None if budget is None else budget * 1e9 / (6 * self.parameters)
         chat = Chat(self.policy.tokenizer, self.policy.processor)
-        stream = sft.examples(environment(self.run), chat, rng, config.shuffle)
+        if config.errors:
+            tries = [environment(self.run, verify_steps=config.errors + 1) for _ in range(PLAYED)]
+            stream = sft.with_errors(self.policy, tries, chat, rng, config.errors)
+        else:
+            stream = sft.examples(environment(self.run), chat, rng, config.shuffle)
         data, counts = sft.take(stream, settings.steps, tokens, config.batch_size)
         marks = {round(share * len(counts)) for share in settings.shares}
         progress = Progress(_spent(self.parameters, counts[-1], 0), "GFLOP", self.run.name, not self.main)
