@@ -23,7 +23,7 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 snakemake = snakemake $(1) --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime params input \
 	--logger calm --config profile=$(PROFILE) stale=$(STALE) $(2)
 
-.PHONY: help book test reproduce runs figures figure verify serve bench invariant kills lint lock versions clean
+.PHONY: help book test reproduce runs figures figure verify serve bench invariant kills export-play lint lock versions clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ bench: .venv/.installed ## measure speed (never part of the tests)
 
 invariant: .venv/.installed ## repeat every published arm, shortened, against what was recorded
 	OMP_NUM_THREADS=1 python -W ignore -m tests.invariant.published
+
+export-play: .venv/.installed ## make what the page "Play the model" computes with (book/play/data.js)
+	python tools/export_play.py
 
 kills: .venv/.installed ## kill every kind of job at many moments, go on, and compare (half an hour)
 	python -m tests.kills
