@@ -1,0 +1,75 @@
+"""The built book in a real browser: `make pages`, after `make book`.
+
+Every page, narrow and wide, light and dark: nothing is asked of another machine, nothing fails in the
+console, nothing is wider than the window. BROWSER names a Chromium where none is on the path; where there is
+none at all, everything here is skipped and says so.
+"""
+
+import os
+import shutil
+
+import pytest
+from posttrain import config
+
+HTML = config.ROOT / "book" / "_build" / "html"
+FOUND = (page.relative_to(HTML) for page in HTML.rglob("*.html"))
+PAGES = sorted(str(page) for page in FOUND if page.parts[0] != "_static" and page.name != "index.html")
+WIDTHS = (390, 1400)  # a telephone's and a desk's, in pixels
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+THEME = "Got invalid theme mode: . Resetting to auto."  # what the book's theme says on a first visit
+# Texts that stick out of a box which hides what sticks out, and boxes that the page is wider for.
+CLIPPED = """() => [...document.querySelectorAll("main *")].filter((element) => {
+    const style = getComputedStyle(element), text = element.textContent.trim();
+    if (!text || style.visibility === "hidden" || !element.offsetParent) return false;
+    if (style.clipPath !== "none" || style.clip !== "auto") return false;  // for screen readers only
+    return style.overflowX === "hidden" && element.scrollWidth > element.clientWidth + 1;
+}).map((element) => element.outerHTML.slice(0, 120))"""
+WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+    [...document.querySelectorAll("main *")].filter((element) => {
+        for (let box = element.parentElement; box; box = box.parentElement)
+            if (["auto", "scroll", "hidden"].includes(getComputedStyle(box).overflowX)) return false;
+        return element.getBoundingClientRect().right > innerWidth + 1;
+    }).map((element) => element.outerHTML.slice(0, 120)).slice(0, 5)"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not PAGES:
+        pytest.skip("the book is not built: make book")
+    named = os.environ.get("BROWSER")
+    path = named or next(filter(None, map(shutil.which, NAMES)), None)
+    if named and not shutil.which(named):
+        pytest.fail(f"BROWSER={named}: there is no such program")
+    if path is None:
+        pytest.skip("no browser here: install Chromium, or set BROWSER to the path of one")
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def test_the_book_is_there(browser):
+    assert {"book/intro.html", "book/api.html", "search.html"} <= set(PAGES)
+    page = browser.new_page()
+    page.goto((HTML / "index.html").as_uri())
+    page.wait_for_url("**/book/intro.html")  # the first page
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PAGES or ["none"])
+def test_a_page(browser, name, width, scheme):
+    with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme) as context:
+        page = context.new_page()
+        asked, failed = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: failed.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        page.on("requestfailed", lambda request: failed.append(request.url))
+        page.goto((HTML / name).as_uri(), wait_until="load")
+        assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+        assert not [text for text in failed if text != THEME]
+        assert not page.evaluate(CLIPPED)
+        assert not page.evaluate(WIDE)
