@@ -52,8 +52,11 @@ def train(options: argparse.Namespace) -> int:
     profile = _profile(options)
     run = profile.run(options.run)
     if (folder := store.find(profile, run)) is None:  # so a finished run costs no import of torch
+        from posttrain import policy
         from posttrain.trainers import arm
 
+        if run.foundation is None:  # a model that is not ours
+            arm.check_room(run, policy.Chat(policy.words(store.model_path(profile, run))[0]))
         folder = arm.carry_out(profile, run, options.threads, options.device or profile.device)
     print(shown(folder))
     return 0

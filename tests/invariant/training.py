@@ -197,7 +197,7 @@ def sft() -> dict:
         for column in ("grad_norm", "learning_rate"):
             floats[f"{name} {column}"] = numbers(entry[column] for entry in log)
         floats[f"{name} adapter"] = numbers(lib.weights(policy))
-    exact["settings"] = repr(trainer.SFTConfig())
+    exact["settings"] = trainer.SFTConfig().resolved()
     return {"exact": exact, "floats": floats}
 
 
@@ -258,7 +258,7 @@ WAYS = {
 
 
 def ppo() -> dict:
-    exact, floats, trainer = {"settings": repr(lib.ppo.PPOConfig())}, {}, lib.ppo
+    exact, floats, trainer = {"settings": lib.ppo.PPOConfig().resolved()}, {}, lib.ppo
     rng = np.random.default_rng(1)
     rewards, values = (torch.from_numpy(rng.standard_normal((5, 4)).astype(np.float32)) for _ in range(2))
     answered = torch.arange(4) < torch.tensor([4, 1, 3, 2, 4])[:, None]

@@ -1,7 +1,17 @@
 """A policy: a model with its tokenizer or processor, adapter, value head and chat template."""
 
 from posttrain.policy.chat import Chat
-from posttrain.policy.checkpoints import PARTS, LoraSettings, add_lora, load, load_adapter
+from posttrain.policy.checkpoints import PARTS, LoraSettings, add_lora, load, load_adapter, words
 from posttrain.policy.model import Policy, ValueHead
 
-__all__ = ["PARTS", "Chat", "LoraSettings", "Policy", "ValueHead", "add_lora", "load", "load_adapter"]
+__all__ = [
+    "PARTS",
+    "Chat",
+    "LoraSettings",
+    "Policy",
+    "ValueHead",
+    "add_lora",
+    "load",
+    "load_adapter",
+    "words",
+]

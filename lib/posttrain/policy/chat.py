@@ -5,32 +5,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
+
+from jinja2 import TemplateError
 
 from posttrain.environments.prompts import Message
+from posttrain.policy import templates
 from posttrain.policy.batching import Pictures
 from posttrain.rendering import Picture
 
 
 class Chat:
     """The chat template of one tokenizer; `processor`: for tasks with pictures. `end`: the token that ends an
-    answer."""
+    answer; `lead`: blanks that the template puts before it."""
 
     def __init__(self, tokenizer, processor=None):
         self.tokenizer, self.processor = tokenizer, processor
-        self.end = tokenizer.eos_token_id
+        self.end, self.lead = tokenizer.eos_token_id, templates.lead(tokenizer)
         self.feedback = lru_cache(maxsize=4096)(self._feedback)
 
     def render(self, messages: list[Message], generate: bool = True) -> str:
         """The dialogue as text; with `generate` up to where an answer begins."""
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate)
+        return templates.render(self.tokenizer, messages, generate)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text` alone, no special tokens added."""
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
+    def decode(self, ids: list[int]) -> str:
+        """What token ids say, every mark of the template included."""
+        how = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
+        return self.tokenizer.decode(ids, **how)
+
     def opening(self, messages: list[Message]) -> list[int]:
         """Token ids of a dialogue in text up to where the answer begins."""
-        return self.encode(self.render(messages))
+        return self.encode(self.render(messages) + self.lead)
 
     def openings(
         self, dialogues: Sequence[list[Message]], pictures: Sequence[Picture] | None = None
@@ -38,7 +47,7 @@ class Chat:
         """The same for many dialogues, with a picture each if there are any: ids with the image tokens in
         them, and what the model gets for the pictures. ValueError where there are pictures and the model
         reads text only."""
-        texts = [self.render(messages) for messages in dialogues]
+        texts = [self.render(messages) + self.lead for messages in dialogues]
         if pictures is None:
             return self.tokenizer(texts, add_special_tokens=False)["input_ids"], {}
         if self.processor is None:
@@ -74,4 +83,32 @@ class Chat:
         answered = self.render(start, False)
         tail = answered[answered.rindex("answer") + len("answer") :].partition(self.tokenizer.eos_token)[2]
         turn = self.render([*start, {"role": "user", "content": text}])[len(answered) :]
-        return self.encode(tail + turn)
+        return self.encode(tail + turn + self.lead)
+
+
+def settle(tokenizer: Any, where: str) -> None:
+    """Make `tokenizer` fit for dialogues that grow, whose tokens are put together piece by piece: they must
+    say what the template renders for the whole dialogue, whatever it does with earlier answers, ends of turn,
+    blanks, a system turn or the date. ValueError, one line that begins with `where`, if they do not."""
+    try:
+        templates.steady(tokenizer)
+        _try(tokenizer)
+    except TemplateError as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"{where}: its chat template refuses user and assistant in turn: {text}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}; use another instruction-tuned checkpoint") from None
+
+
+def _try(tokenizer: Any) -> None:
+    chat = Chat(tokenizer)
+    for count in range(len(templates.PROBES) + 1):
+        messages = templates.dialogue(templates.PROBES[:count])
+        ids = chat.opening(messages[:1])
+        for answer, says in templates.PROBES[:count]:
+            ids = [*ids, *chat.encode(answer), chat.end, *chat.feedback(says)]
+        said, whole = chat.decode(ids), chat.render(messages) + chat.lead
+        if said != whole:
+            at = next((i for i, (a, b) in enumerate(zip(said, whole)) if a != b), min(len(said), len(whole)))
+            told = f"{said[at : at + 20]!r} where the template says {whole[at : at + 20]!r}"
+            raise ValueError(f"a dialogue put together piece by piece reads {told}")

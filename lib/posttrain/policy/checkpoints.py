@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -26,9 +27,33 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.utils import logging
 
 from posttrain.config import LoraSettings
+from posttrain.policy.chat import settle
 from posttrain.policy.model import Policy, ValueHead
 
 PARTS = ("language", "projector", "vision")
+
+
+def words(path: str | Path) -> tuple[Any, Any]:
+    """The tokenizer of a checkpoint folder or hub name, fit for dialogues that grow, and its processor if it
+    sees. Raises as `load` does."""
+    path, processor = str(path), None
+    if path.startswith((".", "/", "data/", "build/")) and not (Path(path) / "config.json").is_file():
+        raise FileNotFoundError(
+            f"no checkpoint at {path}: expected a folder with config.json, model.safetensors and "
+            "tokenizer.json (make one with `posttrain pretrain`, or name a Hugging Face model)"
+        )
+    if AutoConfig.from_pretrained(path).model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        # A text-only copy of a vision checkpoint has a tokenizer and no image processor.
+        with suppress(OSError, ValueError):
+            processor = AutoProcessor.from_pretrained(path)
+    tokenizer = getattr(processor, "tokenizer", None) or AutoTokenizer.from_pretrained(path)
+    tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
+    if tokenizer.chat_template is None:
+        raise ValueError(f"{path} has no chat template: use an instruction-tuned checkpoint")
+    settle(tokenizer, path)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, processor
 
 
 def load(
@@ -40,23 +65,10 @@ def load(
     language model or that has no chat template.
     """
     path = str(path)
-    if path.startswith((".", "/", "data/", "build/")) and not (Path(path) / "config.json").is_file():
-        raise FileNotFoundError(
-            f"no checkpoint at {path}: expected a folder with config.json, model.safetensors and "
-            "tokenizer.json (make one with `posttrain pretrain`, or name a Hugging Face model)"
-        )
+    tokenizer, processor = words(path)
     config = AutoConfig.from_pretrained(path)
-    auto, processor = AutoModelForCausalLM, None
-    if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-        auto = AutoModelForImageTextToText
-        # A text-only copy of a vision checkpoint has a tokenizer and no image processor.
-        with suppress(OSError, ValueError):
-            processor = AutoProcessor.from_pretrained(path)
-    tokenizer = getattr(processor, "tokenizer", None) or AutoTokenizer.from_pretrained(path)
-    if tokenizer.chat_template is None:
-        raise ValueError(f"{path} has no chat template: use an instruction-tuned checkpoint")
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    auto = AutoModelForImageTextToText if sees else AutoModelForCausalLM
     options, language = {"dtype": dtype}, getattr(config, "language_foundation", None)
     if device == "cpu" and getattr(config.get_text_config(), "hidden_size", 10**9) <= 512:
         # Pocket dialogues are so short that eager attention beats the fused CPU kernel.

@@ -19,13 +19,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from accelerate import PartialState
 
 from posttrain import policy, store
 from posttrain.config import Profile, Run
-from posttrain.policy import Policy
+from posttrain.policy import Chat, Policy
 from posttrain.trainers.work import Work, environment
 
 __all__ = ["adapter", "carry_out", "check_device", "environment", "export", "provenance", "start"]
@@ -46,6 +47,19 @@ def check_device(device: str) -> str:
         usable = ", ".join(name for name, is_there in there.items() if is_there)
         raise ValueError(f"device {device}: this machine has none; use {usable}")
     return device
+
+
+def check_room(run: Run, chat: Chat, episodes: int = 64) -> None:
+    """ValueError if an expert's answers are longer, in this model's tokens, than answers may be."""
+    posed, rng = environment(run), np.random.default_rng(0)
+    answers = [posed.reset(seed=seed) and posed.expert(rng) for seed in range(episodes)]
+    longest = max(len(chat.encode(text)) + 1 for text in answers)  # and its end
+    rooms = {"census": run.settings.census.max_tokens}
+    if run.algorithm == "ppo":
+        rooms["ppo"] = run.settings.ppo.max_tokens
+    if small := [f"{name}.max_tokens is {room}" for name, room in rooms.items() if room < longest]:
+        told = f"an expert's answer has up to {longest} tokens of this model, and {' and '.join(small)}"
+        raise ValueError(f"{run.name}: {told}: no answer could be right; raise it")
 
 
 def carry_out(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> Path:
