@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from posttrain import policy as models
@@ -242,3 +243,83 @@ def test_a_bfloat16_model_rolls_out_in_its_own_type(checkpoints):
         assert {layer.base_layer.weight.dtype for _, layer in chosen.adapter_layers()} == {torch.bfloat16}
         assert logits(chosen).isfinite().all()
     assert Path(checkpoints["grouped"]).is_dir() and chosen.trainable()[0].dtype == torch.float32
+
+
+# --- parts by structure, in every class that sees -----------------------------------------------------------
+
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 300,
+    "max_position_embeddings": 256,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+QWEN = TEXT | {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}}
+TOWER = {"intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+TOWER |= {"hidden_size": 16, "image_size": 28, "patch_size": 14}
+MERGING = {"depth": 2, "num_heads": 2, "patch_size": 14, "spatial_merge_size": 2}
+LATENTS = {"resampler_depth": 1, "resampler_n_heads": 2, "resampler_head_dim": 8}
+SEEING = {  # class, config, settings; linear layers of the language model, the projector, the tower
+    "llava": ("Llava", {"text_config": TEXT | {"model_type": "llama"}, "vision_config": TOWER}, (14, 2, 12)),
+    "qwen2-vl": (
+        "Qwen2VL",
+        {"text_config": QWEN, "vision_config": MERGING | {"embed_dim": 16, "hidden_size": 32}},
+        (14, 2, 8),
+    ),
+    "qwen2.5-vl": (
+        "Qwen2_5_VL",
+        {
+            "text_config": QWEN,
+            "vision_config": MERGING | {"hidden_size": 16, "intermediate_size": 24, "out_hidden_size": 32},
+        },
+        (14, 2, 10),
+    ),
+    "smolvlm": (
+        "SmolVLM",
+        {"text_config": TEXT | {"model_type": "llama"}, "vision_config": TOWER, "scale_factor": 2},
+        (14, 1, 12),
+    ),
+    "idefics3": (
+        "Idefics3",
+        {"text_config": TEXT | {"model_type": "llama"}, "vision_config": TOWER, "scale_factor": 2},
+        (14, 1, 12),
+    ),
+    "idefics2": (
+        "Idefics2",
+        {
+            "text_config": TEXT | {"model_type": "mistral"},
+            "vision_config": TOWER,
+            "perceiver_config": LATENTS
+            | {"hidden_size": 32, "num_key_value_heads": 1, "n_heads": 2, "n_latents": 4},
+        },
+        (14, 10, 12),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEEING)
+def test_parts_are_found_by_structure(name):
+    kind, settings, counts = SEEING[name]
+    with torch.random.fork_rng():
+        config = getattr(transformers, f"{kind}Config")(**settings)
+        model = getattr(transformers, f"{kind}ForConditionalGeneration")(config)
+    parts = models.linear_layers(model)
+    assert tuple(sum(part == one for part in parts.values()) for one in models.PARTS) == counts
+    assert not any("lm_head" in layer for layer in parts)
+    for layer, part in parts.items():  # as these classes call them
+        seen = "vision" in layer or "visual" in layer
+        between = any(word in layer for word in ("projector", "connector", "merger"))
+        assert part == ("projector" if between else "vision" if seen else "language"), layer
+
+
+def test_parts_of_classes_with_cross_attention_and_of_text(checkpoints):
+    mllama = models.linear_layers(models.load(checkpoints["mllama"]).model)
+    assert {part for layer, part in mllama.items() if "cross_attn" in layer} == {"language"}
+    assert {part for layer, part in mllama.items() if "vision_model" in layer} == {"vision"}
+    assert [layer for layer, part in mllama.items() if part == "projector"] == ["model.multi_modal_projector"]
+    assert set(models.linear_layers(models.load(checkpoints["pocket"]).model).values()) == {"language"}

@@ -1,7 +1,15 @@
 """A policy: a model with its tokenizer or processor, adapter, value head and chat template."""
 
 from posttrain.policy.chat import Chat
-from posttrain.policy.checkpoints import PARTS, LoraSettings, add_lora, load, load_adapter, words
+from posttrain.policy.checkpoints import (
+    PARTS,
+    LoraSettings,
+    add_lora,
+    linear_layers,
+    load,
+    load_adapter,
+    words,
+)
 from posttrain.policy.model import Policy, ValueHead
 
 __all__ = [
@@ -11,6 +19,7 @@ __all__ = [
     "Policy",
     "ValueHead",
     "add_lora",
+    "linear_layers",
     "load",
     "load_adapter",
     "words",

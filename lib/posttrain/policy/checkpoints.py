@@ -107,18 +107,40 @@ def read_language(model: nn.Module, folder: Path) -> None:
         model.model.language_model.load_state_dict(state)
 
 
+def linear_layers(model: nn.Module) -> dict[str, str]:
+    """The linear layers of a model but the last one, by name, with the part that each is of.
+
+    The vision tower and the decoder are where transformers says; "language" are the decoder's blocks, with
+    their cross-attention, "projector" is what stands between, within the tower too: what comes behind its
+    blocks and is as wide as the language model.
+    """
+    tower, decoder = model.get_encoder(modality="image"), model.get_decoder()
+    if decoder in tower.modules():  # a text model has no tower: transformers gives the model itself
+        tower = nn.Module()
+    blocks = [child for child in decoder.children() if isinstance(child, nn.ModuleList)]
+    inside = {module: "language" for block in blocks for module in block.modules()}
+    inside |= dict.fromkeys(tower.modules(), "vision")
+    width, behind = model.config.get_text_config().hidden_size, False
+    for child in tower.children():
+        widths = [layer.out_features for layer in child.modules() if isinstance(layer, nn.Linear)]
+        if behind and width in widths:
+            inside |= dict.fromkeys(child.modules(), "projector")
+        behind = behind or isinstance(child, nn.ModuleList)
+    head = model.get_output_embeddings()
+    return {
+        name: inside.get(module, "projector")
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head
+    }
+
+
 def add_lora(
     policy: Policy, settings: LoraSettings = LoraSettings(), seed: int = 0, value: bool = False
 ) -> Policy:
     """The policy with a fresh adapter, which changes nothing yet, and a fresh value head if `value`."""
     model, head = policy.model, policy.model.get_output_embeddings()
-    # An image-text-to-text class has linear layers of its own in the vision tower and the projector.
-    others = [part for part in ("projector", "vision") if PARTS.index(part) > PARTS.index(settings.parts)]
-    targets = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head and not any(part in name for part in others)
-    ]
+    adapted = PARTS[: PARTS.index(settings.parts) + 1]
+    targets = [name for name, part in linear_layers(model).items() if part in adapted]
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=targets, bias="none"
     )
