@@ -71,7 +71,7 @@ def test_injected_parameters_are_hidden_once(staged):
 
 def test_pictures_are_read_out_as_their_heading(staged):
     *_, drawn = json.loads((staged[1] / "notebooks" / "first.ipynb").read_text())["cells"]
-    assert drawn["metadata"]["mystnb"]["image"]["alt"] == "Figure 5: compute"
+    assert drawn["metadata"]["mystnb"]["image"] == {"alt": "Figure 5: compute", "classes": "chart"}
 
 
 def test_status_page(staged):

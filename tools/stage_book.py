@@ -40,8 +40,8 @@ def mirror(source: Path, target: Path, keep: tuple[Path, ...] = ()) -> None:
 
 
 def dress(path: Path) -> dict:
-    """Mark papermill's own cell of one executed notebook as hidden, and let pictures be read out as the
-    heading above them; returns the notebook."""
+    """Mark papermill's own cell of one executed notebook as hidden, let pictures be read out as the heading
+    above them, and mark drawings, whose light and dark change places on a dark page; returns the notebook."""
     notebook, heading = json.loads(path.read_text()), path.stem
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags", [])
@@ -52,7 +52,9 @@ def dress(path: Path) -> dict:
         elif any(
             kind.startswith("image/") for output in cell.get("outputs", ()) for kind in output.get("data", ())
         ):
-            cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": heading}
+            image = cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": heading}
+            if "picture(" not in "".join(cell["source"]):  # cards and streets keep their colours in the dark
+                image["classes"] = "chart"
     write(path, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
     return notebook
 
