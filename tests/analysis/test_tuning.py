@@ -41,3 +41,13 @@ def test_both_arms_get_as_many_trials_on_seeds_of_their_own():
             assert (
                 run.algorithm == "init" or run.settings.budget_gflop == {"gp-l": 6000, "gp-vl": 3000}[study]
             )
+
+
+def test_pilots_are_told_step_by_step():
+    told = tuning.pilots(config.load("tuning"))
+    init = told[(told.study == "gp-l-init") & (told.seed == 100)].iloc[0]
+    assert init.steps == [4, 8, 12, 16] and len(init.formatted) == len(init.id) == len(init.calibration) == 4
+    assert all(0.5 < share <= 1 for share in init.formatted)
+    budget = told[(told.study == "gp-l-budget") & (told.arm == "ppo")].iloc[0]
+    assert len(budget.gflops) == 8 and budget.gflops[-1] > 24_000
+    assert not {"gp-l", "gp-vl"} & set(told.study)

@@ -78,3 +78,31 @@ def chosen(table: pd.DataFrame, algorithm: str) -> str | None:
     near = mine[mine["chosen_by"] >= mine["chosen_by"].max() - NEAR - 1e-12]
     rates = near["settings"].map(lambda said: said.get("learning_rate", 0.0))
     return near.loc[rates.idxmin(), "arm"]
+
+
+FORMAT = {"general-points": "valid", "navigation": "strict"}  # by which the rule for Init counts
+
+
+def pilots(profile: Profile) -> pd.DataFrame:
+    """A row for each finished pilot, a run of a study whose arms are not compared: study, arm, seed, and, as
+    lists over its checkpoints, steps, gflops, formatted (answers in the format in distribution), and what
+    trials are judged by on the sets `id` and `calibration`; sampled."""
+    rows = []
+    for run in (run for run in profile.runs() if run.study not in compared(profile)):
+        if not store.find(profile, run) or not set(BESIDE) <= set(run.settings.census.sets):
+            continue
+        kind = run.task.removesuffix("-vision")
+        _, measure = JUDGED[kind]
+        table = store.read(profile, run).checkpoints.query("decoding == 'sampled'")
+        table = table[table["step"] > 0].set_index("set")
+        told = {name: table.loc[name, measure.metric].tolist() for name in BESIDE}
+        at = {name: table.loc["id", name].tolist() for name in ("step", "gflops")}
+        row = {
+            "study": run.study,
+            "arm": run.arm,
+            "seed": run.seed,
+            "steps": at["step"],
+            "gflops": at["gflops"],
+        }
+        rows.append({**row, "formatted": table.loc["id", FORMAT[kind]].tolist(), **told})
+    return pd.DataFrame(rows)
