@@ -93,16 +93,10 @@ def pilots(profile: Profile) -> pd.DataFrame:
             continue
         kind = run.task.removesuffix("-vision")
         _, measure = JUDGED[kind]
-        table = store.read(profile, run).checkpoints.query("decoding == 'sampled'")
-        table = table[table["step"] > 0].set_index("set")
-        told = {name: table.loc[name, measure.metric].tolist() for name in BESIDE}
-        at = {name: table.loc["id", name].tolist() for name in ("step", "gflops")}
-        row = {
-            "study": run.study,
-            "arm": run.arm,
-            "seed": run.seed,
-            "steps": at["step"],
-            "gflops": at["gflops"],
-        }
-        rows.append({**row, "formatted": table.loc["id", FORMAT[kind]].tolist(), **told})
+        table = store.read(profile, run).checkpoints.query("decoding == 'sampled' and step > 0")
+        sets = {name: table[table["set"] == name] for name in BESIDE}
+        row = {"study": run.study, "arm": run.arm, "seed": run.seed}
+        row |= {"steps": sets["id"]["step"].tolist(), "gflops": sets["id"]["gflops"].tolist()}
+        row["formatted"] = sets["id"][FORMAT[kind]].tolist()
+        rows.append(row | {name: one[measure.metric].tolist() for name, one in sets.items()})
     return pd.DataFrame(rows)
