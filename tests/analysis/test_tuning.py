@@ -6,6 +6,9 @@ from posttrain import config
 from posttrain.analysis import tuning
 
 
+BUDGETS = {"gp-l": 6000, "gp-vl": 3000, "virl-l": 2000}  # GFLOP: a quarter of the first edition's
+
+
 def table(*rows) -> pd.DataFrame:
     names = ["arm", "algorithm", "settings", "seeds", "chosen_by"]
     return pd.DataFrame(
@@ -31,16 +34,14 @@ def test_nothing_is_chosen_before_all_trials_are_there(seeds):
 def test_both_arms_get_as_many_trials_on_seeds_of_their_own():
     profile, published = config.load("tuning"), config.load("cpu")
     assert not set(profile.seeds) & {*published.seeds, 3, 4}
-    assert tuning.compared(profile) == ["gp-l", "gp-vl"]
+    assert tuning.compared(profile) == ["gp-l", "gp-vl", "virl-l"]
     for study in tuning.compared(profile):
         arms = [arm.algorithm for arm in profile.studies[study].arms.values()]
         assert arms.count("sft") == arms.count("ppo") == 8 and arms.count("init") == 1
         for run in (run for run in profile.runs() if run.study == study):
             assert set(run.settings.census.sets) <= {"seen", "id", "calibration"}
             assert run.algorithm == "init" or "learning_rate" in tuning.changed(run)
-            assert (
-                run.algorithm == "init" or run.settings.budget_gflop == {"gp-l": 6000, "gp-vl": 3000}[study]
-            )
+            assert run.algorithm == "init" or run.settings.budget_gflop == BUDGETS[study]
 
 
 def test_pilots_are_told_step_by_step():
