@@ -5,7 +5,6 @@ import pytest
 from posttrain import config
 from posttrain.analysis import tuning
 
-
 BUDGETS = {"gp-l": 6000, "gp-vl": 3000, "virl-l": 2000}  # GFLOP: a quarter of the first edition's
 
 
