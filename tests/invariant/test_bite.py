@@ -12,6 +12,7 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
+from posttrain.policy import templates
 
 from tests.invariant import components, goldens, training, trajectories
 from tests.invariant import library as lib
@@ -50,6 +51,12 @@ def _behind(owner, name, change):
     """What `change` makes of the result of `owner.name`."""
     real = getattr(owner, name)
     return lambda *arguments, **keywords: change(real(*arguments, **keywords))
+
+
+def _shortened(owner, name):
+    """Feedback without its last token, but for what a checkpoint is tried with: it would be refused."""
+    real, tried = getattr(owner, name), {says for _, says in templates.PROBES}
+    return lambda self, text: real(self, text)[: None if text in tried else -1]
 
 
 def _dotted(picture):
@@ -138,7 +145,7 @@ PATCHES = {
     "the tokens of feedback": (
         lib.rollouts.Chat,
         "_feedback",
-        lambda *at: _behind(*at, lambda ids: ids[:-1]),
+        lambda *at: _shortened(*at),
         {"chat", "rollout"},
         None,
     ),
