@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from posttrain import config, store
 from posttrain.analysis import answers, claims, study, told
 from posttrain.analysis.claims import Measure, Outcomes
+from posttrain.policy import Chat, words
 from posttrain.trainers import arm as arms
 
 RULES = yaml.safe_load((config.ROOT / "data" / "second" / "claims.yaml").read_text())
@@ -145,3 +146,20 @@ def test_the_verdicts_are_a_list_that_pages_read(made, monkeypatch, tmp_path):
     assert all(list(row) == keys.split() for row in rows)
     book.write("verdicts", rows)
     assert json.loads((tmp_path / "values" / "verdicts.json").read_text()) == rows
+
+
+def test_a_model_whose_answers_do_not_fit_is_refused(checkpoints):
+    def run(most: int) -> config.Run:
+        census, late = {"sets": ["id"], "max_tokens": most}, {"max_tokens": 2 * most, "episodes": 4}
+        only = {"ppo": {"algorithm": "ppo", "budget_gflop": 1, "ppo": late}}
+        study = {"census": census, "arms": only}
+        settings = {"seeds": [0], "model": checkpoints["pocket"], "studies": {"one": study}}
+        return config.check("tiny", settings, True).run("one/ppo/0")
+
+    chat = Chat(words(checkpoints["pocket"])[0])
+    longest = "one/ppo/0: an expert's answer has up to [0-9]+ tokens of this model, and census.max_tokens is "
+    with pytest.raises(ValueError, match=f"^{longest}8 and ppo.max_tokens is 16: .*raise it$"):
+        arms.check_room(run(8), chat)
+    with pytest.raises(ValueError, match=f"^{longest}16: no answer could be right; raise it$"):
+        arms.check_room(run(16), chat)
+    arms.check_room(run(64), chat)
