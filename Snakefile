@@ -147,8 +147,8 @@ rule html:
     output: HTML
     log: f"{BUILD}/logs/html.log"
     params: out=f"{BASE}/book/_build"
-    shell:  # Sphinx cannot go on with what a killed build left
+    shell:  # a build that failed or was killed is begun anew (tools/stage_book.py says why)
         "if [ -e {params.out}/.unfinished ]; then rm -rf {params.out}; fi; mkdir -p {params.out}; touch {params.out}/.unfinished; "
         "(python tools/stage_book.py {SITE} {FIGURES} && "
-        "jupyter-book build -q {SITE} --config book/_config.yml --toc book/_toc.yml --path-output $(dirname {params.out}) -W -n --keep-going) > {log} 2>&1 "
-        "|| {{ rm -rf {params.out}/.doctrees; exit 1; }}; rm {params.out}/.unfinished"
+        "jupyter-book build -q {SITE} --config book/_config.yml --toc book/_toc.yml --path-output $(dirname {params.out}) -W -n --keep-going) > {log} 2>&1; "
+        "rm {params.out}/.unfinished"

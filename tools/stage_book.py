@@ -2,12 +2,12 @@ r"""Assemble build/site, the source that jupyter-book compiles, as a mirror of t
 
     python tools/stage_book.py [SITE FIGURES]
     jupyter-book build build/site --config book/_config.yml --toc book/_toc.yml --path-output book \
-        -W -n --keep-going || { rm -rf book/_build/.doctrees; exit 1; }
+        -W -n --keep-going
 
 build/site/notebooks holds the executed notebooks before this starts. The mirror keeps every page at the path
 of its source, so links to edit or launch it work. A file is written only when its content changed, so Sphinx
-rebuilds only what it must. The command's end is no decoration: Sphinx caches a page that caused a warning;
-without it the next build would not read that page again, warn of nothing and succeed.
+rebuilds only what it must. Behind a build that failed or was killed begin anew (`rm -rf book/_build`): Sphinx
+caches a page that caused a warning and would not warn of it again, and it cannot go on with half an index.
 """
 
 import json
