@@ -200,3 +200,16 @@ def test_figures_of_a_study(toy):
 def test_bad_input(call):
     with pytest.raises(ValueError):
         call(plt.subplots()[1])
+
+
+def test_what_a_killed_process_left_of_a_figure_goes_with_the_next_one(tmp_path):
+    left = [tmp_path / f".ext-some-words.{kind}.123" for kind in ("svg", "png")]
+    other = tmp_path / ".ext-some-words-more.svg.123"
+    for file in (*left, other):
+        file.write_text("half")
+    charts.save(plt.figure(), "ext-some-words", tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        other.name,
+        "ext-some-words.png",
+        "ext-some-words.svg",
+    ]

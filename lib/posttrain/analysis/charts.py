@@ -234,6 +234,8 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+    for left in folder.glob(f".{name}.*"):  # by a process that was killed
+        left.unlink(missing_ok=True)
     fig.set_dpi(150)
     fig.draw_without_rendering()
     options = {"dpi": 150, "bbox_inches": fig.get_tightbbox().padded(0.08), "facecolor": PAPER}
