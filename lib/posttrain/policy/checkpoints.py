@@ -74,6 +74,7 @@ def load(
         # Pocket dialogues are so short that eager attention beats the fused CPU kernel.
         options["attn_implementation"] = "eager"
     verbosity = logging.get_verbosity()
+    logging.disable_progress_bar()  # in a page it is a widget with another name in every build
     if language:
         logging.set_verbosity(logging.CRITICAL)  # what is missing is read next
     try:
