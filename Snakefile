@@ -146,9 +146,9 @@ rule html:
         library=rules.chapter.input.library,
     output: HTML
     log: f"{BUILD}/logs/html.log"
-    params: out=f"{BASE}/book/_build"
+    params: book=f"{BASE}/book", out=f"{BASE}/book/_build"
     shell:  # a build that failed or was killed is begun anew (tools/stage_book.py says why)
         "if [ -e {params.out}/.unfinished ]; then rm -rf {params.out}; fi; mkdir -p {params.out}; touch {params.out}/.unfinished; "
         "(python tools/stage_book.py {SITE} {FIGURES} && "
-        "jupyter-book build -q {SITE} --config book/_config.yml --toc book/_toc.yml --path-output $(dirname {params.out}) -W -n --keep-going) > {log} 2>&1; "
+        "jupyter-book build -q {SITE} --config book/_config.yml --toc book/_toc.yml --path-output {params.book} -W -n --keep-going) > {log} 2>&1; "
         "rm {params.out}/.unfinished"

@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 from posttrain import config, policy, store
+from posttrain.analysis.claims import ARMS
 from posttrain.config import Profile, Run
 from posttrain.environments import general_points, prompts
 from posttrain.policy import Chat
 from posttrain.trainers import arm
 from safetensors.numpy import load_file
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 OUTPUT = config.ROOT / "book" / "play" / "data.js"
-ARMS = {"Init": "init", "SFT": "sft", "RL": "ppo"}
 PARTS = {  # of a layer: its name in a Llama's checkpoint -> in the page
     "self_attn.q_proj": "q",
     "self_attn.k_proj": "k",
@@ -79,20 +80,16 @@ def words(chat: Chat) -> dict[str, Any]:
     phrases = [[token["content"], token["id"], token["special"]] for token in said["added_tokens"]]
     opening = chat.render([{"role": "user", "content": "\0"}]).split("\0")
     return {
-        "tokenizer": {"phrases": phrases, "bytes": [letters[letter] for letter in _byte_letters()]},
+        "tokenizer": {
+            "phrases": phrases,
+            "bytes": [letters[letter] for _, letter in sorted(bytes_to_unicode().items())],
+        },
         "end": chat.end,
         "end_text": tokenizer.eos_token,
         "turn": opening,
         "prompt": {"task": prompts.TASK, "rule": prompts.RULE, "cards": prompts.CARDS},
         "again": [prompts.FAILED, prompts.AGAIN],
     }
-
-
-def _byte_letters() -> list[str]:
-    """The letter that stands for each byte in a byte-level vocabulary."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = iter(range(256, 512))
-    return [chr(byte if byte in plain else next(others)) for byte in range(256)]
 
 
 def data(profile: Profile, runs: dict[str, Run]) -> dict[str, Any]:

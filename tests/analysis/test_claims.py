@@ -193,7 +193,7 @@ def test_the_second_editions_claims_are_well_formed():
         assert said["test"] in ("difference", "gap", "matched", "level") and said["set"] in sets
         assert said["direction"] in ("above", "below") and ("other" in said) == (said["test"] == "gap")
         assert set(claims.measures(said, SECOND)) == {"paper", "strict"}
-        name, look = claims.task(said, SECOND).split("-")
+        name, look = claims.task(said["id"], SECOND["measures"]).split("-")
         task = TASKS[{"gp": "general-points", "virl": "navigation"}[name] + "-vision" * (look == "vl")]
         judged = {said["set"], said.get("other", said["set"])}
         if said["test"] != "level":

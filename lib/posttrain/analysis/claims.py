@@ -8,6 +8,7 @@ interval over seeds of the whole chain (foundation, Init, arm). The tests are to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,7 +154,7 @@ def decide(outcomes: Outcomes, claim: dict, name: str, measure: Measure, rules: 
     if claim["test"] == "level":
         told = level(outcomes, claim["set"], measure)
     else:
-        at = rules["headroom"]["at"][task(claim, rules).split("-")[0]][claim["set"]]
+        at = rules["headroom"]["at"][task(claim["id"], rules["measures"]).split("-")[0]][claim["set"]]
         row["init"] = float(np.mean([outcomes.level("init", s, at, measure) for s in outcomes.seeds]))
         if not rules["headroom"]["floor"] <= row["init"] <= rules["headroom"]["ceiling"]:
             row["state"] = "no headroom"
@@ -179,19 +180,22 @@ def level(outcomes: Outcomes, set_: str, measure: Measure) -> tuple[Interval, np
     return statistics.wilson(round(right), round(cases)), np.array(each)
 
 
-def task(claim: dict, rules: dict) -> str:
-    """The task that begins a claim's id: gp-l, gp-vl, virl-l or virl-vl."""
-    return max((name for name in rules["measures"] if claim["id"].startswith(f"{name}-")), key=len)
+def task(claim: str, tasks: Iterable[str]) -> str:
+    """The one of `tasks` (gp-l, gp-vl, virl-l, virl-vl) that begins a claim's id; ValueError if none does."""
+    tasks = list(tasks)
+    if not (found := [name for name in tasks if claim.startswith(f"{name}-")]):
+        raise ValueError(f"the claim {claim!r} begins with no task; tasks are {', '.join(tasks)}")
+    return max(found, key=len)
 
 
 def study_of(claim: dict, rules: dict) -> str:
     """The study that a claim is about: its task's, unless the claim says another one."""
-    return claim.get("study") or task(claim, rules)
+    return claim.get("study") or task(claim["id"], rules["measures"])
 
 
 def measures(claim: dict, rules: dict) -> dict[str, Measure]:
     """The measures that decide a claim, by name."""
-    said = claim.get("measures", rules["measures"][task(claim, rules)])
+    said = claim.get("measures", rules["measures"][task(claim["id"], rules["measures"])])
     return {name: Measure(*words.split()) for name, words in said.items()}
 
 

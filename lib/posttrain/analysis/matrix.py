@@ -1,6 +1,6 @@
 """All verdicts on one page: a row for each claim, a column for each task, both measures in a cell.
 
-matrix(verdicts(book), book.claims)  # HTML, for the first page
+The first page shows it: `matrix(claims.verdicts(book))` is HTML.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from posttrain.analysis import prose
-from posttrain.analysis.claims import STATES
+from posttrain.analysis import claims, prose
 from posttrain.analysis.statistics import Interval
 
 TASKS = {
@@ -37,16 +36,8 @@ ROWS = {  # what a claim's id asks, behind its task
     "sft-lowers-recognition-id": "SFT lowers recognition of the cards",
     "base-rl-needs-sft": "RL without SFT learns nothing",
 }
-SIGNS = dict(zip(STATES, ("✓", "✗", "?", "–")))
+SIGNS = dict(zip(claims.STATES, ("✓", "✗", "?", "–")))
 MEASURES = {"paper": "by the paper's measure", "strict": "by the stricter measure"}
-
-
-def place(claim: str) -> tuple[str, str]:
-    """Row and column of a claim's id; ValueError for one without a task."""
-    for task in sorted(TASKS, key=len, reverse=True):
-        if claim.startswith(f"{task}-"):
-            return claim.removeprefix(f"{task}-"), task
-    raise ValueError(f"the claim {claim!r} begins with no task; tasks are {', '.join(TASKS)}")
 
 
 def _mark(row: Mapping[str, Any]) -> str:
@@ -63,7 +54,8 @@ def matrix(rows: Iterable[Mapping[str, Any]]) -> str:
     """`claims.verdicts` as an HTML table; rows and columns without a verdict are left out."""
     cells: dict[str, dict[str, list[str]]] = {}
     for row in rows:
-        asked, task = place(row["claim"])
+        task = claims.task(row["claim"], TASKS)
+        asked = row["claim"].removeprefix(f"{task}-")
         if asked in ROWS:
             cells.setdefault(asked, {}).setdefault(task, []).append(_mark(row))
     tasks = [task for task in TASKS if any(task in found for found in cells.values())]

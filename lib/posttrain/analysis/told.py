@@ -1,7 +1,6 @@
 """What runs said at their ends, side by side: the answers to one case and what the verifier said to them.
 
-table = told(profile, "gp-l", 0, "ood")
-side_by_side(table, telling(table))  # HTML, a column for each arm
+`side_by_side(table, telling(table))`, with a `table` that `told` made, is HTML: a column for each arm.
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ def pilots(profile: Profile) -> pd.DataFrame:
     """A row for each finished pilot, a run of a study whose arms are not compared: study, arm, seed, and, as
     lists over its checkpoints, steps, gflops, formatted (answers in the format in distribution), and what
     trials are judged by on the sets `id` and `calibration`; sampled."""
-    rows = []
-    for run in (run for run in profile.runs() if run.study not in compared(profile)):
+    rows, chosen_among = [], compared(profile)
+    for run in (run for run in profile.runs() if run.study not in chosen_among):
         if not store.find(profile, run) or not set(BESIDE) <= set(run.settings.census.sets):
             continue
         kind = run.task.removesuffix("-vision")

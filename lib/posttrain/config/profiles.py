@@ -111,7 +111,8 @@ class Profile(Settings):
                     f"must read pictures, as a study shows them; {brief(self.model)} is a text model", "model"
                 )
         elif not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", self.model, re.ASCII):
-            raise Problem(f"must be a folder (./…) or a name (owner/model), not {brief(self.model)}", "model")
+            text = f"must be a folder (./…) or a name (owner/model), not {brief(self.model)}"
+            raise Problem(text, "model")
 
     @property
     def published(self) -> bool:

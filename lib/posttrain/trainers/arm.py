@@ -133,9 +133,15 @@ def start(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> 
     # fills the memory.
     dtype = torch.bfloat16 if bf16 and device != "cpu" else torch.float32
     model = policy.load(store.model_path(profile, run), dtype=dtype, device=device, bf16=bf16)
+    model = _descended(model, profile, run, threads, device)
+    return policy.add_lora(model, run.settings.lora, seed=run.seed, value=run.algorithm == "ppo")
+
+
+def _descended(model: Policy, profile: Profile, run: Run, threads: int, device: str = "cpu") -> Policy:
+    """`model` with the adapters of the run's ancestors merged in."""
     for ancestor in run.ancestors:
         model = policy.load_adapter(model, adapter(profile, ancestor, threads, device))
-    return policy.add_lora(model, run.settings.lora, seed=run.seed, value=run.algorithm == "ppo")
+    return model
 
 
 def provenance(threads: int, device: str) -> dict:
@@ -186,8 +192,7 @@ def export(profile: Profile, run: Run, folder: Path, only_adapter: bool = False,
     carry_out(profile, run, threads)
     trained = adapter(profile, run, threads)
     model = policy.load(store.model_path(profile, run))
-    for ancestor in run.ancestors:
-        model = policy.load_adapter(model, adapter(profile, ancestor, threads))
+    model = _descended(model, profile, run, threads)
     base = folder / "base" if only_adapter else folder
     if only_adapter:
         shutil.copytree(trained, folder / "adapter")
