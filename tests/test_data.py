@@ -12,7 +12,7 @@ from posttrain.verifiers import answers, general_points
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 PAPER = yaml.safe_load((DATA / "paper.yaml").read_text(encoding="utf-8"))
-CLAIMS = yaml.safe_load((DATA / "claims.yaml").read_text(encoding="utf-8"))
+CLAIMS = yaml.safe_load((DATA / "first" / "claims.yaml").read_text(encoding="utf-8"))
 SOURCE = re.compile(r"(P|C|H|T|own)\b")
 FIELDS = {
     "id",

@@ -42,6 +42,19 @@ def test_look_up_flat_and_nested(folder, key, value):
     assert values.look_up(folder, "rule-generalization", key) == value
 
 
+def test_a_verdict_is_found_by_claim_and_measure(tmp_path):
+    rows = [
+        {"claim": "gp-l-one", "measure": name, "state": name * 2, "init": 0.25}
+        for name in ("paper", "strict")
+    ]
+    (tmp_path / "verdicts.json").write_text(json.dumps(rows))
+    assert values.look_up(tmp_path, "verdicts", "gp-l-one.strict.state") == "strictstrict"
+    assert values.look_up(tmp_path, "verdicts", "gp-l-one.paper.init") == 0.25
+    for key in ("gp-l-one.strict.nothing", "gp-l-two.strict.state", "state"):
+        with pytest.raises(values.ValueMissing, match=f"no '{key}' in verdicts.json"):
+            values.look_up(tmp_path, "verdicts", key)
+
+
 @pytest.mark.parametrize("key", ["nothing", "rl.nothing", "hands.more"])
 def test_missing_key_names_key_and_notebook(folder, key):
     with pytest.raises(

@@ -1,8 +1,9 @@
 """Numbers in prose come from results: {val}`notebook.key|format`, read in figures/values/<notebook>.json.
 
 {val}`rule-generalization.rl.ood|.1%` reads key "ood" within "rl" and formats it like Python's
-format(value, ".1%"). Without a format, whole numbers get thousands separators and other numbers three
-significant digits. What cannot be inserted is a warning, so `jupyter-book build -W` fails. Left out on
+format(value, ".1%"). {val}`verdicts.gp-l-rl-gains-ood.paper.state` is a column of the row with that claim and
+measure. Without a format, whole numbers get thousands separators and other numbers three significant digits.
+What cannot be inserted is a warning, so `jupyter-book build -W` fails. Left out on
 purpose: arithmetic; a notebook computes.
 """
 
@@ -34,6 +35,12 @@ def look_up(folder: Path, notebook: str, key: str):
     if not path.is_file():
         raise ValueMissing(f"no {path.name} to take {key!r} from: {hint}")
     value = json.loads(path.read_text())
+    if isinstance(value, list):  # verdicts: a row for each claim and measure
+        value = {f"{row['claim']}.{row['measure']}": row for row in value}
+        row, _, column = key.rpartition(".")
+        if column in value.get(row, {}):
+            return value[row][column]
+        value = {}
     if key in value:
         return value[key]
     for part in key.split("."):

@@ -69,6 +69,16 @@ def test_where_the_format_is_lost_points_are_hollow():
     plt.close(figure)
 
 
+def test_a_trail_may_run_from_one_set_to_another(toy):
+    shares = {("SFT", "seen"): {"first_try": 0.9}, ("SFT", "id"): {"first_try": 0.1}}
+    small = toy({("Init", "seen"): {}, ("Init", "id"): {}, **shares})
+    labels = ("on seen hands", "on held-out hands")
+    figure = answers.trails(small, {"id": "held out"}, "first_try", "first_try", labels, against="seen")
+    ends = [line.get_xydata()[-1].tolist() for line in figure.axes[0].lines if line.get_label() == "SFT"]
+    assert ends == [[0.9, 0.1]]
+    plt.close(figure)
+
+
 def test_levels_are_read_off_the_foundations(monkeypatch):
     from types import SimpleNamespace
 

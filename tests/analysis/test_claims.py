@@ -20,7 +20,7 @@ RULES = {
     "measures": {"gp-l": {"paper": "within sampled", "strict": "first_try sampled"}},
 }
 PASS = Measure("first_try", "sampled")
-SECOND = yaml.safe_load((config.ROOT / "data" / "second" / "claims.yaml").read_text())
+SECOND = yaml.safe_load((config.ROOT / "data" / "claims.yaml").read_text())
 
 
 def table(levels: dict, cases: int = 200, seeds: int = 5, noise: float = 0.0) -> Outcomes:

@@ -8,7 +8,7 @@ from posttrain import config
 from posttrain.analysis import matrix
 from posttrain.analysis.claims import STATES, task
 
-SECOND = yaml.safe_load((config.ROOT / "data" / "second" / "claims.yaml").read_text())
+SECOND = yaml.safe_load((config.ROOT / "data" / "claims.yaml").read_text())
 
 
 def verdict(claim: str, state: str = "holds", measure: str = "paper", estimate: float | None = 0.125) -> dict:

@@ -25,6 +25,25 @@ def test_spread_and_percentages():
     assert table.iloc[0].tolist() == ["blind", "", "100.0%"]
 
 
+def test_a_verdict_shows_both_intervals_and_init():
+    claims = {"claims": [{"id": "one", "statement": "It grows."}, {"id": "two", "statement": "It shrinks."}]}
+    row = {"claim": "one", "measure": "paper", "metric": "first_try", "decoding": "sampled", "state": "holds"}
+    row |= {"estimate": 0.1, "low": 0.05, "high": 0.15, "seeds_low": 0.01, "seeds_high": 0.19, "init": 0.3}
+    none = dict.fromkeys(("estimate", "low", "high", "seeds_low", "seeds_high", "init"))
+    rows = [
+        row,
+        {**row, "measure": "strict", "init": None},
+        {**row, **none, "claim": "two", "state": "undecided"},
+    ]
+    table = prose.decided(rows, claims)
+    holds = "**holds** 10.0 % [5.0 %, 15.0 %], over seeds [1.0 %, 19.0 %]"
+    assert table.values.tolist() == [
+        ["It grows.", f"{holds}; Init 30%", holds],
+        ["It shrinks.", "**undecided**", ""],
+    ]
+    assert table.columns.tolist() == ["claim", *(f"{m}: first try, sampled" for m in ("paper", "strict"))]
+
+
 @pytest.mark.parametrize("content", ["a *word*", pd.DataFrame({"a": [1], "b": ["x"]})])
 def test_what_is_shown_is_markdown(content, monkeypatch):
     shown = []

@@ -58,7 +58,7 @@ def test_ends_are_those_of_the_last_checkpoint(toy):
 def test_claims_are_decided_by_their_own_rule(points, book):
     decisions = points.decisions("fig05", "fig06")
     claims = [
-        c for c in book.claims["claims"] if c["id"].startswith("gp-l-") and c["test"] == "paired-difference"
+        c for c in book.first["claims"] if c["id"].startswith("gp-l-") and c["test"] == "paired-difference"
     ]
     decided = decisions[decisions["decides"]]
     assert decided["statement"].tolist() == [c["statement"] for c in claims]

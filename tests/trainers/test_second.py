@@ -12,7 +12,7 @@ from posttrain.analysis.claims import Measure, Outcomes
 from posttrain.policy import Chat, words
 from posttrain.trainers import arm as arms
 
-RULES = yaml.safe_load((config.ROOT / "data" / "second" / "claims.yaml").read_text())
+RULES = yaml.safe_load((config.ROOT / "data" / "claims.yaml").read_text())
 SECOND = config.read("second")["studies"]["gp-l"]
 SMALL = {
     "limit": 4,

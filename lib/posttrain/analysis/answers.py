@@ -113,27 +113,36 @@ def _hollow(ax: Axes, run: pd.DataFrame, x: str, y: str, colour: str) -> None:
 
 
 def trails(
-    study: Study, sets: Mapping[str, str], x: str, y: str, labels: tuple[str, str], decoding: str = "sampled"
+    study: Study,
+    sets: Mapping[str, str],
+    x: str,
+    y: str,
+    labels: tuple[str, str],
+    decoding: str = "sampled",
+    against: str | None = None,
 ) -> Figure:
     """Figure 8: how two measures go together along each run, a panel for each set. A thin line is a seed,
-    from Init (square) to its end (dot); hollow where it has lost the format."""
+    from Init (square) to its end (dot); hollow where it has lost the format. `against`: the set on which x is
+    measured, if it is another one."""
     size = (3.1 * len(sets) + 0.4, 3.5)
     fig, axes = plt.subplots(
         1, len(sets), figsize=size, sharex=True, sharey=True, layout="constrained", squeeze=False
     )
     for ax, (set_, label) in zip(axes[0], sets.items()):
-        table = study.at(set_, decoding)
+        keys = ["arm", "seed", "step"]
+        across = study.at(against or set_, decoding)[[*keys, x]].rename(columns={x: "x"})
+        table = study.at(set_, decoding).rename(columns={y: "y"}).merge(across, on=keys)
         for arm, colour in charts.COLOURS.items():
             for number, (_, run) in enumerate(
                 table[table["arm"] == arm].sort_values("flops").groupby("seed")
             ):
                 once = {"label": None if number else arm}
                 if arm == "Init":
-                    ax.plot(run[x], run[y], "s", color=colour, markersize=5, zorder=4, **once)
+                    ax.plot(run["x"], run["y"], "s", color=colour, markersize=5, zorder=4, **once)
                     continue
-                ax.plot(run[x], run[y], color=colour, linewidth=0.9, alpha=0.6, **once)
-                ax.plot(run[x].iloc[-1:], run[y].iloc[-1:], "o", color=colour, markersize=5.5, zorder=4)
-                _hollow(ax, run, x, y, colour)
+                ax.plot(run["x"], run["y"], color=colour, linewidth=0.9, alpha=0.6, **once)
+                ax.plot(run["x"].iloc[-1:], run["y"].iloc[-1:], "o", color=colour, markersize=5.5, zorder=4)
+                _hollow(ax, run, "x", "y", colour)
         ax.set_title(label)
         ax.grid()
         charts.in_percent(ax.xaxis, ax.yaxis)

@@ -82,6 +82,23 @@ def verdicts(decisions: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows.values())
 
 
+def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
+    """`claims.verdicts` as a table, one row a claim: by each measure the estimate, both of its intervals
+    (over seeds and cases; Student's over seeds) and the state; Init where headroom is read."""
+    said, shown = {claim["id"]: claim["statement"] for claim in claims["claims"]}, {}
+    for one in rows:
+        row = shown.setdefault(one["claim"], {"claim": said[one["claim"]]})
+        cell = f"**{one['state']}**"
+        if one["estimate"] is not None:
+            cell += f" {interval(Interval(*(one[key] for key in ('estimate', 'low', 'high'))))}"
+        if one["seeds_low"] is not None:
+            low, high = (number(one[key]).replace("%", " %") for key in ("seeds_low", "seeds_high"))
+            cell += f", over seeds [{low}, {high}]"
+        measure = f"{one['measure']}: {one['metric'].replace('_', ' ')}, {one['decoding']}"
+        row[measure] = cell + ("" if one["init"] is None else f"; Init {one['init']:.0%}")
+    return pd.DataFrame(shown.values()).fillna("")
+
+
 def verdict_values(decisions: pd.DataFrame) -> dict[str, str]:
     """`Study.decisions` as the values that pages quote: the verdict of each deciding row, by its key."""
     return {one.key: one.verdict for one in decisions.itertuples() if one.decides}

@@ -156,8 +156,7 @@ def wilson(successes: int, n: int) -> Interval:
 def decide(interval: Interval, direction: str, threshold: float = 0.0) -> str:
     """Whether the whole interval lies above (or below) the threshold: "holds", "fails" or "undecided".
 
-    The rule of data/claims.yaml. It fails only if the whole interval lies on the other side; a bound on the
-    threshold leaves it undecided.
+    It fails only if the whole interval lies on the other side; a bound on the threshold leaves it undecided.
     """
     if direction not in ("above", "below"):
         raise ValueError(f'direction must be "above" or "below", not {direction!r}')

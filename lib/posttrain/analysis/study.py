@@ -15,7 +15,6 @@ import json
 import os
 from collections.abc import Iterable
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from posttrain.analysis import statistics
 from posttrain.analysis.statistics import Interval
 
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
-METRICS = {"within_k": "within"}  # of data/claims.yaml -> columns, where they differ
+METRICS = {"within_k": "within"}  # of data/first/claims.yaml -> columns, where they differ
 SEED = 0  # every interval draws anew from it, so one quantity has one interval
 
 
@@ -35,19 +34,15 @@ class Book:
     """What chapters read under a profile (a name of notebooks/profiles), and where they put what they make.
 
     settings: the profile's; paper: the published numbers (data/paper.yaml); claims: what is tested, and how
-    it is decided (data/claims.yaml). With `fresh` everything is read from and written under build/reproduce.
+    it is decided (data/claims.yaml); first: the same of the first edition, for the tasks whose runs are still
+    its. With `fresh` everything is read from and written under build/reproduce.
     """
 
     def __init__(self, profile: str, fresh: bool = False):
         self.profile, self.stale = config.load(profile, fresh), os.environ.get("STALE") == "show"
         self.figures = self.profile.root / "figures"
-        files = (self._file(f"{name}.yaml") for name in ("paper", "claims"))
-        self.paper, self.claims = (yaml.safe_load(file.read_text()) for file in files)
-
-    def _file(self, name: str) -> Path:
-        """A file of data/, or the one that a profile keeps beside its results."""
-        own = self.profile.data / name
-        return own if own.is_file() else config.ROOT / "data" / name
+        files = (config.ROOT / "data" / f"{name}.yaml" for name in ("paper", "claims", "first/claims"))
+        self.paper, self.claims, self.first = (yaml.safe_load(file.read_text()) for file in files)
 
     def results(self, study: str) -> Results:
         """All finished runs of a study. `StoreError` says how to carry out one that is missing."""
@@ -58,11 +53,11 @@ class Book:
         return Study(study, *self._tables(study), self)
 
     def _tables(self, study: str) -> tuple:
-        return *store.collect(self.profile, study, self.stale), self.claims
+        return *store.collect(self.profile, study, self.stale), self.first
 
     def claim(self, name: str) -> dict:
-        """The claim of data/claims.yaml with this id."""
-        return next(claim for claim in self.claims["claims"] if claim["id"] == name)
+        """The first edition's claim with this id."""
+        return next(claim for claim in self.first["claims"] if claim["id"] == name)
 
     def base(self, study: str) -> str:
         """Path or hub name of the model that the first seed of a study starts from."""
@@ -148,7 +143,7 @@ class Study(Results):
 
     @property
     def splits(self) -> dict[str, str]:
-        """Splits of data/claims.yaml -> the task's sets."""
+        """Splits of data/first/claims.yaml -> the task's sets."""
         looks = {"general-points-vision": "visual", "navigation-vision": "cities"}
         visual = {"visual-ood": looks[self.task]} if self.task in looks else {}
         return {"id": "id", "rule-ood": "ood", **visual}
@@ -219,7 +214,7 @@ class Study(Results):
     def decisions(self, *figures: str) -> pd.DataFrame:
         """The paired claims of `figures` ("fig06"), each by the deciding measure, then by those beside it.
 
-        Columns: key ("verdict_rl_gains_id"), statement, metric (of data/claims.yaml), decoding, decides,
+        Columns: key ("verdict_rl_gains_id"), statement, metric (of data/first/claims.yaml), decoding, decides,
         interval, t (over seeds; None for one seed), verdict.
         """
         rows = []
@@ -259,14 +254,16 @@ class Study(Results):
         return values | common | {"run_ids": self.run_ids}
 
     def end_values(self, sets: Iterable[str], metrics: Iterable[str]) -> dict[str, float]:
-        """Columns of the last checkpoint for the prose, with keys as those of `values`."""
-        return {
+        """Columns of the last checkpoint for the prose, as `{arm}_{set}_{metric}_{decoding}`; those that were
+        measured."""
+        means = {
             f"{arm}_{set_}_{metric}_{decoding}": float(self.end(name, set_, decoding, metric).mean())
             for arm, name in ARMS.items()
             for set_ in sets
             for decoding in ("greedy", "sampled")
             for metric in metrics
         }
+        return {key: value for key, value in means.items() if np.isfinite(value)}
 
     def hyperparameters(self) -> pd.DataFrame:
         """Every setting that decides the arms' numbers, defaults filled in, and what it means."""
