@@ -214,7 +214,7 @@ class Study(Results):
     def decisions(self, *figures: str) -> pd.DataFrame:
         """The paired claims of `figures` ("fig06"), each by the deciding measure, then by those beside it.
 
-        Columns: key ("verdict_rl_gains_id"), statement, metric (of data/first/claims.yaml), decoding, decides,
+        Columns: key ("verdict_rl_gains_id"), statement, metric (as claims name it), decoding, decides,
         interval, t (over seeds; None for one seed), verdict.
         """
         rows = []
