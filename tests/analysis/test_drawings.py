@@ -47,7 +47,7 @@ def draw_map():
     return fig
 
 
-@pytest.mark.parametrize("draw", [draw_dialogue, draw_hand, draw_map])
+@pytest.mark.parametrize("draw", [draw_dialogue, draw_hand, draw_map, drawings.chain])
 def test_a_drawing_is_written_with_the_same_bytes_each_time(draw, tmp_path):
     pairs = [charts.save(draw(), "ext-test", tmp_path / folder) for folder in ("one", "two")]
     assert pairs[0][0].read_bytes() == pairs[1][0].read_bytes()

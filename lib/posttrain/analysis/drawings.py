@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
@@ -214,3 +216,40 @@ def street_map(ax: Axes, city: City, route: Route, margin: float = 90.0) -> None
     ax.annotate("N", (0.96, 0.99), (0.96, 0.88), fontsize=8, color=INK, arrowprops=arrow, **where)
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xticks=[], yticks=[])
     ax.spines.bottom.set_visible(False)
+
+
+def chain() -> Figure:
+    """What one seed decides, from random weights to the evaluation of both arms."""
+    fig, ax = plt.subplots(figsize=(9, 3), layout="constrained")
+    ax.set(xlim=(0, 90), ylim=(0, 30))
+    ax.axis("off")
+    middle, up, down = 15, 23.5, 6.5
+    boxes = {  # left edge, middle, title, what it is, colour
+        "foundation": (0, middle, "Foundation", "random weights, then\nsynthetic documents", INK),
+        "init": (23, middle, "Init", "a few steps on an\nexpert's answers", COLOURS["Init"]),
+        "sft": (46, up, "SFT", "more of the\nexpert's answers", COLOURS["SFT"]),
+        "rl": (46, down, "RL (PPO)", "own answers,\nthe verifier's rewards", COLOURS["RL"]),
+        "end": (
+            70,
+            middle,
+            "Evaluation",
+            "what was trained,\nheld-out cases, another\nrule, another look",
+            INK,
+        ),
+    }
+    for left, y, title, what, colour in boxes.values():
+        style = {"edgecolor": colour, "facecolor": PAPER, "linewidth": 1.4}
+        ax.add_patch(FancyBboxPatch((left + 0.5, y - 5.2), 18, 10.4, boxstyle="round,pad=0.3", **style))
+        ax.text(left + 9.5, y + 2.9, title, ha="center", va="center", fontweight="bold", color=colour)
+        ax.text(left + 9.5, y - 1.7, what, ha="center", va="center", fontsize=9, color=INK)
+    for before, behind in (
+        ("foundation", "init"),
+        ("init", "sft"),
+        ("init", "rl"),
+        ("sft", "end"),
+        ("rl", "end"),
+    ):
+        start, end = ((boxes[before][0] + 19, boxes[before][1]), (boxes[behind][0] + 0.1, boxes[behind][1]))
+        ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": QUIET, "linewidth": 1.1})
+    ax.text(55.5, middle, "equal compute", ha="center", va="center", fontsize=9, color=QUIET, style="italic")
+    return fig
