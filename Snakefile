@@ -35,7 +35,8 @@ CHAPTERS = {  # the figures that each draws
     "general-points": ("fig02", "fig03", "fig12"), "navigation": ("fig04", "fig14"), "foundation": ("ext",),
     "rule-generalization": ("fig05", "fig06", "ext"), "navigation-rules": ("fig01", "ext"), "pictures": ("fig11", "fig13", "ext"),
     "visual-generalization": ("fig07", "ext"), "navigation-pictures": ("fig18", "ext"), "recognition": ("fig08", "ext"),
-    "rl-without-sft": ("fig09",), "gallery": (), "before-the-runs": (), "method": ("ext",)}
+    "rl-without-sft": ("fig09",), "gallery": (), "before-the-runs": (), "method": ("ext",),
+    "every-hand": ("ext",)}
 LONG = ("rule-generalization", "navigation-pictures", "rl-without-sft", "pictures", "visual-generalization")  # begun first
 FIGURE = config.get("figure", "")
 WANTED = [chapter for chapter, figures in CHAPTERS.items() if not FIGURE or FIGURE in figures]

@@ -73,3 +73,21 @@ def test_a_page(browser, name, width, scheme):
         assert not [text for text in failed if text != THEME]
         assert not page.evaluate(CLIPPED)
         assert not page.evaluate(WIDE)
+
+
+def test_the_explorer_moves(browser):
+    page = browser.new_page()
+    page.goto((HTML / "notebooks" / "every-hand.html").as_uri())
+    said = page.locator("#explorer-arm-RL p")
+    end = said.inner_text()
+    page.locator("#explorer-time").focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowLeft")
+    assert said.inner_text() != end and "after 0 GFLOP" in said.inner_text()
+    page.locator("#explorer-arm-SFT rect").nth(7).click()
+    chosen = page.locator("#explorer-hand").input_value()
+    assert page.locator("#explorer-about strong").inner_text() == chosen
+    assert page.locator("rect.chosen").count() == 3, "the same hand in every arm"
+    page.locator("#explorer-set").select_option("ood")
+    assert page.locator("#explorer-about strong").inner_text() == page.locator("#explorer-hand").input_value()
+    page.close()
