@@ -23,7 +23,7 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 snakemake = snakemake $(1) --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime params input \
 	--logger calm --config profile=$(PROFILE) stale=$(STALE) $(2)
 
-.PHONY: help book test reproduce runs figures figure pages verify serve bench invariant kills export-play lint lock versions clean
+.PHONY: help book test reproduce runs figures figure pages verify serve bench invariant kills export-play pdf lint lock versions clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test: .venv/.installed ## run the tests, a process a core, with coverage of the 
 
 pages: .venv/.installed ## look at every built page in a headless browser, narrow and wide, light and dark (after make book)
 	python -m pytest tests/pages -n $(CORES) -rs
+
+pdf: .venv/.installed ## the built book as one PDF, by a headless browser (after make book)
+	python tools/pdf.py
 
 reproduce: .venv/.installed ## make everything anew, stored results ignored, and build the book (use PROFILE=smoke)
 	@posttrain clear --profile "$(PROFILE)" # a finished one; one that was cut off goes on
