@@ -1,8 +1,9 @@
 """The built book in a real browser: `make pages`, after `make book`.
 
 Every page, narrow and wide, light and dark: nothing is asked of another machine, nothing fails in the
-console, nothing is wider than the window. BROWSER names a Chromium where none is on the path; where there is
-none at all, everything here is skipped and says so.
+console, nothing is wider than the window, and an audit of accessibility (axe-core) finds nothing serious.
+BROWSER names a Chromium where none is on the path; where there is none at all, everything here is skipped and
+says so.
 """
 
 import os
@@ -22,6 +23,7 @@ CLIPPED = """() => [...document.querySelectorAll("main *")].filter((element) => 
     const style = getComputedStyle(element), text = element.textContent.trim();
     if (!text || style.visibility === "hidden" || !element.offsetParent) return false;
     if (style.clipPath !== "none" || style.clip !== "auto") return false;  // for screen readers only
+    if (element.matches("span.math")) return false;  // MathJax keeps a hidden reading of it within
     return style.overflowX === "hidden" && element.scrollWidth > element.clientWidth + 1;
 }).map((element) => element.outerHTML.slice(0, 120))"""
 WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
@@ -30,6 +32,11 @@ WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
             if (["auto", "scroll", "hidden"].includes(getComputedStyle(box).overflowX)) return false;
         return element.getBoundingClientRect().right > innerWidth + 1;
     }).map((element) => element.outerHTML.slice(0, 120)).slice(0, 5)"""
+
+AXE = (config.ROOT / "tests" / "pages" / "vendor" / "axe.min.js").read_text()
+AUDIT = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
+    .filter((found) => ["serious", "critical"].includes(found.impact))
+    .map((found) => [found.id, found.nodes[0].html.slice(0, 200)])"""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +80,9 @@ def test_a_page(browser, name, width, scheme):
         assert not [text for text in failed if text != THEME]
         assert not page.evaluate(CLIPPED)
         assert not page.evaluate(WIDE)
+        if width == max(WIDTHS):
+            page.evaluate(AXE)
+            assert not page.evaluate(AUDIT)
 
 
 def test_the_explorer_moves(browser):

@@ -2,7 +2,8 @@
 
 The outcomes are the stored ones, means over draws and seeds; nothing is simulated.
 
-    HTML(explorer.fragment(explorer.outcomes(points, SETS)))
+    told = explorer.outcomes(points, SETS)
+    HTML(explorer.fragment(told))
 """
 
 from __future__ import annotations
