@@ -36,7 +36,7 @@ CHAPTERS = {  # the figures that each draws
     "rule-generalization": ("fig05", "fig06", "ext"), "navigation-rules": ("fig01", "ext"), "pictures": ("fig11", "fig13", "ext"),
     "visual-generalization": ("fig07", "ext"), "navigation-pictures": ("fig18", "ext"), "recognition": ("fig08", "ext"),
     "rl-without-sft": ("fig09",), "gallery": (), "before-the-runs": (), "method": ("ext",),
-    "every-hand": ("ext",)}
+    "every-hand": ("ext",), "new-task": ()}
 LONG = ("rule-generalization", "navigation-pictures", "rl-without-sft", "pictures", "visual-generalization")  # begun first
 FIGURE = config.get("figure", "")
 WANTED = [chapter for chapter, figures in CHAPTERS.items() if not FIGURE or FIGURE in figures]
