@@ -37,9 +37,13 @@ CHAPTERS = {  # the figures that each draws
     "visual-generalization": ("fig07", "ext"), "navigation-pictures": ("fig18", "ext"), "recognition": ("fig08", "ext"),
     "rl-without-sft": ("fig09",), "gallery": (), "before-the-runs": (), "method": ("ext",),
     "every-hand": ("ext",), "new-task": ()}
+NEEDS = {  # the studies that a chapter cannot do without; where the profile lacks one, a page says so in its place
+    "rule-generalization": "gp-l", "every-hand": "gp-l", "new-task": "gp-l", "rl-without-sft": "gp-l-base", "navigation-rules": "virl-l",
+    "visual-generalization": "gp-vl", "recognition": "gp-vl", "navigation-pictures": "virl-vl"}
+ABSENT = sorted(chapter for chapter, study in NEEDS.items() if study not in PROFILE.studies)
 LONG = ("rule-generalization", "navigation-pictures", "rl-without-sft", "pictures", "visual-generalization")  # begun first
 FIGURE = config.get("figure", "")
-WANTED = [chapter for chapter, figures in CHAPTERS.items() if not FIGURE or FIGURE in figures]
+WANTED = [chapter for chapter, figures in CHAPTERS.items() if chapter not in ABSENT and (not FIGURE or FIGURE in figures)]
 if not WANTED:
     raise WorkflowError(f"no chapter draws {FIGURE!r}: figures are {', '.join(sorted({f for fs in CHAPTERS.values() for f in fs}))}")
 
@@ -141,15 +145,15 @@ ruleorder: long_chapter > chapter
 rule html:
     message: "pages"
     input:
-        chapters=expand(f"{SITE}/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
+        chapters=expand(f"{SITE}/notebooks/{{chapter}}.ipynb", chapter=set(CHAPTERS) - set(ABSENT)),
         book=[str(p) for p in sorted(Path("book").rglob("*")) if p.is_file() and not {"_build", "__pycache__"} & set(p.parts)],
         stage="tools/stage_book.py",
         library=rules.chapter.input.library,
     output: HTML
     log: f"{BUILD}/logs/html.log"
-    params: book=f"{BASE}/book", out=f"{BASE}/book/_build"
+    params: book=f"{BASE}/book", out=f"{BASE}/book/_build", absent=" ".join(ABSENT)
     shell:  # a build that failed or was killed is begun anew (tools/stage_book.py says why)
         "if [ -e {params.out}/.unfinished ]; then rm -rf {params.out}; fi; mkdir -p {params.out}; touch {params.out}/.unfinished; "
-        "(python tools/stage_book.py {SITE} {FIGURES} && "
+        "(python tools/stage_book.py {SITE} {FIGURES} {params.absent} && "
         "jupyter-book build -q {SITE} --config book/_config.yml --toc book/_toc.yml --path-output {params.book} -W -n --keep-going) > {log} 2>&1; "
         "rm {params.out}/.unfinished"

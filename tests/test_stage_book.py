@@ -85,3 +85,18 @@ def test_nothing_is_rewritten_when_nothing_changed(staged):
     before = {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()}
     stage_book.stage(root, site, root / "figures")
     assert {path: path.stat().st_mtime_ns for path in site.rglob("*") if path.is_file()} == before
+
+
+def test_a_chapter_without_a_study_says_so_in_its_place(staged):
+    root, site = staged
+    (root / "notebooks").mkdir()
+    cells = [{"cell_type": "markdown", "source": ["# Rule generalization\n", "\n", "**Question.**"]}]
+    (root / "notebooks" / "third.ipynb").write_text(json.dumps({"cells": cells}))
+    page = "```{figure} ../figures/ext-none.svg\n```\n```{figure} ../figures/fig05.svg\n```\n"
+    (root / "book" / "intro.md").write_text(page)
+    stage_book.stage(root, site, root / "figures", ["third"])
+    (cell,) = json.loads((site / "notebooks" / "third.ipynb").read_text())["cells"]
+    assert cell["source"].startswith("# Rule generalization\n") and "has no study" in cell["source"]
+    assert json.loads((site / "figures" / "values" / "third.json").read_text()) == {"absent": True}
+    assert "not drawn" in (site / "figures" / "ext-none.svg").read_text()
+    assert (site / "figures" / "fig05.svg").read_text() == "<svg/>"

@@ -55,6 +55,11 @@ def test_a_verdict_is_found_by_claim_and_measure(tmp_path):
             values.look_up(tmp_path, "verdicts", key)
 
 
+def test_what_a_copy_has_no_study_for_is_a_dash(tmp_path):
+    (tmp_path / "gone.json").write_text('{"absent": true}')
+    assert values.show(values.look_up(tmp_path, "gone", "sft.ood"), ".1%") == "–"
+
+
 @pytest.mark.parametrize("key", ["nothing", "rl.nothing", "hands.more"])
 def test_missing_key_names_key_and_notebook(folder, key):
     with pytest.raises(

@@ -1,6 +1,6 @@
 r"""Assemble build/site, the source that jupyter-book compiles, as a mirror of the repository.
 
-    python tools/stage_book.py [SITE FIGURES]
+    python tools/stage_book.py [SITE FIGURES [ABSENT CHAPTERS]]
     jupyter-book build build/site --config book/_config.yml --toc book/_toc.yml --path-output book \
         -W -n --keep-going
 
@@ -13,6 +13,7 @@ caches a page that caused a warning and would not warn of it again, and it canno
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,12 +92,37 @@ def status_page(site: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def stage(root: Path, site: Path, figures: Path) -> None:
+def stub(site: Path, name: str, title: str) -> None:
+    """A page in the place of a chapter for which this copy's profile has no study, and of its numbers."""
+    said = "This copy of the book was made from a profile that has no study for this chapter."
+    cell = {"cell_type": "markdown", "id": "absent", "metadata": {}, "source": f"{title}\n\n{said}"}
+    page = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    write(site / "notebooks" / f"{name}.ipynb", json.dumps(page).encode())
+    write(site / "figures" / "values" / f"{name}.json", b'{"absent": true}')
+
+
+def undrawn(site: Path) -> None:
+    """An empty picture in the place of each that a page of this copy shows and no chapter has drawn."""
+    for page in (site / "book").glob("*.md"):
+        for name in re.findall(r"\{figure\} \.\./(figures/\S+\.svg)", page.read_text()):
+            if not (site / name).is_file():
+                text = "<text x='10' y='30'>not drawn from this profile</text>"
+                picture = f"<svg xmlns='http://www.w3.org/2000/svg' width='300' height='50'>{text}</svg>"
+                write(site / name, picture.encode())
+
+
+def stage(root: Path, site: Path, figures: Path, absent: Sequence[str] = ()) -> None:
+    """absent: chapters for which the profile has no study."""
     mirror(root / "book", site / "book", keep=(site / STATUS_PAGE,))
     mirror(figures, site / "figures")
+    for name in absent:
+        source = json.loads((root / "notebooks" / f"{name}.ipynb").read_text())["cells"][0]["source"]
+        stub(site, name, "".join(source).splitlines()[0])
+    undrawn(site)
     write(site / STATUS_PAGE, status_page(site).encode())
 
 
 if __name__ == "__main__":
     # Profiles other than the published one have a site and figures of their own.
-    stage(ROOT, *(map(Path, sys.argv[1:3]) if len(sys.argv) > 2 else (SITE, ROOT / "figures")))
+    site, figures = map(Path, sys.argv[1:3]) if len(sys.argv) > 2 else (SITE, ROOT / "figures")
+    stage(ROOT, site, figures, sys.argv[3:])

@@ -52,6 +52,10 @@ class Book:
         """The same of a study whose arms are init, sft and ppo."""
         return Study(study, *self._tables(study), self)
 
+    def studies(self, titles: dict[str, str]) -> dict[str, Study]:
+        """Those of the named studies (title -> name) that the profile has."""
+        return {title: self.study(name) for title, name in titles.items() if name in self.profile.studies}
+
     def _tables(self, study: str) -> tuple:
         return *store.collect(self.profile, study, self.stale), self.first
 
