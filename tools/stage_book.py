@@ -41,8 +41,9 @@ def mirror(source: Path, target: Path, keep: tuple[Path, ...] = ()) -> None:
 
 
 def dress(path: Path) -> dict:
-    """Mark papermill's own cell of one executed notebook as hidden, let pictures be read out as the heading
-    above them, and mark drawings, whose light and dark change places on a dark page; returns the notebook."""
+    """Mark papermill's own cell of one executed notebook as hidden, let pictures be read out as their text or
+    else the heading above them, and mark drawings, whose light and dark change places on a dark page; returns
+    the notebook."""
     notebook, heading = json.loads(path.read_text()), path.stem
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags", [])
@@ -50,10 +51,10 @@ def dress(path: Path) -> dict:
             tags.append("remove-cell")
         if cell["cell_type"] == "markdown":
             heading = (re.findall(r"^#+ (.+)", "".join(cell["source"]), re.MULTILINE) or [heading])[-1]
-        elif any(
-            kind.startswith("image/") for output in cell.get("outputs", ()) for kind in output.get("data", ())
-        ):
-            image = cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": heading}
+        drawn = [out for out in cell.get("outputs", ()) if "image/png" in out.get("data", ())]
+        if drawn:
+            said = drawn[0]["metadata"].get("image/png", {}).get("alt")
+            image = cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": said or heading}
             if "picture(" not in "".join(cell["source"]):  # cards and streets keep their colours in the dark
                 image["classes"] = "chart"
     write(path, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())

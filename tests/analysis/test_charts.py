@@ -13,6 +13,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 from posttrain.analysis import charts
 from posttrain.analysis.statistics import Interval
+from posttrain.config import ROOT
 
 BARS = {
     "SFT": Interval(0.03, 0.02, 0.05),
@@ -83,14 +84,20 @@ def test_a_bad_name_is_refused(name, tmp_path):
 
 def test_a_notebook_shows_the_saved_picture_with_its_footer(tmp_path, monkeypatch):
     shown, drawn = [], []
-    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr("IPython.display.display", lambda what, metadata=None: shown.append((what, metadata)))
     monkeypatch.setattr(charts, "footer", lambda *args: drawn.append(args[1:]))
-    book = SimpleNamespace(profile=SimpleNamespace(name="cpu"), figures=tmp_path)
-    one = SimpleNamespace(seeds=[0, 1], seconds=60, note="")
-    other = SimpleNamespace(seeds=[0, 2], seconds=30, note="edited results")
+    book = SimpleNamespace(
+        profile=SimpleNamespace(name="cpu", results=ROOT / "data/results"), figures=tmp_path
+    )
+    one = SimpleNamespace(name="gp-l", seeds=[0, 1], seconds=60, note="", run_ids=["a", "b"])
+    other = SimpleNamespace(name="gp-vl", seeds=[0, 2], seconds=30, note="edited results", run_ids=["c"])
     fig = draw_bars()
-    charts.show(fig, "ext-shown", book, one, other)
-    assert [picture.data for picture in shown] == [(tmp_path / "ext-shown.png").read_bytes()]
+    charts.show(fig, "ext-shown", book, one, other, alt="up and down")
+    (picture, metadata), (text, _) = shown
+    assert picture.data == (tmp_path / "ext-shown.png").read_bytes()
+    assert metadata == {"image/png": {"alt": "up and down"}}
+    assert "<../figures/ext-shown.svg>" in text.data and "3 runs" in text.data
+    assert "tables in `data/results/gp-l`, `data/results/gp-vl`" in text.data
     assert not plt.fignum_exists(fig.number)
     charts.show(draw_bars(), "ext-shown", book)
     assert drawn == [("cpu", [0, 1, 2], 90, "edited results")], "no studies, no footer"

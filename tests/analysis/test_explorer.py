@@ -59,7 +59,7 @@ def test_the_fragment_holds_its_data_and_no_markup_of_theirs(points):
 
 
 def test_the_picture_has_a_cell_a_hand_in_one_order(points):
-    figure = explorer.picture(points, {"id": "held out", "ood": "another rule"})
+    figure = explorer.overview(points, {"id": "held out", "ood": "another rule"})
     assert [ax.get_title() for ax in figure.axes[:3]] == ["Init: 20%", "SFT: 60%", "RL: 40%"]
     assert figure.axes[1].images[0].get_array().compressed()[:5] == pytest.approx([1, 1, 0.5, 0.5, 0])
     plt.close(figure)

@@ -28,6 +28,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from PIL import Image
 
+from posttrain.store import shown
+
 if TYPE_CHECKING:
     from posttrain.analysis.statistics import Interval
     from posttrain.analysis.study import Book, Results, Study
@@ -258,18 +260,30 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
     return svg, png
 
 
-def show(fig: Figure, name: str, book: Book, *studies: Results) -> None:
+def source(name: str, book: Book, studies: Sequence[Results]) -> str:
+    """Markdown for below a figure: the drawing to take away, and where its numbers and runs lie."""
+    said = [f"{{download}}`drawing <../figures/{name}.svg>`"]
+    if studies:
+        folder = shown(book.profile.results)
+        said.append(f"tables in {', '.join(f'`{folder}/{study.name}`' for study in studies)}")
+        said.append(f"{sum(len(study.run_ids) for study in studies)} runs ({{doc}}`/book/execution-status`)")
+    return f"```{{div}} figure-source\n{'; '.join(said)}\n```"
+
+
+def show(fig: Figure, name: str, book: Book, *studies: Results, alt: str = "") -> None:
     """`save` with a footer on the studies read, show the saved picture in the notebook, close the figure.
 
-    To draw it again would cost as much as the rest of a cell.
+    To draw it again would cost as much as the rest of a cell. alt: what the picture says, for those who do
+    not see it; else the heading above is read out.
     """
     from IPython.display import Image as Picture
-    from IPython.display import display
+    from IPython.display import Markdown, display
 
     if studies:
         seeds = sorted({seed for study in studies for seed in study.seeds})
         note = "; ".join(dict.fromkeys(study.note for study in studies if study.note))
         footer(fig, book.profile.name, seeds, sum(study.seconds for study in studies), note)
     _, png = save(fig, name, book.figures)
-    display(Picture(data=png.read_bytes(), format="png"))
+    display(Picture(data=png.read_bytes(), format="png"), metadata={"image/png": {"alt": alt}})
+    display(Markdown(source(name, book, studies)))
     plt.close(fig)

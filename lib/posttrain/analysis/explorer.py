@@ -107,7 +107,7 @@ def fragment(told: Mapping[str, Any]) -> str:
     )
 
 
-def picture(study: Study, sets: Mapping[str, str], measure: str = "first_try") -> Figure:
+def overview(study: Study, sets: Mapping[str, str], measure: str = "first_try") -> Figure:
     """All hands at the end: a row a set (with its label), a column an arm, a cell a hand, in the same place
     everywhere; the darker the more often it is solved."""
     ends = {
