@@ -294,7 +294,7 @@ WRONG = [
     ({"extends": "cpu", **at(("studies", "virl-l", "environment", "city"), "Brennick")}, "studies.virl-l.environment.split: Brennick has no split train; choose one of benchmark, wide"),
     ({"extends": "cpu", **at(("studies", "gp-vl", "foundation"), "pocket-text")}, "studies.gp-vl.foundation: must be a foundation of the corpus cards, not 'pocket-text'; .*pocket-cards"),
     ({"extends": "cpu", **at(("studies", "gp-l", "foundation"), "pocket-cards")}, "studies.gp-l.foundation: must be a foundation of the corpus numbers"),
-    ({"extends": "cpu", "foundations": {"pocket-text": None}}, "foundations.pocket-cards.language: .*there is none"),
+    ({"extends": "smoke", "foundations": {"pocket-text": None}}, "foundations.pocket-cards.language: .*there is none"),
     # models
     (under("", model="./no/such/folder"), "model: must be a folder with a config.json, not './no/such/folder'"),
     (under("", model="/no/such/folder"), "model: must be a folder"),
@@ -415,16 +415,16 @@ def test_whatever_the_file_holds_is_read_or_refused_in_one_line(tmp_path_factory
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_profiles_are_taken(name):
     profile = config.load(name)
-    assert profile.name == name and len(profile.runs()) == {"smoke": 15, "cpu": 45, "gpu": 45}[name]
+    assert profile.name == name and len(profile.runs()) == {"smoke": 15, "cpu": 51, "gpu": 45}[name]
     for run in profile.runs():
         assert profile.run(run.name) == run and (run.parent is None or run.parent.arm == "init")
 
 
 def test_numbers_as_people_write_them(profiles):
-    text = "extends: cpu\nstudies: {gp-l: {sft: {learning_rate: %s}, arms: {sft: {budget_gflop: %s}}}}\n"
+    text = "extends: cpu\nstudies: {gp-vl: {sft: {learning_rate: %s}, arms: {sft: {budget_gflop: %s}}}}\n"
     for rate, budget in (("1e-4", "3e4"), ("1.0e-4", "30000"), ("0.0001", "3.0e+4"), ("+1E-4", "30000.")):
         profiles(mine=text % (rate, budget))
-        run = config.load("mine").run("gp-l/sft/0")
+        run = config.load("mine").run("gp-vl/sft/0")
         assert run.settings.sft.learning_rate == 1e-4 and run.settings.budget_gflop == 30000
     assert files._Loader("a: [~, true, .5, 0]").get_single_data() == {"a": [None, True, 0.5, 0]}
 
@@ -440,17 +440,17 @@ def test_rules_are_those_of_the_verifier_in_one_spelling(rule):
 
 def test_a_profile_that_extends_another_says_only_what_it_changes(profiles):
     profiles(
-        mine={"extends": "between", "studies": {"gp-l": {"arms": {"ppo": {"ppo": {"clip": 0.3}}}}}},
+        mine={"extends": "between", "studies": {"gp-vl": {"arms": {"ppo": {"ppo": {"clip": 0.3}}}}}},
         between={
             "extends": "cpu",
             "seeds": [7],
-            "studies": {"gp-vl": None, "gp-l": {"census": {"limit_others": None}}},
+            "studies": {"gp-l": None, "gp-vl": {"census": {"limit_others": None}}},
         },
     )
     mine, cpu = config.load("mine"), config.load("cpu")
-    assert list(mine.studies) == [name for name in cpu.studies if name != "gp-vl"] and mine.seeds == (7,)
+    assert list(mine.studies) == [name for name in cpu.studies if name != "gp-l"] and mine.seeds == (7,)
     assert mine.name == "mine" and mine.root == config.ROOT / "build" / "profiles" / "mine"
-    before, after = (p.run(f"gp-l/ppo/{p.seeds[0]}").resolved() for p in (cpu, mine))
+    before, after = (p.run(f"gp-vl/ppo/{p.seeds[0]}").resolved() for p in (cpu, mine))
     assert after["ppo"] == {**before["ppo"], "clip": 0.3} and after["census"] == {
         **before["census"],
         "limit_others": None,
@@ -580,7 +580,8 @@ def test_settings_are_what_the_profile_says_over_the_defaults_of_the_published_r
             "task": task,
             **{length: arm[length] for length in ("steps", "budget_gflop") if length in arm},
             "checkpoints": arm.get("checkpoints", study["checkpoints"]),
-            "bf16": name != "smoke",
+            "bf16": study.get("bf16", False),
+            **({"spacing": study["spacing"]} if "spacing" in study else {}),
             "environment": {**POSED[task], **both("environment")},
             "lora": {**LORA, **both("lora")},
             trainer[0]: {**trainer[1], **both(trainer[0])},

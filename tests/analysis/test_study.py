@@ -15,7 +15,7 @@ def book():
 
 @pytest.fixture(scope="module")
 def points(book):
-    study = book.study("gp-l")
+    study = book.study("gp-vl")
     study.samples = 200  # of 10,000: the chapters' own draws are compared when the book is built
     return study
 
@@ -58,24 +58,24 @@ def test_ends_are_those_of_the_last_checkpoint(toy):
 def test_claims_are_decided_by_their_own_rule(points, book):
     decisions = points.decisions("fig05", "fig06")
     claims = [
-        c for c in book.first["claims"] if c["id"].startswith("gp-l-") and c["test"] == "paired-difference"
+        c for c in book.first["claims"] if c["id"].startswith("gp-vl-") and c["figure"] in ("fig05", "fig06")
     ]
     decided = decisions[decisions["decides"]]
     assert decided["statement"].tolist() == [c["statement"] for c in claims]
     assert len(decisions) == sum(1 + len(c["beside"]) for c in claims)
-    claim = book.claim("gp-l-rl-above-sft-ood")
+    claim = book.claim("gp-vl-rl-above-sft-ood")
     both = [points.outcomes(arm, "ood", "greedy", "first_try") for arm in ("RL", "SFT")]
     difference = statistics.paired_difference(*both, samples=200, rng=0)
     (row,) = decided[decided["key"] == "verdict_rl_above_sft_ood"].itertuples()
     assert row.interval == difference
     assert row.verdict == statistics.decide(difference, claim["direction"], claim["threshold"])
     assert row.t == statistics.seeds_interval(both[0].mean(1) - both[1].mean(1))
-    assert not len(points.decisions("fig07")), "the text study has no claims on looks"
+    assert not len(book.study("virl-l").decisions("fig07")), "the text study has no claims on looks"
 
 
 def test_published_values_are_what_a_chapter_computes(points, book):
-    published = json.loads((book.figures / "values" / "rule-generalization.json").read_text())
-    words = prose.verdict_values(points.decisions("fig05", "fig06"))
+    published = json.loads((book.figures / "values" / "visual-generalization.json").read_text())
+    words = prose.verdict_values(points.decisions("fig05", "fig06", "fig07"))
     assert words == {name: published[name] for name in words}
     values = points.values(("first_try",))
     assert values.pop("run_ids") == published["run_ids"]

@@ -214,14 +214,14 @@ def test_a_run_that_was_killed_while_it_was_published_is_not_there(tmp_path):
 
 
 def test_a_profile_takes_what_is_published_unless_all_is_made_anew():
-    settings = {"extends": "cpu", "studies": {"gp-l": {"arms": {"ppo": {"ppo": {"gamma": 0.5}}}}}}
+    settings = {"extends": "cpu", "studies": {"gp-vl": {"arms": {"ppo": {"ppo": {"gamma": 0.5}}}}}}
     merged = config.merged(config.read("cpu"), {k: v for k, v in settings.items() if k != "extends"})
     mine, fresh = config.check("mine", merged), config.check("mine", merged, True)
     to_make = [run.name for run in mine.runs() if store.find(mine, run) is None]
-    assert to_make == [f"gp-l/ppo/{seed}" for seed in mine.seeds]
+    assert to_make == [f"gp-vl/ppo/{seed}" for seed in mine.seeds]
     assert all(store.find(fresh, run) is None for run in fresh.runs()) and mine.root != fresh.root
-    assert status.status(mine, mine.run("gp-l/init/0")).word == "current"
-    state = status.status(mine, mine.run("gp-l/ppo/0"))
+    assert status.status(mine, mine.run("gp-vl/init/0")).word == "current"
+    state = status.status(mine, mine.run("gp-vl/ppo/0"))
     assert state.word == "missing" and 1 < state.minutes < 100  # expected from the published one
     gpu = config.load("gpu")
     assert {status.status(gpu, run).minutes for run in gpu.runs()} == {None}  # another model altogether
@@ -230,7 +230,7 @@ def test_a_profile_takes_what_is_published_unless_all_is_made_anew():
 def test_everything_published_is_current_and_unedited():
     profile = config.load("cpu")
     assert status.verify(profile) == [] and status.obstacles(profile) == []
-    assert len(profile.runs()) == 45 and {status.status(profile, run).word for run in profile.runs()} == {
+    assert len(profile.runs()) == 51 and {status.status(profile, run).word for run in profile.runs()} == {
         "current"
     }
     records = sorted(ROOT.glob(f"data/results/*/*/*/{store.RECORD}"))

@@ -21,11 +21,13 @@ from posttrain.analysis import charts
 from posttrain.analysis.study import Book, Study
 
 CARDS = {  # sets of GeneralPoints, the nearest to the training first
-    "id_seen": "hands of\nthe training",
-    "id": "held-out\nnumbers,\nsame rule",
-    "in_range_a": "rule 5/7/9,\nnumbers\ntrained",
+    "seen": "hands of\nthe training",
+    "same_numbers": "same numbers,\nother faces",
+    "id": "other numbers,\nsame rule",
+    "in_range_a": "rule 5/7/9,\nnumbers\nmostly trained",
     "ood": "rule 11/12/13,\nnumbers\nnever trained",
 }
+OLDER = {"seen": "id_seen"}  # what the first edition's runs call a set
 LOST = 0.5  # share of answers in the format below which success says little of skill
 HOLLOW = "less than half of the answers in the format"
 APART = 0.22  # of two arms' dots over one label
@@ -54,7 +56,7 @@ def distances(
             ax.plot(x, means, "_", color=colour, markersize=11, markeredgewidth=2.2, zorder=4)
         ax.set_xticks(range(len(sets)), sets.values())
         ax.set_xlim(-0.5, len(sets) - 0.5)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(bottom=-0.02 * ax.get_ylim()[1])  # a dot at nought is a whole dot
         ax.tick_params(axis="x", length=0)
         if len(studies) > 1:
             ax.set_title(title)
@@ -79,7 +81,8 @@ def growth(
         ax.set_title(label)
     for row, (title, (study, metric)) in zip(axes, rows.items()):
         for ax, set_ in zip(row, columns):
-            _grow(ax, study.at(set_, decoding), metric)
+            known = set_ if set_ in set(study.checkpoints["set"]) else OLDER.get(set_, set_)
+            _grow(ax, study.at(known, decoding), metric)
         row[0].set_ylabel(title)
         row[0].set_ylim(bottom=0)
     charts.legend(fig)
@@ -98,7 +101,9 @@ def _grow(ax: Axes, table: pd.DataFrame, metric: str) -> None:
         means = rows.groupby("checkpoint")[["flops", metric]].mean()
         ax.plot(means["flops"], means[metric], color=colour, linewidth=1.8, label=arm)
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator([m * 10.0**n for n in range(6, 25) for m in (1, 3)]))
+    low, high = ax.get_xlim()
+    among = (1, 3) if high < 40 * low else (1,)  # more labels than these would touch
+    ax.xaxis.set_major_locator(FixedLocator([m * 10.0**n for n in range(6, 25) for m in among]))
     ax.xaxis.set_major_formatter(EngFormatter(unit="FLOP"))
     ax.minorticks_off()
     ax.grid(axis="y")

@@ -92,7 +92,8 @@ def verify(profile: Profile) -> list[str]:
     for folder in sorted(homes & there):
         problems += edits(folder, RECORD) or _misplaced(folder)
     problems += [f"{shown(folder)}: no run of this profile; remove it" for folder in sorted(there - homes)]
-    wanted = {profile.models / f"{name}-{seed}" for name in profile.foundations for seed in profile.seeds}
+    seeds = {*profile.seeds, *(seed for study in profile.studies.values() for seed in study.seeds or ())}
+    wanted = {profile.models / f"{name}-{seed}" for name in profile.foundations for seed in seeds}
     for folder in sorted(path for path in profile.models.glob("[!.]*") if path.is_dir()):
         problems += edits(folder, CARD) or _wrong_card(folder)
         problems += [] if folder in wanted else [f"{shown(folder)}: no foundation of this profile; remove it"]
