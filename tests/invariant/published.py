@@ -44,6 +44,7 @@ def arms() -> dict[str, SimpleNamespace]:
     said["seeds"] = [SEED]
     for study in said["studies"].values():
         study["census"] = {**study.get("census", {}), **CENSUS}
+        study.pop("seeds", None)
         for one in study["arms"].values():
             one |= SHORT if "budget_gflop" in one else {"steps": INIT}
             if one["algorithm"] == "ppo":  # an iteration of fewer episodes

@@ -230,9 +230,7 @@ def test_a_profile_takes_what_is_published_unless_all_is_made_anew():
 def test_everything_published_is_current_and_unedited():
     profile = config.load("cpu")
     assert status.verify(profile) == [] and status.obstacles(profile) == []
-    assert len(profile.runs()) == 51 and {status.status(profile, run).word for run in profile.runs()} == {
-        "current"
-    }
+    assert {status.status(profile, run).word for run in profile.runs()} == {"current"}
     records = sorted(ROOT.glob(f"data/results/*/*/*/{store.RECORD}"))
     assert {str(p) for p in records} == set(
         str(store.home(profile, run) / store.RECORD) for run in profile.runs()
@@ -359,8 +357,9 @@ def test_a_superseded_run_says_by_what(tmp_path, monkeypatch):
 
 def test_superseded_results_of_the_published_profile_stop_the_book(monkeypatch):
     monkeypatch.setitem(numerics.VERSIONS, "ppo", 2)
-    problems = status.obstacles(config.load("cpu"))
-    assert len([p for p in problems if "version of ppo 1 -> 2" in p]) == 21 and "STALE=show" in problems[-1]
+    profile = config.load("cpu")
+    problems, trained = status.obstacles(profile), sum(run.algorithm == "ppo" for run in profile.runs())
+    assert sum("version of ppo 1 -> 2" in p for p in problems) == trained > 20 and "STALE=show" in problems[-1]
 
 
 def test_tables_of_a_study(tmp_path):
