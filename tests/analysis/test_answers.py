@@ -26,7 +26,7 @@ def test_every_seed_is_a_dot_and_the_mean_a_line(points):
         assert [list(dot.get_ydata()) for dot in dots] == [end.tolist() for end in ends]
         assert all(set(dot.get_xdata()) == {x} for dot, x in zip(dots, line.get_xdata()))
     assert [label.get_text() for label in axes.get_xticklabels()] == list(answers.CARDS.values())
-    assert axes.get_ylim()[0] < 0, 'a dot at nought is a whole dot'
+    assert axes.get_ylim()[0] < 0, "a dot at nought is a whole dot"
     plt.close(figure)
 
 

@@ -181,6 +181,31 @@ def test_a_contrast_that_cannot_be(terms):
         statistics.contrast(terms, 0)
 
 
+def test_a_claim_may_name_other_arms_and_ask_for_fewer_seeds():
+    """An ablation: arms as its profile calls them, Init by its own evaluation, three chains."""
+    rng, tables = np.random.default_rng(0), []
+    for arm, share in {"init": 0.3, "three": 0.5, "one": 0.1}.items():
+        for seed in range(3):
+            for set_ in ("ood", "calibration"):
+                right = rng.random(200) < share + 0.01 * seed
+                hands = pd.DataFrame(
+                    {"hand": [f"{i:03}" for i in range(200)], "first_try": right.astype(float)}
+                )
+                where = {"set": set_, "decoding": "sampled", "step": 5, "arm": arm, "seed": seed}
+                tables.append(hands.assign(within=right.astype(float), **where))
+    outcomes = Outcomes(pd.concat(tables, ignore_index=True))
+    rules = {**SECOND, "rule": {**SECOND["rule"], "samples": 500}}
+    said = {"id": "gp-l-steps-x", "test": "difference", "set": "ood", "direction": "above", "seeds": 3}
+    for minuend, subtrahend, wanted in (("three", "one", "holds"), ("one", "Init", "reversed")):
+        claim = {**said, "minuend": minuend, "subtrahend": subtrahend}
+        row = claims.decide(outcomes, claim, "strict", Measure("first_try", "sampled"), rules)
+        assert row["state"] == wanted and row["init"] == pytest.approx(0.31, abs=0.05)
+    few = {**claim, "seeds": 5}
+    assert (
+        claims.decide(outcomes, few, "strict", Measure("first_try", "sampled"), rules)["state"] == "undecided"
+    )
+
+
 def test_the_second_editions_claims_are_well_formed():
     ids = [said["id"] for said in SECOND["claims"]]
     assert len(set(ids)) == len(ids) >= 35
@@ -188,11 +213,14 @@ def test_the_second_editions_claims_are_well_formed():
     for said in SECOND["claims"]:
         assert set(said) <= {
             *("id", "figure", "test", "minuend", "subtrahend", "set", "other", "direction"),
-            *("threshold", "published", "measures", "statement", "study"),
+            *("threshold", "published", "measures", "statement", "study", "seeds"),
         }
         assert said["test"] in ("difference", "gap", "matched", "level") and said["set"] in sets
         assert said["direction"] in ("above", "below") and ("other" in said) == (said["test"] == "gap")
         assert set(claims.measures(said, SECOND)) == {"paper", "strict"}
+        if said.get("study", "").startswith("gp-l-") and said["test"] == "difference":
+            arms = config.read("second")["studies"][said["study"]]["arms"]
+            assert {said["minuend"], said["subtrahend"]} <= {*arms, "Init"}
         name, look = claims.task(said["id"], SECOND["measures"]).split("-")
         task = TASKS[{"gp": "general-points", "virl": "navigation"}[name] + "-vision" * (look == "vl")]
         judged = {said["set"], said.get("other", said["set"])}

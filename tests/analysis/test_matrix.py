@@ -39,7 +39,8 @@ def test_every_claim_has_a_row():
     assert sum(cell == "✓" for row in shown for cell in row) == sum(
         asked in matrix.ROWS for asked in map(asked_by, SECOND["claims"])
     )
-    unseen = set(map(asked_by, SECOND["claims"])) - set(matrix.ROWS)
+    headline = [claim for claim in SECOND["claims"] if "study" not in claim]
+    unseen = set(map(asked_by, headline)) - set(matrix.ROWS)
     assert all("recognition" in name for name in unseen)  # on other looks: in their chapter
 
 

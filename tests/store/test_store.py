@@ -359,7 +359,9 @@ def test_superseded_results_of_the_published_profile_stop_the_book(monkeypatch):
     monkeypatch.setitem(numerics.VERSIONS, "ppo", 2)
     profile = config.load("cpu")
     problems, trained = status.obstacles(profile), sum(run.algorithm == "ppo" for run in profile.runs())
-    assert sum("version of ppo 1 -> 2" in p for p in problems) == trained > 20 and "STALE=show" in problems[-1]
+    assert (
+        sum("version of ppo 1 -> 2" in p for p in problems) == trained > 20 and "STALE=show" in problems[-1]
+    )
 
 
 def test_tables_of_a_study(tmp_path):

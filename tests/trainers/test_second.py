@@ -13,7 +13,7 @@ from posttrain.policy import Chat, words
 from posttrain.trainers import arm as arms
 
 RULES = yaml.safe_load((config.ROOT / "data" / "claims.yaml").read_text())
-SECOND = config.read("second")["studies"]["gp-l"]
+SECOND = config.read("cpu")["studies"]["gp-l"]
 SMALL = {
     "limit": 4,
     "limit_others": 3,

@@ -99,8 +99,9 @@ def _terms(outcomes: Outcomes, parts: list[list[Part]], measure: Measure) -> lis
 
 
 def _everywhere(outcomes: Outcomes, weight: float, arm: str, set_: str) -> list[Part]:
-    """An arm at its end; Init is where the SFT arm starts."""
-    part = Part(weight, "sft", set_, 0) if arm == "init" else Part(weight, arm, set_)
+    """An arm at its end; Init is where the SFT arm starts, if there is one of this name."""
+    start = arm == "init" and any(key[0] == "sft" for key in outcomes._tables)
+    part = Part(weight, "sft", set_, 0) if start else Part(weight, arm, set_)
     return [part] * len(outcomes.seeds)
 
 
@@ -124,14 +125,15 @@ def matched(outcomes: Outcomes, set_: str, measure: Measure, seen: str = "seen")
     return [before, behind]
 
 
-ARMS = {name: arm for arm, name in study.ARMS.items()}
+ARMS = {name: arm for arm, name in study.ARMS.items()}  # other arms are called as profiles call them
+SIDES = {"minuend": 1.0, "subtrahend": -1.0}
 
 
 def _parts(outcomes: Outcomes, claim: dict, measure: Measure) -> list[list[Part]] | None:
     if claim["test"] == "matched":
         other = matched(outcomes, claim["set"], measure)
         return other and [_everywhere(outcomes, 1.0, "ppo", claim["set"]), *other]
-    signs = {ARMS[claim["minuend"]]: 1.0, ARMS[claim["subtrahend"]]: -1.0}
+    signs = {ARMS.get(claim[part], claim[part]): sign for part, sign in SIDES.items()}
     parts = [_everywhere(outcomes, sign, arm, claim["set"]) for arm, sign in signs.items()]
     if claim["test"] == "gap":
         parts += [_everywhere(outcomes, -sign, arm, claim["other"]) for arm, sign in signs.items()]
@@ -166,7 +168,7 @@ def decide(outcomes: Outcomes, claim: dict, name: str, measure: Measure, rules: 
     if len(each) > 1:
         seeds = statistics.seeds_interval(each)
         row |= {"seeds_low": seeds.low, "seeds_high": seeds.high}
-        if row["state"] != "no headroom" and len(each) >= rules["rule"]["seeds"]:
+        if row["state"] != "no headroom" and len(each) >= claim.get("seeds", rules["rule"]["seeds"]):
             row["state"] = state(interval, seeds, claim["direction"], threshold)
     return row
 
