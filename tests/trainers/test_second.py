@@ -35,7 +35,7 @@ ARMS = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, checkpoints):
     tiny = {"checkpoints": 3, "lora": {"rank": 4, "alpha": 8}, "sft": {"batch_size": 4}, "arms": ARMS}
-    said = {**SECOND, **tiny, "census": {**SECOND["census"], **SMALL}}
+    said = {**SECOND, **tiny, "seeds": None, "census": {**SECOND["census"], **SMALL}}
     settings = {"seeds": [0, 1], "model": checkpoints["pocket"], "studies": {"gp-l": said}}
     profile = config.check("tiny", settings, True, root=tmp_path_factory.mktemp("second"))
     for run in profile.runs():

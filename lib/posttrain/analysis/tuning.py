@@ -89,14 +89,15 @@ def pilots(profile: Profile) -> pd.DataFrame:
     trials are judged by on the sets `id` and `calibration`; sampled."""
     rows, chosen_among = [], compared(profile)
     for run in (run for run in profile.runs() if run.study not in chosen_among):
-        if not store.find(profile, run) or not set(BESIDE) <= set(run.settings.census.sets):
-            continue
+        sets = set(run.settings.census.sets)
+        if not store.find(profile, run) or not set(BESIDE) <= sets or "ood" in sets:
+            continue  # what plays the other rule is no pilot
         kind = run.task.removesuffix("-vision")
         _, measure = JUDGED[kind]
         table = store.read(profile, run).checkpoints.query("decoding == 'sampled' and step > 0")
-        sets = {name: table[table["set"] == name] for name in BESIDE}
+        judged = {name: table[table["set"] == name] for name in BESIDE}
         row = {"study": run.study, "arm": run.arm, "seed": run.seed}
-        row |= {"steps": sets["id"]["step"].tolist(), "gflops": sets["id"]["gflops"].tolist()}
-        row["formatted"] = sets["id"][FORMAT[kind]].tolist()
-        rows.append(row | {name: one[measure.metric].tolist() for name, one in sets.items()})
+        row |= {"steps": judged["id"]["step"].tolist(), "gflops": judged["id"]["gflops"].tolist()}
+        row["formatted"] = judged["id"][FORMAT[kind]].tolist()
+        rows.append(row | {name: one[measure.metric].tolist() for name, one in judged.items()})
     return pd.DataFrame(rows)
