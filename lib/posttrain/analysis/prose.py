@@ -95,7 +95,7 @@ def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
             low, high = (number(one[key]).replace("%", " %") for key in ("seeds_low", "seeds_high"))
             cell += f", over seeds [{low}, {high}]"
         measure = f"{one['measure']}: {one['metric'].replace('_', ' ')}, {one['decoding']}"
-        row[measure] = cell + ("" if one["init"] is None else f"; Init {one['init']:.0%}")
+        row[measure] = cell + ("" if one["init"] is None else f"; headroom {one['init']:.0%}")
     return pd.DataFrame(shown.values()).fillna("")
 
 

@@ -42,15 +42,16 @@ def telling(table: pd.DataFrame) -> str:
     return next((hand for hand in order if solved.loc[hand].nunique() > 1), order[0])
 
 
-def side_by_side(table: pd.DataFrame, case: str) -> str:
-    """HTML: the first dialogue of a case by each arm, every answer with the verifier's message below it."""
+def side_by_side(table: pd.DataFrame, case: str, most: int | None = None) -> str:
+    """HTML: the first dialogue of a case by each arm, every answer (or the first `most`) with the verifier's
+    message below it."""
     columns = []
     for arm in ARMS.values():
         rows = table[(table["arm"] == arm) & (table["hand"] == case) & (table["dialogue"] == 1)]
         if rows.empty:
             continue
         said = []
-        for row in rows.sort_values("answer").itertuples():
+        for row in rows.sort_values("answer").head(most or len(rows)).itertuples():
             verdict = "right" if row.correct else "wrong"
             said.append(
                 f"<li><code>{escape(row.text.strip())}</code>"
