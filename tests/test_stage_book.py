@@ -93,10 +93,12 @@ def test_a_chapter_without_a_study_says_so_in_its_place(staged):
     cells = [{"cell_type": "markdown", "source": ["# Rule generalization\n", "\n", "**Question.**"]}]
     (root / "notebooks" / "third.ipynb").write_text(json.dumps({"cells": cells}))
     page = "```{figure} ../figures/ext-none.svg\n```\n```{figure} ../figures/fig05.svg\n```\n"
+    page += "```{raw} html\n:file: ../figures/none.html\n```\n"
     (root / "book" / "intro.md").write_text(page)
     stage_book.stage(root, site, root / "figures", ["third"])
     (cell,) = json.loads((site / "notebooks" / "third.ipynb").read_text())["cells"]
     assert cell["source"].startswith("# Rule generalization\n") and "has no study" in cell["source"]
     assert json.loads((site / "figures" / "values" / "third.json").read_text()) == {"absent": True}
-    assert "not drawn" in (site / "figures" / "ext-none.svg").read_text()
+    for name in ("ext-none.svg", "none.html"):
+        assert "not made from this profile" in (site / "figures" / name).read_text()
     assert (site / "figures" / "fig05.svg").read_text() == "<svg/>"

@@ -103,13 +103,14 @@ def stub(site: Path, name: str, title: str) -> None:
 
 
 def undrawn(site: Path) -> None:
-    """An empty picture in the place of each that a page of this copy shows and no chapter has drawn."""
+    """A remark in the place of what a page of this copy shows, and no chapter has made."""
+    said = "not made from this profile"
+    drawing = "<svg xmlns='http://www.w3.org/2000/svg' width='300' height='50'>{}</svg>"
+    kinds = {".svg": drawing.format(f"<text x='10' y='30'>{said}</text>"), ".html": f"<p>{said}</p>"}
     for page in (site / "book").glob("*.md"):
-        for name in re.findall(r"\{figure\} \.\./(figures/\S+\.svg)", page.read_text()):
+        for name in re.findall(r"\.\./(figures/\S+\.(?:svg|html))", page.read_text()):
             if not (site / name).is_file():
-                text = "<text x='10' y='30'>not drawn from this profile</text>"
-                picture = f"<svg xmlns='http://www.w3.org/2000/svg' width='300' height='50'>{text}</svg>"
-                write(site / name, picture.encode())
+                write(site / name, kinds[Path(name).suffix].encode())
 
 
 def stage(root: Path, site: Path, figures: Path, absent: Sequence[str] = ()) -> None:
