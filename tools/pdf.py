@@ -4,11 +4,10 @@ make pdf       (after make book; BROWSER names a Chromium where none is on the p
 """
 
 import io
-import os
-import shutil
 import sys
 from pathlib import Path
 
+import browser
 import pypdf
 import yaml
 from playwright.sync_api import sync_playwright
@@ -16,7 +15,6 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "book" / "_build" / "html"
 OUT = HTML.parent / "sft-memorizes-rl-generalizes.pdf"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ON_SCREEN = ("book/api", "book/execution-status")
 PAPER = {"format": "A4", "margin": dict.fromkeys(("top", "bottom", "left", "right"), "16mm")}
 # What only a screen needs; code is printed where the page shows it, and its folded cells stay folded.
@@ -45,15 +43,18 @@ def title(text: str) -> str:
 
 
 def main() -> None:
-    browser = os.environ.get("BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
-    if browser is None:
+    try:
+        path = browser.find()
+    except ValueError as error:
+        sys.exit(str(error))
+    if path is None:
         sys.exit("no browser here: install Chromium, or set BROWSER to the path of one")
     names = pages(yaml.safe_load((ROOT / "book" / "_toc.yml").read_text()))
     if missing := [name for name in names if not (HTML / f"{name}.html").is_file()]:
         sys.exit(f"the book is not built, {missing[0]} is missing: make book")
     whole = pypdf.PdfWriter()
     with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = opened.new_page(color_scheme="light")
         for name in names:
             page.goto((HTML / f"{name}.html").as_uri(), wait_until="load")

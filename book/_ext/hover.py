@@ -26,7 +26,7 @@ def told(text: str, words: dict[str, tuple[str, str]], page: str) -> list[nodes.
     found, rest = [], text
     while words and (match := re.search(rf"\b({'|'.join(map(re.escape, words))})\b(?![-\w])", rest)):
         place, said = words[match[0]]
-        for word in [word for word, (other, _) in words.items() if other == place or words[word][1] == said]:
+        for word in [word for word, (_, other) in words.items() if other == said]:  # its other forms too
             del words[word]
         link = nodes.reference("", match[0], internal=True, refuri=f"{page}#{place}", reftitle=said)
         link["classes"].append("glossary-word")

@@ -15,6 +15,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
 ABSENT = {"absent": True}  # tools/stage_book.py: the profile has no study for that chapter
+DASH = "–"  # and what stands in the place of its numbers
 
 
 class ValueMissing(Exception):
@@ -38,7 +39,7 @@ def look_up(folder: Path, notebook: str, key: str):
         raise ValueMissing(f"no {path.name} to take {key!r} from: {hint}")
     value = json.loads(path.read_text())
     if value == ABSENT:
-        return "–"
+        return DASH
     if isinstance(value, list):  # verdicts: a row for each claim and measure
         value = {f"{row['claim']}.{row['measure']}": row for row in value}
         row, _, column = key.rpartition(".")
@@ -61,7 +62,7 @@ def show(value, spec: str = "") -> str:
         raise ValueMissing(f"{value!r} is neither a number nor a string")
     default = {int: ",", float: ".3g", str: ""}[type(value)]
     try:
-        return value if value == "–" else format(value, spec or default)
+        return value if value == DASH else format(value, spec or default)
     except ValueError as error:
         raise ValueMissing(f"cannot format {value!r} as {spec!r}: {error}") from error
 

@@ -115,36 +115,6 @@ def test_too_few_hands_are_said_to_be_too_few():
     assert table.iloc[0].tolist() == ["lr 0.001", 0, 100, prose.interval(wilson(1, 300)), "holds"]
 
 
-SETS = ("id_seen", "id", "in_range_a", "in_range_b", "ood")
-
-
-def crossed(toy, gains):
-    init = {("Init", set_): {"first_try": 0.5} for set_ in SETS}
-    return toy(init | {("SFT", set_): {"first_try": 0.5 + gains[set_]} for set_ in SETS})
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [({}, True), ({"id": 0.05}, False), ({"ood": 0.0}, False), ({"in_range_b": 0.0}, False)],
-)
-def test_memorization_is_said_only_of_gains_on_seen_numbers_alone(toy, changed, said):
-    gains = {"id_seen": 0.3, "in_range_a": 0.1, "in_range_b": 0.1, "id": -0.1, "ood": -0.2} | changed
-    assert prose.memorization(crossed(toy, gains)).startswith("So what SFT memorizes") == said
-
-
-def test_memorization_is_not_said_where_seen_numbers_were_not_played(toy):
-    assert prose.memorization(toy({("SFT", "id"): {"first_try": 0.9}})) == ""
-
-
-def test_where_sft_rises_and_where_not(toy):
-    study = crossed(toy, {"id_seen": 0.3, "in_range_a": 0, "in_range_b": 0, "id": -0.1, "ood": -0.2})
-    text = prose.crossed_changes(study, {"id_seen": "seen", "id": "unseen", "ood": "other"})
-    assert "rises for *seen* and does not for *unseen; other*." in text
-    assert "RL's numbers follow the rule 11/12/13 in 50.0% of the answers (lowest seed 50.0%)." in text
-    nothing = prose.crossed_changes(study, {"id": "unseen", "ood": "other"})
-    assert "rises for *nothing*" in nothing
-
-
 @pytest.mark.parametrize(("success", "near"), [(0.98, True), (0.97, False)])
 def test_a_ceiling_is_named(toy, success, near):
     study = toy(

@@ -6,17 +6,18 @@ BROWSER names a Chromium where none is on the path; where there is none at all, 
 says so.
 """
 
-import os
-import shutil
+import sys
 
 import pytest
 from posttrain import config
+
+sys.path.insert(0, str(config.ROOT / "tools"))
+from browser import find as find_browser  # noqa: E402
 
 HTML = config.ROOT / "book" / "_build" / "html"
 FOUND = (page.relative_to(HTML) for page in HTML.rglob("*.html"))
 PAGES = sorted(str(page) for page in FOUND if page.parts[0] != "_static" and page.name != "index.html")
 WIDTHS = (390, 1400)  # a telephone's and a desk's, in pixels
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 THEME = "Got invalid theme mode: . Resetting to auto."  # what the book's theme says on a first visit
 # The theme's scripts: once in some hundred pages, on a busy machine, they look for what is not there yet.
 THEIRS = tuple(
@@ -48,10 +49,10 @@ AUDIT = """async () => (await axe.run(document, {resultTypes: ["violations"]})).
 def browser():
     if not PAGES:
         pytest.skip("the book is not built: make book")
-    named = os.environ.get("BROWSER")
-    path = named or next(filter(None, map(shutil.which, NAMES)), None)
-    if named and not shutil.which(named):
-        pytest.fail(f"BROWSER={named}: there is no such program")
+    try:
+        path = find_browser()
+    except ValueError as error:
+        pytest.fail(str(error))
     if path is None:
         pytest.skip("no browser here: install Chromium, or set BROWSER to the path of one")
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")

@@ -35,3 +35,9 @@ def test_without_a_browser_one_line_says_so(tmp_path):
     done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, env=env)
     assert done.returncode == 1
     assert done.stderr == "no browser here: install Chromium, or set BROWSER to the path of one\n"
+
+
+def test_a_browser_that_is_not_there_is_named():
+    env = {**os.environ, "BROWSER": "/no/such/browser"}
+    done = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, env=env)
+    assert done.returncode == 1 and done.stderr == "BROWSER=/no/such/browser: there is no such program\n"

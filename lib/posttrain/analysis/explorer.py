@@ -111,9 +111,7 @@ def overview(study: Study, sets: Mapping[str, str], measure: str = "first_try") 
     """All hands at the end: a row a set (with its label), a column an arm, a cell a hand, in the same place
     everywhere; the darker the more often it is solved."""
     ends = {
-        (set_, arm): _shares(study, arm, set_, measure).iloc[:, -1 if arm != "Init" else 0]
-        for set_ in sets
-        for arm in ARMS.values()
+        (set_, arm): _shares(study, arm, set_, measure).iloc[:, -1] for set_ in sets for arm in ARMS.values()
     }
     rows = {set_: int(np.ceil(len(ends[set_, "Init"]) / COLUMNS)) for set_ in sets}
     fig, axes = plt.subplots(

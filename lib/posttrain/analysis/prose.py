@@ -7,7 +7,7 @@ would be false of other results stands here, where it can be tested, and not in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -228,45 +228,6 @@ def level_decision(claim: Mapping, levels: pd.DataFrame) -> str:
         f"**{statistics.of_every_seed(levels['verdict'])}**. Without a single success among {cases} hands, "
         f"up to {none:.1%} remain possible{few if none > claim['threshold'] else ''}."
     )
-
-
-def crossed_changes(study: Study, sets: Mapping[str, str]) -> str:
-    """Where SFT's greedy first tries rise, and how many of each arm's answers follow the other rule."""
-    before, after = (_ends(study, sets, arm) for arm in ("Init", "SFT"))
-    rises = [name for set_, name in sets.items() if after[set_] > before[set_]]
-    others = [name for set_, name in sets.items() if not after[set_] > before[set_]]
-    follow = {arm: study.end(arm, "ood", "greedy", "rule_following") for arm in ARMS}
-    return (
-        f"From Init to the end of SFT, greedy first-try success rises for *{'; '.join(rises) or 'nothing'}* "
-        f"and does not for *{'; '.join(others) or 'nothing'}*. "
-        + "; ".join(
-            f"{arm}'s numbers follow the rule 11/12/13 in {seeds.mean():.1%} of the answers "
-            f"(lowest seed {seeds.min():.1%})"
-            for arm, seeds in follow.items()
-        )
-        + "."
-    )
-
-
-def memorization(study: Study) -> str:
-    """What SFT seems to memorize; said only if just the sets with numbers seen in training gained."""
-    seen, unseen = ("id_seen", "in_range_a", "in_range_b"), ("id", "ood")
-    if "id_seen" not in set(study.checkpoints["set"]):
-        return ""
-    before, after = (_ends(study, (*seen, *unseen), arm) for arm in ("Init", "SFT"))
-    gains = {set_: after[set_] - before[set_] for set_ in before}
-    if not min(gains[set_] for set_ in seen) > 0 > max(gains[set_] for set_ in unseen):
-        return ""
-    return (
-        "So what SFT memorizes here seem to be sets of numbers and their formulas: hands whose numbers it "
-        "has seen are solved more often, also where an unseen rule leads to them (most hands under the "
-        "in-range rules have such numbers), and hands with other numbers less often, also under the training "
-        "rule."
-    )
-
-
-def _ends(study: Study, sets: Iterable[str], arm: str) -> dict[str, float]:
-    return {set_: float(study.end(arm, set_, "greedy", "first_try").mean()) for set_ in sets}
 
 
 def distances(study: Study) -> str:
