@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from posttrain import formulas
@@ -28,7 +29,7 @@ MEASURES = {  # columns, and what they are called
     "rule_following": "the stated numbers follow the rule",
     "fake": "right under the old rule only",
 }
-LEVELS = 90  # a share is written as one printable letter, from "!" for 0 to "z" … for 1; " ": not asked
+LEVELS = 90  # a share is written as one printable letter, from "!" for 0 to "{" for 1; " ": not asked
 EXAMPLES = 3  # solutions that are shown, the shortest ones
 COLUMNS = 40  # hands beside each other in the picture
 
@@ -128,7 +129,7 @@ def overview(study: Study, sets: Mapping[str, str], measure: str = "first_try") 
         for ax, arm in zip(line, ARMS.values()):
             cells = np.full(rows[set_] * COLUMNS, np.nan)
             cells[: len(order)] = ends[set_, arm].loc[order]
-            shown = plt.matplotlib.colors.LinearSegmentedColormap.from_list(arm, ["#f0f0f0", colours[arm]])
+            shown = LinearSegmentedColormap.from_list(arm, ["#f0f0f0", colours[arm]])
             ax.imshow(cells.reshape(-1, COLUMNS), cmap=shown, vmin=0, vmax=1, aspect="auto")
             ax.set(xticks=[], yticks=[], title=f"{arm}: {np.nanmean(cells):.0%}")
             ax.title.set_fontsize(9)
