@@ -79,8 +79,8 @@ def _mllama(tokenizer, **changes):
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory, tokenizer):
-    """Folders of tiny checkpoints: "pocket" (the fast path), "grouped" (grouped-query attention) and "mllama"
-    (a vision class)."""
+    """Folders of tiny checkpoints: "pocket" and "grouped" (the fast path, the second with grouped-query
+    attention), "biased" (transformers' path) and "mllama" (a vision class)."""
     import torch
 
     made = {}
@@ -89,6 +89,7 @@ def checkpoints(tmp_path_factory, tokenizer):
         for name, model in (
             ("pocket", _llama(tokenizer)),
             ("grouped", _llama(tokenizer, num_key_value_heads=2)),
+            ("biased", _llama(tokenizer, num_key_value_heads=2, attention_bias=True)),
             ("mllama", _mllama(tokenizer)),
         ):
             folder = tmp_path_factory.mktemp(name)

@@ -17,7 +17,7 @@ from posttrain.policy.batching import padded
 from posttrain.rollouts import Opening, Sampling, roll
 from posttrain.trainers.batch import collate
 
-CLASSES = ("pocket", "grouped", "mllama")
+CLASSES = ("pocket", "grouped", "biased", "mllama")
 OPENINGS = [
     Opening(prompts.dialogue(text))
     for text in (

@@ -88,7 +88,7 @@ def test_openings_that_are_asked_often_are_read_once(different, times):
 
 
 def test_a_decoder_that_cannot_share_reads_everything(policy):
-    decoder = decoder_for(policy("grouped"))
+    decoder = decoder_for(policy("biased"))
     mask, left = Prefixes().begin(decoder, [[1, 2, 3], [1, 2, 4]], "cpu")
     assert mask.shape == (2, 0) and left == [[1, 2, 3], [1, 2, 4]] and not decoder.shares
     for optional in (

@@ -96,7 +96,7 @@ def rollout() -> dict:
         "pocket": ("pocket", {}),
         "pocket bf16": ("pocket", {"bf16": True}),
         "transformers": ("pocket", {"fast": False}),
-        "grouped": ("grouped", {}),
+        "grouped": ("grouped", {"fast": False}),
         "llava": ("llava", {"parts": "vision"}),
         "mllama": ("mllama", {"parts": "vision"}),
     }
@@ -174,7 +174,7 @@ def sft() -> dict:
         ("llava", "llava", {}),
     )
     for name, checkpoint, how in some(kinds):
-        fast = {"bf16": "bf16" in name, **({"parts": "projector"} if checkpoint == "llava" else {})}
+        fast = {"bf16": "bf16" in name, "fast": checkpoint != "grouped", **({"parts": "projector"} if checkpoint == "llava" else {})}
         policy = lib.policy(paths()[checkpoint], seed=None, **fast)
         config = trainer.SFTConfig(batch_size=4, **how)
         talk = lib.rollouts.Chat(policy.tokenizer, policy.processor)
@@ -270,7 +270,8 @@ def ppo() -> dict:
     for name, how in some(list(WAYS.items())):
         checkpoint = {"transformers": "grouped", "llava": "llava"}.get(name, "pocket")
         lora = {"parts": "vision"} if checkpoint == "llava" else {}
-        policy = lib.policy(paths()[checkpoint], value=True, bf16=name == "bf16", **lora)
+        how_fast = {"bf16": name == "bf16", "fast": checkpoint != "grouped"}
+        policy = lib.policy(paths()[checkpoint], value=True, **how_fast, **lora)
         config = trainer.PPOConfig(**{"episodes": 6, "minibatches": 2, **how})
         with lib.one_thread():
             games = _games(policy, range(6), 0.2)

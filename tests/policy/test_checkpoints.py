@@ -14,6 +14,7 @@ from posttrain import policy as models
 CLASSES = {
     "pocket": "LlamaForCausalLM",
     "grouped": "LlamaForCausalLM",
+    "biased": "LlamaForCausalLM",
     "mllama": "MllamaForConditionalGeneration",
 }
 ROWS = [[5, 9, 300, 2, 77, 120, 8, 41], [17, 400, 3, 3, 260], [350, 1]]
@@ -67,7 +68,7 @@ def test_every_class_loads_the_same_way(checkpoints, name):
         and policy.trainable() == []
     )
     assert (
-        policy.is_fast == (name == "pocket")
+        policy.is_fast == (name in ("pocket", "grouped"))
         and policy.tokenizer.chat_template
         and policy.tokenizer.decode([policy.tokenizer.eos_token_id]) == "<|end|>"
     )
@@ -232,7 +233,7 @@ def test_a_saved_adapter_comes_back(checkpoints, policy, tmp_path, name):
 
 def test_a_bfloat16_model_rolls_out_in_its_own_type(checkpoints):
     chosen = models.add_lora(
-        models.load(checkpoints["grouped"], dtype=torch.bfloat16),
+        models.load(checkpoints["biased"], dtype=torch.bfloat16),
         models.LoraSettings(rank=4, alpha=8),
         seed=1,
     )
@@ -242,7 +243,7 @@ def test_a_bfloat16_model_rolls_out_in_its_own_type(checkpoints):
     with chosen.merged():
         assert {layer.base_layer.weight.dtype for _, layer in chosen.adapter_layers()} == {torch.bfloat16}
         assert logits(chosen).isfinite().all()
-    assert Path(checkpoints["grouped"]).is_dir() and chosen.trainable()[0].dtype == torch.float32
+    assert Path(checkpoints["biased"]).is_dir() and chosen.trainable()[0].dtype == torch.float32
 
 
 # --- parts by structure, in every class that sees -----------------------------------------------------------

@@ -93,7 +93,7 @@ def adapter(policy):
 
 
 @pytest.mark.parametrize("ratio", ["token", "answer"])
-@pytest.mark.parametrize("name", ["pocket", "grouped"])
+@pytest.mark.parametrize("name", ["pocket", "grouped", "biased"])
 def test_at_ratio_one_the_gradient_is_the_exact_policy_gradient(policy, name, ratio):
     """Two turns, all dialogues with a reward enumerated: d/dθ of the expected return, by autograd through
     transformers' own forward."""
@@ -212,7 +212,7 @@ def rolled_batch(made, scatter=0.0, seed=0):
         ("pocket", {"ratio": "answer"}),
         ("pocket", {"detach_value": False, "value_coefficient": 2.0}),
         ("pocket", {"temperature": 0.6, "clip": 0.05}),
-        ("grouped", {"ratio": "answer", "thought_coefficient": 0.5}),
+        ("biased", {"ratio": "answer", "thought_coefficient": 0.5}),
         ("pocket", {"entropy_coefficient": 0.3, "kl_coefficient": 0.7, "temperature": 1.5}),
         (
             "mllama",

@@ -104,7 +104,7 @@ def test_take_by_steps_and_by_budget(tokenizer):
         sft.take(stream(tokenizer), None, None, 4)
 
 
-@pytest.mark.parametrize("name", ["pocket", "grouped", "mllama"])
+@pytest.mark.parametrize("name", ["pocket", "grouped", "biased", "mllama"])
 def test_the_loss_is_the_mean_cross_entropy_of_the_answers_in_order(policy, tmp_path, name):
     """At learning rate 0 every step's loss must be transformers' own loss of that step's batch, row by row,
     unpadded."""

@@ -149,7 +149,7 @@ def provenance(threads: int, device: str) -> dict:
     packages = {name: importlib.metadata.version(name) for name in PACKAGES}
     where = {
         "machine": _processor(),
-        "device": device,
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
         "threads": threads,
         "python": platform.python_version(),
     }
