@@ -39,7 +39,7 @@ MINUS = "\N{MINUS SIGN}"
 INIT = "Init"
 # Okabe and Ito's colours, told apart with every common kind of colour blindness.
 COLOURS = {INIT: "#7f7f7f", "SFT": "#d55e00", "RL": "#0072b2"}
-AUXILIARY = ("#009e73", "#cc79a7", "#56b4e9", "#000000")
+AUXILIARY = ("#009e73", "#cc79a7", "#56b4e9", "#000000", "#e69f00")
 NAME = re.compile(r"(fig\d\d|ext)-[a-z0-9-]+")
 
 
