@@ -23,6 +23,9 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 snakemake = snakemake $(1) --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime params input \
 	--logger calm --config profile=$(PROFILE) stale=$(STALE) $(2)
 
+# What a profile starts from that no foundation is: made once.
+MODEL = $(if $(filter smollm,$(PROFILE)),build/models/smollm2-135m/model.safetensors)
+
 .PHONY: help book test reproduce runs figures figure pages verify serve bench invariant kills export-play pdf lint lock versions clean
 
 help: ## list the targets
@@ -30,7 +33,7 @@ help: ## list the targets
 	@echo "Options: PROFILE=smoke|cpu|gpu (now $(PROFILE)), CORES=$(CORES), PYTHON=$(PYTHON), PORT=$(PORT)"
 	@echo "Models are never downloaded unless HF_HUB_OFFLINE=0 is given."
 
-book: .venv/.installed ## run what is missing, draw the figures, build book/_build/html (STALE=show: with superseded results)
+book: .venv/.installed $(MODEL) ## run what is missing, draw the figures, build book/_build/html (STALE=show: with superseded results)
 	@$(call snakemake,book)
 
 test: .venv/.installed ## run the tests, a process a core, with coverage of the library
@@ -47,7 +50,7 @@ reproduce: .venv/.installed ## make everything anew, stored results ignored, and
 	@posttrain clear --profile "$(PROFILE)" # a finished one; one that was cut off goes on
 	@$(call snakemake,book,fresh=1)
 
-runs: .venv/.installed ## carry out what is missing or superseded, and no more
+runs: .venv/.installed $(MODEL) ## carry out what is missing or superseded, and no more
 	@$(call snakemake,results,remake=1)
 
 figures: .venv/.installed ## draw every figure
@@ -90,6 +93,9 @@ versions: .venv/.installed ## plan, verify and tests without torch, under each s
 clean: ## remove pages, executed chapters and logs; results, unfinished runs, adapters and the environment stay
 	rm -rf build/site build/logs build/stamps build/records book/_build
 	@echo "Kept: data/, build/state (unfinished runs), build/adapters, build/profiles, build/reproduce."
+
+build/models/%/model.safetensors: .venv/.installed
+	python -m tools.smollm $(@D)
 
 .venv/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
