@@ -422,10 +422,10 @@ def test_the_published_profiles_are_taken(name):
 
 
 def test_numbers_as_people_write_them(profiles):
-    text = "extends: cpu\nstudies: {gp-vl: {sft: {learning_rate: %s}, arms: {sft: {budget_gflop: %s}}}}\n"
+    text = "extends: cpu\nstudies: {virl-vl: {sft: {learning_rate: %s}, arms: {sft: {budget_gflop: %s}}}}\n"
     for rate, budget in (("1e-4", "3e4"), ("1.0e-4", "30000"), ("0.0001", "3.0e+4"), ("+1E-4", "30000.")):
         profiles(mine=text % (rate, budget))
-        run = config.load("mine").run("gp-vl/sft/0")
+        run = config.load("mine").run("virl-vl/sft/0")
         assert run.settings.sft.learning_rate == 1e-4 and run.settings.budget_gflop == 30000
     assert files._Loader("a: [~, true, .5, 0]").get_single_data() == {"a": [None, True, 0.5, 0]}
 
@@ -441,22 +441,22 @@ def test_rules_are_those_of_the_verifier_in_one_spelling(rule):
 
 def test_a_profile_that_extends_another_says_only_what_it_changes(profiles):
     profiles(
-        mine={"extends": "between", "studies": {"gp-vl": {"arms": {"ppo": {"ppo": {"clip": 0.3}}}}}},
+        mine={"extends": "between", "studies": {"virl-vl": {"arms": {"ppo": {"ppo": {"clip": 0.3}}}}}},
         between={
             "extends": "cpu",
             "seeds": [7],
-            "studies": {"gp-l": None, "gp-vl": {"census": {"limit_others": None}}},
+            "studies": {"gp-l": None, "virl-vl": {"census": {"limit_others": None}}},
         },
     )
     mine, cpu = config.load("mine"), config.load("cpu")
     assert list(mine.studies) == [name for name in cpu.studies if name != "gp-l"] and mine.seeds == (7,)
     assert mine.name == "mine" and mine.root == config.ROOT / "build" / "profiles" / "mine"
-    before, after = (p.run(f"gp-vl/ppo/{p.seeds[0]}").resolved() for p in (cpu, mine))
+    before, after = (p.run(f"virl-vl/ppo/{p.seeds[0]}").resolved() for p in (cpu, mine))
     assert after["ppo"] == {**before["ppo"], "clip": 0.3} and after["census"] == {
         **before["census"],
         "limit_others": None,
     }
-    for name in ("virl-l/ppo", "gp-l-base/ppo-one", "virl-vl/init"):
+    for name in ("virl-l/ppo", "virl-l/sft", "virl-l/init"):
         assert mine.run(f"{name}/7").resolved() == cpu.run(f"{name}/0").resolved()
     profiles(one={"extends": "two"}, two={"extends": "one"})
     with pytest.raises(

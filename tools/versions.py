@@ -62,7 +62,7 @@ def environment(version: str, python: str) -> str:
 
 
 def profiles() -> list[str]:
-    """The names of all profiles but those of a model that is not on this machine (`tools.smollm` makes one)."""
+    """The names of all profiles but those of a model that is not here (`tools.smollm` makes one)."""
     said = {path.stem: path.read_text() for path in sorted((ROOT / "notebooks" / "profiles").glob("*.yaml"))}
     folders = {name: re.search(r"^model: (\./\S+)", text, re.MULTILINE) for name, text in said.items()}
     return [name for name, folder in folders.items() if not folder or (ROOT / folder[1]).is_dir()]

@@ -201,7 +201,7 @@ def test_figures_of_a_study(toy):
         lambda ax: charts.panels([], ["ID"]),
         lambda ax: charts.panels(["a"] * 5, ["ID"]),
         lambda ax: charts.panels(["a"], []),
-        lambda ax: charts.colours("abcde"),
+        lambda ax: charts.colours("abcdef"),
     ],
 )
 def test_bad_input(call):

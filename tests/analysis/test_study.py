@@ -29,12 +29,13 @@ def walks(book):
 
 def test_init_is_the_first_checkpoint_of_both_arms_and_its_compute_is_theirs(points):
     assert set(points.checkpoints["arm"]) == {"Init", "SFT", "RL"}
-    assert points.seeds == [0, 1, 2] and len(points.run_ids) == 9
+    assert points.seeds == [0, 1, 2, 3, 4] and len(points.run_ids) == 15
     spent = {
         record["seed"]: record["spent_gflops"] * 1e9 for record in points.records if record["arm"] == "init"
     }
     start = points.at("ood", "greedy").query("step == 0")
-    assert len(start) == 9 and start["flops"].to_numpy() == pytest.approx(start["seed"].map(spent).to_numpy())
+    expected = start["seed"].map(spent).to_numpy()
+    assert len(start) == 15 and start["flops"].to_numpy() == pytest.approx(expected)
     for arm in ("Init", "SFT", "RL"):
         means = points.outcomes(arm, "id", "sampled", "within").mean(1)
         assert means == pytest.approx(points.end(arm, "id", "sampled", "within").to_numpy(), abs=1e-5)
@@ -55,16 +56,18 @@ def test_ends_are_those_of_the_last_checkpoint(toy):
     assert set(small.checkpoints["checkpoint"]) == {1, 2}
 
 
-def test_claims_are_decided_by_their_own_rule(points, book):
-    decisions = points.decisions("fig05", "fig06")
+def test_claims_are_decided_by_their_own_rule(walks, book):
+    decisions = walks.decisions("fig05", "fig06")
     claims = [
-        c for c in book.first["claims"] if c["id"].startswith("gp-vl-") and c["figure"] in ("fig05", "fig06")
+        c
+        for c in book.first["claims"]
+        if c["id"].startswith("virl-vl-") and c["figure"] in ("fig05", "fig06")
     ]
     decided = decisions[decisions["decides"]]
     assert decided["statement"].tolist() == [c["statement"] for c in claims]
     assert len(decisions) == sum(1 + len(c["beside"]) for c in claims)
-    claim = book.claim("gp-vl-rl-above-sft-ood")
-    both = [points.outcomes(arm, "ood", "greedy", "first_try") for arm in ("RL", "SFT")]
+    claim = book.claim("virl-vl-rl-above-sft-ood")
+    both = [walks.outcomes(arm, "ood", "greedy", "first_try") for arm in ("RL", "SFT")]
     difference = statistics.paired_difference(*both, samples=200, rng=0)
     (row,) = decided[decided["key"] == "verdict_rl_above_sft_ood"].itertuples()
     assert row.interval == difference
@@ -73,11 +76,11 @@ def test_claims_are_decided_by_their_own_rule(points, book):
     assert not len(book.study("virl-l").decisions("fig07")), "the text study has no claims on looks"
 
 
-def test_published_values_are_what_a_chapter_computes(points, book):
-    published = json.loads((book.figures / "values" / "visual-generalization.json").read_text())
-    words = prose.verdict_values(points.decisions("fig05", "fig06", "fig07"))
+def test_published_values_are_what_a_chapter_computes(walks, book):
+    published = json.loads((book.figures / "values" / "navigation-pictures.json").read_text())
+    words = prose.verdict_values(walks.decisions("fig05", "fig06", "fig07"))
     assert words == {name: published[name] for name in words}
-    values = points.values(("first_try",))
+    values = walks.values(("first_try",))
     assert values.pop("run_ids") == published["run_ids"]
     bounds = {name for name in values if name.endswith(("_low", "_high"))}  # of fewer draws here
     assert {values.pop(name) <= published[name] + 0.02 for name in bounds} == {True}
@@ -87,7 +90,7 @@ def test_published_values_are_what_a_chapter_computes(points, book):
 def test_hyperparameters_are_every_setting_with_what_it_means(points, walks):
     table = points.hyperparameters().set_index("setting")
     assert table.loc["ppo.learning_rate", ["RL", "SFT"]].tolist() == ["0.001", ""]
-    assert table["meaning"].str.len().min() > 10 and table.loc["seeds", "Init"] == "0, 1, 2"
+    assert table["meaning"].str.len().min() > 10 and table.loc["seeds", "Init"] == "0, 1, 2, 3, 4"
     settings = walks.hyperparameters().set_index("setting")
     assert settings.loc["task", "RL"] == "navigation-vision" and settings.loc["steps", "Init"] == "14"
     assert settings.loc["census.revised", "SFT"] == "id, ood, cities, benchmark"
@@ -166,7 +169,7 @@ def test_results_that_are_not_what_they_were_are_marked(toy):
 def test_foundations_and_figures_of_a_profile(book):
     cards = book.foundations()
     assert set(cards) == set(book.profile.foundations) and cards["pocket-text"][0]["settings"]["seed"] == 0
-    assert book.base("gp-l-base").endswith("pocket-text-0")
+    assert book.base("gp-l-base").endswith("pocket-text-first-0")
     assert list(book.printed("fig06", "gp-l")) == ["Init", "SFT", "RL"]
 
 

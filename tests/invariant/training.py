@@ -174,7 +174,8 @@ def sft() -> dict:
         ("llava", "llava", {}),
     )
     for name, checkpoint, how in some(kinds):
-        fast = {"bf16": "bf16" in name, "fast": checkpoint != "grouped", **({"parts": "projector"} if checkpoint == "llava" else {})}
+        fast = {"bf16": "bf16" in name, "fast": checkpoint != "grouped"}
+        fast |= {"parts": "projector"} if checkpoint == "llava" else {}
         policy = lib.policy(paths()[checkpoint], seed=None, **fast)
         config = trainer.SFTConfig(batch_size=4, **how)
         talk = lib.rollouts.Chat(policy.tokenizer, policy.processor)

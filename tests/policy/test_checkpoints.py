@@ -233,9 +233,7 @@ def test_a_saved_adapter_comes_back(checkpoints, policy, tmp_path, name):
 
 def test_a_bfloat16_model_rolls_out_in_its_own_type(checkpoints):
     chosen = models.add_lora(
-        models.load(checkpoints["biased"], dtype=torch.bfloat16),
-        models.LoraSettings(rank=4, alpha=8),
-        seed=1,
+        models.load(checkpoints["biased"], dtype=torch.bfloat16), models.LoraSettings(rank=4, alpha=8), seed=1
     )
     with torch.no_grad():
         for parameter in chosen.trainable():
