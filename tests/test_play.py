@@ -127,13 +127,19 @@ def test_prompts_are_the_librarys(engine, page):
 @pytest.mark.parametrize("arm", ["Init", "SFT"])
 def test_greedy_answers_are_the_librarys(engine, page, arm):
     data, foundation = page
-    given = asked(40)
+    answer_as_transformers(engine, data, arm, foundation, 40)
+
+
+def answer_as_transformers(engine, data: dict, arm: str, foundation, count: int) -> None:
+    """The greedy answers of `engine` to `count` prompts, token by token; two logits that are near may change
+    places."""
+    given = asked(count)
     function = """(arm, all, most) => { const model = Play.model(PLAY_DATA, arm);
       const words = new Play.Tokenizer(PLAY_DATA.tokenizer);
       return all.map(([ranks, rule]) => { const ids = words.encode(Play.opening(PLAY_DATA, ranks, rule));
         const said = model.answer(ids, model.fresh(), PLAY_DATA.end, most);
         return [ids, [...said].map((one) => one.id)]; }); }"""
-    model, ends = transformer(data, arm, foundation), 0
+    model, ends = transformer(data, arm, str(foundation)), 0
     for opening, answer in call(engine, function, arm, given, MOST):
         with torch.no_grad():
             logits = model(torch.tensor([opening + answer])).logits[0, len(opening) - 1 : -1]
@@ -142,6 +148,30 @@ def test_greedy_answers_are_the_librarys(engine, page, arm):
         ends += answer[-1] == data["end"]
         assert data["end"] not in answer[:-1] and len(answer) <= MOST
     assert ends > 0
+
+
+@pytest.fixture(scope="module")
+def published():
+    """The page as readers have it: an engine of its own, with the data in the book."""
+    context = MiniRacer()
+    for name in ("formulas", "verifier", "llama", "data"):
+        context.eval((PAGE / f"{name}.js").read_text())
+    context.eval("const flat = (_, value) => (typeof value === 'bigint' ? Number(value) : value);")
+    return context
+
+
+@pytest.mark.parametrize("arm", ["Init", "SFT", "RL"])
+def test_published_models_answer_300_prompts_as_the_librarys_do(published, arm):
+    text = (PAGE / "data.js").read_text()
+    data = json.loads(text[text.index("{") : text.rindex("}") + 1])
+    answer_as_transformers(published, data, arm, config.ROOT / "data" / "models" / "pocket-text-0", 300)
+
+
+def test_published_models_are_those_of_published_runs():
+    said = (PAGE / "data.js").read_text()
+    profile = config.load("cpu")
+    runs = [f"gp-l/{arm}/{profile.studies['gp-l'].seeds[0]}" for arm in ("init", "sft", "ppo")]
+    assert json.dumps(runs, separators=(",", ":")) in said and {profile.run(run).name for run in runs} == set(runs)
 
 
 def test_draws_follow_the_probabilities_and_the_seed(engine, page):
