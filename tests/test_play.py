@@ -171,7 +171,9 @@ def test_published_models_are_those_of_published_runs():
     said = (PAGE / "data.js").read_text()
     profile = config.load("cpu")
     runs = [f"gp-l/{arm}/{profile.studies['gp-l'].seeds[0]}" for arm in ("init", "sft", "ppo")]
-    assert json.dumps(runs, separators=(",", ":")) in said and {profile.run(run).name for run in runs} == set(runs)
+    assert json.dumps(runs, separators=(",", ":")) in said and {profile.run(run).name for run in runs} == set(
+        runs
+    )
 
 
 def test_draws_follow_the_probabilities_and_the_seed(engine, page):

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 from posttrain.analysis import prose
-from posttrain.analysis.statistics import Interval, wilson
+from posttrain.analysis.statistics import Interval
 
 
 def test_an_interval_reads_well():
@@ -80,39 +80,6 @@ def test_verdicts_show_the_deciding_measure_first_and_in_bold():
     ]
     assert table["t over seeds"][1] == "0.0 % [-100.0 %, 100.0 %]"
     assert prose.verdict_values(decisions) == {"verdict_a": "holds", "verdict_b": "fails"}
-
-
-def levels(*verdicts, cases=300):
-    return pd.DataFrame(
-        {
-            "arm": "lr 0.001",
-            "seed": range(len(verdicts)),
-            "gflops": 100.4,
-            "cases": cases,
-            "interval": [wilson(1, cases)] * len(verdicts),
-            "verdict": verdicts,
-        }
-    )
-
-
-CLAIM = {"statement": "It stays low.", "threshold": 0.05}
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "word"),
-    [(("holds", "holds"), "holds"), (("holds", "undecided"), "undecided"), (("undecided", "fails"), "fails")],
-)
-def test_one_run_that_fails_or_is_open_decides_for_all(verdicts, word):
-    assert f"over all rates and seeds: **{word}**." in prose.level_decision(CLAIM, levels(*verdicts))
-
-
-def test_too_few_hands_are_said_to_be_too_few():
-    few = prose.level_decision(CLAIM, levels("undecided", cases=30))
-    assert "among 30 hands, up to 11.4% remain possible, which is more than the bound" in few
-    many = prose.level_decision(CLAIM, levels("holds"))
-    assert many.endswith("among 300 hands, up to 1.3% remain possible.")
-    table = prose.levels(levels("holds"), "success")
-    assert table.iloc[0].tolist() == ["lr 0.001", 0, 100, prose.interval(wilson(1, 300)), "holds"]
 
 
 @pytest.mark.parametrize(("success", "near"), [(0.98, True), (0.97, False)])

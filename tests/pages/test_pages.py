@@ -92,13 +92,15 @@ def test_a_page(browser, name, width, scheme):
 
 
 def test_the_models_play(browser):
-    """The first hand, under a rule that was not trained: SFT's answer would be right under the old one, RL's is
-    right. The first answer is there within a second of a core that is free, and the rest comes fast."""
+    """The first hand, under a rule that was not trained: SFT's answer would be right under the old one,
+    RL's is right. The first answer is there within a second of a free core, and the rest comes fast."""
     page = browser.new_page()
     page.goto((HTML / "book" / "play.html").as_uri(), wait_until="commit")
     page.locator("#play[data-done]").wait_for(timeout=60_000)
     first = page.evaluate("performance.getEntriesByName('play-first')[0].startTime")
-    speeds = page.evaluate("[...document.querySelectorAll('#play-arms ol')].map((list) => +list.dataset.speed)")
+    speeds = page.evaluate(
+        "[...document.querySelectorAll('#play-arms ol')].map((list) => +list.dataset.speed)"
+    )
     print(f"first answer {first:.0f} ms after the page was asked for; tokens/s {speeds}")
     assert first < 5000 and min(speeds) > 20, "ten times the time that an idle core takes"
     assert "would be right if J, Q, K were 10" in page.locator("#play-SFT li").first.inner_text()

@@ -202,32 +202,7 @@ def among_recognized(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def levels(levels: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """`Results.levels` as a table; `measure`: what the claim's success is called."""
-    return pd.DataFrame(
-        {
-            "learning rate": levels["arm"],
-            "seed": levels["seed"],
-            "GFLOP": levels["gflops"].map(round),
-            measure: levels["interval"].map(interval),
-            "verdict": levels["verdict"],
-        }
-    )
-
-
 # --- sentences ----------------------------------------------------------------------------------------------
-
-
-def level_decision(claim: Mapping, levels: pd.DataFrame) -> str:
-    """The decision on a claim over all runs, and whether so few cases could have decided in its favour."""
-    cases = int(levels["cases"].min())
-    none = statistics.wilson(0, cases).high
-    few = ", which is more than the bound: so few hands cannot decide in its favour"
-    return (
-        f"Claim: *{claim['statement']}* Decision over all rates and seeds: "
-        f"**{statistics.of_every_seed(levels['verdict'])}**. Without a single success among {cases} hands, "
-        f"up to {none:.1%} remain possible{few if none > claim['threshold'] else ''}."
-    )
 
 
 def distances(study: Study) -> str:

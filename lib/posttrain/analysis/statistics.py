@@ -17,7 +17,7 @@ intervals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -164,12 +164,6 @@ def decide(interval: Interval, direction: str, threshold: float = 0.0) -> str:
     if direction == "below":
         above, below = below, above
     return "holds" if above else "fails" if below else "undecided"
-
-
-def of_every_seed(verdicts: Iterable[str]) -> str:
-    """The verdict on all seeds: holds if it holds for each, fails if it fails for any, else undecided."""
-    verdicts = set(verdicts)
-    return "fails" if "fails" in verdicts else "holds" if verdicts == {"holds"} else "undecided"
 
 
 def _resampled(

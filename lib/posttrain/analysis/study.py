@@ -59,10 +59,6 @@ class Book:
     def _tables(self, study: str) -> tuple:
         return *store.collect(self.profile, study, self.stale), self.first
 
-    def claim(self, name: str) -> dict:
-        """The first edition's claim with this id."""
-        return next(claim for claim in self.first["claims"] if claim["id"] == name)
-
     def base(self, study: str) -> str:
         """Path or hub name of the model that the first seed of a study starts from."""
         return store.model_path(self.profile, next(run for run in self.profile.runs() if run.study == study))
@@ -111,21 +107,6 @@ class Results:
         """Every checkpoint of one set and decoding."""
         table = self.checkpoints
         return table[(table["set"] == set_) & (table["decoding"] == decoding)]
-
-    def levels(self, claim: dict) -> pd.DataFrame:
-        """A level-of-every-seed claim, run by run: arm, seed, gflops, cases, interval (Wilson), verdict."""
-        rows, metric = [], METRICS.get(claim["metric"], claim["metric"])
-        table = self.hands[self.hands["set"] == claim["split"]]
-        table = table[table["decoding"] == claim["decoding"]]
-        arms = list(dict.fromkeys(record["arm"] for record in self.records))
-        for record in sorted(self.records, key=lambda record: (arms.index(record["arm"]), record["seed"])):
-            cases = table[(table["arm"] == record["arm"]) & (table["seed"] == record["seed"])]
-            cases = cases[cases["step"] == cases["step"].max()]
-            interval = statistics.wilson(int(cases[metric].sum()), len(cases))
-            verdict = statistics.decide(interval, claim["direction"], claim["threshold"])
-            row = {"arm": record["arm"], "seed": record["seed"], "gflops": record["spent_gflops"]}
-            rows.append(row | {"cases": len(cases), "interval": interval, "verdict": verdict})
-        return pd.DataFrame(rows)
 
 
 class Study(Results):
