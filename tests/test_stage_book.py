@@ -1,6 +1,7 @@
 """The mirror that jupyter-book compiles."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -102,3 +103,13 @@ def test_a_chapter_without_a_study_says_so_in_its_place(staged):
     for name in ("ext-none.svg", "none.html"):
         assert "not made from this profile" in (site / "figures" / name).read_text()
     assert (site / "figures" / "fig05.svg").read_text() == "<svg/>"
+
+
+def test_a_chapter_stays_as_old_as_its_execution(tmp_path):
+    """Else a source that was edited during the build would seem to be carried out already."""
+    path = tmp_path / "chapter.ipynb"
+    cells = [{"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "source": ""}]
+    path.write_text(json.dumps({"cells": cells, "metadata": {}}))
+    os.utime(path, (5, 5))
+    stage_book.dress(path)
+    assert "remove-cell" in path.read_text() and path.stat().st_mtime == 5

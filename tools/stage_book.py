@@ -11,6 +11,7 @@ caches a page that caused a warning and would not warn of it again, and it canno
 """
 
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -57,7 +58,9 @@ def dress(path: Path) -> dict:
             image = cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": said or heading}
             if "picture(" not in "".join(cell["source"]):  # cards and streets keep their colours in the dark
                 image["classes"] = "chart"
+    executed = path.stat()
     write(path, (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode())
+    os.utime(path, ns=(executed.st_atime_ns, executed.st_mtime_ns))  # a source edited since then is newer
     return notebook
 
 
