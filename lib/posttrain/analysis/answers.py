@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator
 
 from posttrain.analysis import charts
-from posttrain.analysis.study import Book, Study
+from posttrain.analysis.study import Study
 
 CARDS = {  # sets of GeneralPoints, the nearest to the training first
     "seen": "hands of\nthe training",
@@ -38,9 +38,11 @@ def distances(
     sets: Mapping[str, str],
     decoding: str = "sampled",
     metric: str = "first_try",
+    what: str = "first answers that are right",
 ) -> Figure:
     """Success of Init, SFT and RL at their ends on sets ever further from the training, one panel a study:
-    every seed a dot, their mean a line. sets: the studies' sets, with labels of one or more lines."""
+    every seed a dot, their mean a line. sets: the studies' sets, with labels of one or more lines; what: what
+    the metric is."""
     size = (4.6 * len(studies) + 1.0, 3.3)
     fig, axes = plt.subplots(1, len(studies), figsize=size, layout="constrained", squeeze=False)
     for ax, (title, study) in zip(axes[0], studies.items()):
@@ -62,7 +64,7 @@ def distances(
             ax.set_title(title)
         ax.grid(axis="y")
         charts.in_percent(ax.yaxis)
-    axes[0, 0].set_ylabel("first answers that are right")
+    axes[0, 0].set_ylabel(what)
     charts.legend(fig)
     return fig
 
@@ -153,81 +155,5 @@ def trails(
         charts.in_percent(ax.xaxis, ax.yaxis)
         ax.set_xlabel(labels[0])
     axes[0, 0].set_ylabel(labels[1])
-    charts.legend(fig)
-    return fig
-
-
-# --- what the foundation read -------------------------------------------------------------------------------
-
-Level = tuple[float, float]  # heed, share of invented lists
-
-
-def levels(book: Book, task: str) -> dict[Level, Study]:
-    """The studies of a task by what their foundations read: how often its writers heeded the list of actions
-    they show, and how many of the lists were invented."""
-    found: dict[Level, Study] = {}
-    for name, study in book.profile.studies.items():
-        foundation = book.profile.foundations.get(study.foundation)
-        foundation = book.profile.foundations.get(getattr(foundation, "language", ""), foundation)
-        arms = {arm.algorithm for arm in study.arms.values()}
-        if (
-            foundation is not None
-            and arms >= {"init", "sft", "ppo"}
-            and task in {a.task for a in study.arms.values()}
-        ):
-            found[foundation.heed, foundation.invented] = book.study(name)
-    return dict(sorted(found.items()))
-
-
-def heed(
-    studies: Mapping[Level, Study], metrics: Mapping[str, str], set_: str = "ood", decoding: str = "sampled"
-) -> Figure:
-    """The arms' ends against how often the writers heeded the list, a panel a metric: seeds as dots, means as
-    lines, dashed where fewer lists were invented. metrics: columns, with what to call them."""
-    size = (3.2 * len(metrics) + 0.4, 3.4)
-    fig, axes = plt.subplots(1, len(metrics), figsize=size, sharex=True, layout="constrained", squeeze=False)
-    shares = sorted({invented for _, invented in studies}, reverse=True)
-    for ax, (metric, title) in zip(axes[0], metrics.items()):
-        for arm, colour in charts.COLOURS.items():
-            for invented, style in zip(shares, ("-", (0, (3, 2)), ":")):
-                x = [level[0] for level in studies if level[1] == invented]
-                ends = [studies[h, invented].end(arm, set_, decoding, metric).to_numpy() for h in x]
-                label = arm if invented == shares[0] else f"{arm}, {invented:.0%} of the lists invented"
-                means = [values.mean() for values in ends]
-                ax.plot(x, means, color=colour, linestyle=style, linewidth=1.5, label=label)
-                for at, values in zip(x, ends):
-                    dots = {"color": colour, "markersize": 3.5, "alpha": 0.55}
-                    ax.plot(np.full(len(values), at), values, "o", **dots)
-        ax.set_title(title)
-        ax.set_xlabel("share of writers who heed the list")
-        ax.grid(axis="y")
-        charts.in_percent(ax.xaxis, ax.yaxis)
-        ax.set_ylim(-0.02, 1.02)
-    charts.legend(fig)
-    return fig
-
-
-def price(
-    studies: Mapping[Level, Study],
-    x: Mapping[str, tuple[str, str]],
-    y: tuple[str, str],
-    decoding: str = "sampled",
-) -> Figure:
-    """What an arm lost on a set and metric (`y`) against what it gained or how far it moved (`x`: titles with
-    set and metric, a panel each): a dot for each seed and level, both as changes since Init."""
-    size = (3.4 * len(x) + 0.4, 3.4)
-    fig, axes = plt.subplots(1, len(x), figsize=size, sharey=True, layout="constrained", squeeze=False)
-    for ax, (title, (set_, metric)) in zip(axes[0], x.items()):
-        for arm, colour in charts.colours(("SFT", "RL")).items():
-            changes = [
-                [s.end(arm, *at) - s.end("Init", *at) for s in studies.values()]
-                for at in ((set_, decoding, metric), (y[0], decoding, y[1]))
-            ]
-            points = [np.concatenate([one.to_numpy() for one in change]) for change in changes]
-            ax.plot(*points, "o", color=colour, markersize=4.5, alpha=0.7, label=arm)
-        ax.axhline(0, color=charts.QUIET, linewidth=0.8)
-        ax.set_xlabel(title)
-        ax.grid()
-    axes[0, 0].set_ylabel("change on what was not trained")
     charts.legend(fig)
     return fig

@@ -108,6 +108,12 @@ class Results:
         table = self.checkpoints
         return table[(table["set"] == set_) & (table["decoding"] == decoding)]
 
+    def end(self, arm: str, set_: str, decoding: str, metric: str) -> pd.Series:
+        """A column of the arm's last checkpoint, by seed."""
+        rows = self.at(set_, decoding)
+        ends = rows[rows["arm"] == arm].sort_values("step").groupby("seed").tail(1)
+        return ends.set_index("seed")[metric].sort_index()
+
 
 class Study(Results):
     """A study with the arms Init, SFT and RL: Init is the others' start, and their flops hold its own."""
@@ -132,12 +138,6 @@ class Study(Results):
         looks = {"general-points-vision": "visual", "navigation-vision": "cities"}
         visual = {"visual-ood": looks[self.task]} if self.task in looks else {}
         return {"id": "id", "rule-ood": "ood", **visual}
-
-    def end(self, arm: str, set_: str, decoding: str, metric: str) -> pd.Series:
-        """A column of the arm's last checkpoint, by seed."""
-        rows = self.at(set_, decoding)
-        ends = rows[rows["arm"] == arm].sort_values("step").groupby("seed").tail(1)
-        return ends.set_index("seed")[metric].sort_index()
 
     def outcomes(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
         """Array [seeds, cases] of an arm's outcomes at its last (Init: first) checkpoint."""

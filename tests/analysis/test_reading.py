@@ -1,0 +1,84 @@
+"""What the foundation read: levels, ends against them, and against the rate."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from posttrain.analysis import reading, study
+
+
+def test_levels_are_read_off_the_foundations(monkeypatch):
+    from types import SimpleNamespace
+
+    from posttrain import config
+
+    text = {"corpus": "directions", "steps": 2, "reading_steps": 0}
+    arms = {
+        "init": {"algorithm": "init", "steps": 1},
+        "sft": {"algorithm": "sft", "start": "init", "steps": 1},
+        "ppo": {"algorithm": "ppo", "start": "init", "budget_gflop": 1},
+    }
+    one = {"task": "navigation", "arms": arms}
+    said = {
+        "seeds": [0],
+        "foundations": {"a": {**text, "heed": 0.7}, "b": {**text, "invented": 0.05}},
+        "studies": {"walk-x": {**one, "foundation": "a"}, "walk-y": {**one, "foundation": "b"}},
+    }
+    said["studies"]["walk-pilot"] = {"task": "navigation", "foundation": "a", "arms": {"init": arms["init"]}}
+    book = SimpleNamespace(profile=config.check("some", said), study=lambda name: name)
+    assert reading.levels(book, "walk-") == {(0.7, 0.5): "walk-x", (1.0, 0.05): "walk-y"}
+    assert reading.levels(book, "other-") == {}
+
+
+def test_what_the_foundation_read(toy):
+    shares = {
+        (0.7, 0.5): {("Init", "ood"): {"first_try": 0.6}, ("RL", "ood"): {"first_try": [0.2, 0.3]}},
+        (1.0, 0.5): {("Init", "ood"): {"first_try": 0.9}, ("RL", "ood"): {"first_try": 0.85}},
+        (1.0, 0.05): {("Init", "ood"): {"first_try": 0.8}},
+    }
+    studies = {level: toy(said, task="navigation") for level, said in shares.items()}
+    figure = reading.heed(studies, {"first_try": "turns right"})
+    (axes,) = figure.axes
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert list(lines["RL"].get_xdata()) == [0.7, 1.0]
+    assert lines["RL"].get_ydata() == pytest.approx([0.25, 0.85])
+    assert list(lines["RL, 5% of the lists invented"].get_xdata()) == [1.0]
+    plt.close(figure)
+    figure = reading.price(studies, {"gained": ("ood", "within")}, ("ood", "first_try"))
+    (axes,) = figure.axes
+    rl = next(line for line in axes.lines if line.get_label() == "RL")
+    assert sorted(rl.get_ydata()) == pytest.approx(sorted([-0.4, -0.3, -0.05, -0.05, -0.3, -0.3]))
+    plt.close(figure)
+
+
+def test_rates_stand_as_shares_of_the_chosen_one(toy):
+    own = toy({("Init", "ood"): {"first_try": 0.6}, ("RL", "ood"): {"first_try": 0.2}}, task="navigation")
+    own.settings["sft"]["sft"], own.settings["ppo"]["ppo"] = {"learning_rate": 1e-3}, {"learning_rate": 3e-4}
+    rows = [("sft-tenth", "sft", 1e-4, 0.5), ("ppo-third", "ppo", 1e-4, [0.3, 0.5])]
+    records = [
+        {
+            "arm": arm,
+            "seed": seed,
+            "seconds": 1.0,
+            "settings": {"algorithm": kind, kind: {"learning_rate": rate}},
+        }
+        for arm, kind, rate, _ in rows
+        for seed in (0, 1)
+    ]
+    ends = [
+        {"arm": arm, "seed": seed, "set": "ood", "decoding": "sampled", "step": 5, "gflops": 1.0}
+        | {"first_try": value[seed] if isinstance(value, list) else value}
+        for arm, _, _, value in rows
+        for seed in (0, 1)
+    ]
+    none = pd.DataFrame()
+    others = study.Results(
+        "walks", records, pd.DataFrame(ends), none, none, {"claims": [], "rule": {"samples": 9}}
+    )
+    figure = reading.rates({"at 98 %": (own, others)}, {"ood": "relative"}, "first_try")
+    (axes,) = figure.axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines["SFT"].get_xydata().tolist() == pytest.approx(np.array([[0.1, 0.5], [1.0, 0.5]]))
+    assert lines["RL"].get_xydata() == pytest.approx(np.array([[1 / 3, 0.4], [1.0, 0.2]]))
+    assert lines["Init"].get_ydata()[0] == pytest.approx(0.6)
+    plt.close(figure)
