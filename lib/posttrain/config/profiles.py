@@ -6,8 +6,9 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -57,6 +58,9 @@ class Profile(Settings):
     model: str | None = setting(
         None, "A real model in place of the foundations: a folder (./…) or its name (owner/model)."
     )
+    watch: Literal["none", "tensorboard"] = setting(
+        "none", "Whether runs write their curves as they train, to build/watch, for TensorBoard."
+    )
     gate_hands: Count = setting(512, "Cases in each test that a new foundation must pass.")
     foundations: dict[Name, either(FoundationConfig, VisionConfig, _sees)] = setting(
         {}, "Foundations by name."
@@ -75,6 +79,9 @@ class Profile(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
+        if self.watch == "tensorboard" and find_spec("tensorboard") is None:
+            text = "needs the package tensorboard: `pip install -e '.[watch]'`, or leave watch out"
+            raise Problem(text, "watch")
         for name, tower in self.foundations.items():
             if isinstance(tower, VisionConfig):
                 self._check_corpus(tower.language, LANGUAGES[tower.corpus], "foundations", name, "language")

@@ -20,6 +20,7 @@ from posttrain.policy import Chat, Policy
 from posttrain.progress import Progress
 from posttrain.tasks import task
 from posttrain.trainers import ppo, sft
+from posttrain.trainers.curves import Curves
 
 PLAYED = 256  # environments in which a model makes its errors, side by side
 
@@ -47,6 +48,8 @@ class Work:
         self.clock, self.began = state / "seconds", time.perf_counter()
         self.before = float(self.clock.read_text()) if self.clock.is_file() else 0.0
         self.parameters = compute.model_parameters(policy.model)
+        watched = profile.watch == "tensorboard" and judged and self.main
+        self.curves = Curves(profile.root / "build" / "watch" / run.name if watched else None)
 
     def tick(self) -> float:
         """Seconds of this run, of earlier processes too."""
@@ -63,6 +66,7 @@ class Work:
         if self.judged and 0 not in self.tables.steps("checkpoints"):
             self.begin()
         (self._ppo if self.run.algorithm == "ppo" else self._sft)()
+        self.curves.close()
         if self.main:
             folder = self.profile.root / "build" / "adapters" / self.run.identity
             partial = folder.with_name(f".{folder.name}")
@@ -76,6 +80,13 @@ class Work:
     def put(self, name: str, step: int, rows: pd.DataFrame) -> None:
         if self.main:  # under `accelerate launch` every process trains, one writes
             self.tables.put(name, step, rows)
+            if name == "checkpoints":
+                self.curves.judged(step, rows)
+
+    def trained(self, row: dict[str, float], gflops: float) -> None:
+        """What a step of training measured, and the GFLOP spent so far."""
+        self.training.append(row)
+        self.curves.trained(row["iteration"], row, gflops)
 
     def checkpoint(self, step: int, tokens: dict[str, float], between: bool = False) -> None:
         """Judge the policy as it is; `between`: neither the first time nor the last."""
@@ -131,7 +142,7 @@ class Work:
             trained = counts[step - 1]
             spent = _spent(self.parameters, trained, 0)
             progress.update(spent, loss=logs["loss"])
-            self.training.append({"iteration": step, "loss": logs["loss"], "tokens": trained})
+            self.trained({"iteration": step, "loss": logs["loss"], "tokens": trained}, spent)
             if step in marks:
                 self.policy.model.eval()
                 published = compute.sft_flops(self.parameters, 0, trained) / 1e9
@@ -173,7 +184,7 @@ class Work:
         reached = passed()
         while spent() < budget:
             metrics = trainer.iterate()
-            self.training.append(metrics)
+            self.trained(metrics, spent())
             speed = metrics["tokens"] / metrics["seconds"]
             progress.update(
                 spent(), first_try=metrics["first_try"], within=metrics["within"], tokens_per_s=speed
