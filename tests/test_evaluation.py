@@ -21,7 +21,7 @@ class Scripted:
     """Stands in for a policy and for `roll`: answers every dialogue with `answer(ranks, numbers, attempt)`,
     read off the prompt's text."""
 
-    device, model = torch.device("cpu"), object()
+    device, has_start = torch.device("cpu"), False
 
     def __init__(self, answer):
         self.answer, self.batches = answer, []

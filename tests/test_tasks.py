@@ -19,7 +19,7 @@ class Scripted:
     """Stands in for a policy and for `roll`: answers by one of the baselines, which see the dialogue and the
     environment's info."""
 
-    device, model = torch.device("cpu"), object()
+    device, has_start = torch.device("cpu"), False
 
     def __init__(self, policy):
         self.policy, self.rounds = policy, []

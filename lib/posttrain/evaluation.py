@@ -71,7 +71,7 @@ def census(
             **sets[name].summary(table),
             "tokens": sum(len(d.ids) for one in played for game in one.whole + one.firsts for d in game),
         }
-        if decoding == "sampled" and hasattr(policy.model, "disable_adapter"):
+        if decoding == "sampled" and policy.has_start:
             dialogues = [dialogue for one in played for dialogue in one.whole[0]]
             summary["kl"] = divergence(policy, dialogues[: config.kl_hands])
             if config.both_ways:

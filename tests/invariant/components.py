@@ -374,7 +374,7 @@ def census() -> dict:
         exact[f"{task} settings"] = evaluation.CensusConfig(task=task).resolved()
         player = _Player()
         with mock.patch.object(evaluation, "play", player):
-            nobody = SimpleNamespace(device=torch.device("cpu"), model=object(), merged=torch.no_grad)
+            nobody = SimpleNamespace(device=torch.device("cpu"), has_start=False, merged=torch.no_grad)
             summary, hands = evaluation.census(nobody, config, seed=4)
         exact[f"{task} batches"] = sha(player.seen)
         exact[f"{task} cases"] = sha(list(zip(hands["set"], hands["decoding"], hands["hand"])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,13 +10,22 @@ from posttrain.config.settings import Above0, Count, Problem, Rate, Settings, Sh
 
 
 class LoraSettings(Settings):
-    """LoRA on all linear layers of some parts of the model (Hu et al. 2021); a text model has the first."""
+    """LoRA on all linear layers of some parts of the model (Hu et al. 2021), a text model has the first; or,
+    as in the paper (appendix C.2), full tuning of these parts."""
 
     rank: Count = setting(32, "Rank of each adapter, in dimensions.")
     alpha: Count = setting(64, "What an adapter adds is multiplied by alpha / rank.")
     parts: Literal["language", "projector", "vision"] = setting(
         "language", "The language model alone, the projector with it, or the vision tower with both."
     )
+    full: bool = setting(
+        False, "Whether every weight of these parts is trained, without rank and alpha.", **neutral(False)
+    )
+
+    def resolved(self) -> dict[str, Any]:
+        """What decides: in full tuning neither rank nor alpha."""
+        unused = ("rank", "alpha") if self.full else ()
+        return {name: value for name, value in super().resolved().items() if name not in unused}
 
 
 class SFTConfig(Settings):

@@ -5,9 +5,11 @@ from posttrain.policy.checkpoints import (
     PARTS,
     LoraSettings,
     add_lora,
+    is_saved,
     linear_layers,
     load,
     load_adapter,
+    weights,
     words,
 )
 from posttrain.policy.model import Policy, ValueHead
@@ -19,8 +21,10 @@ __all__ = [
     "Policy",
     "ValueHead",
     "add_lora",
+    "is_saved",
     "linear_layers",
     "load",
     "load_adapter",
+    "weights",
     "words",
 ]

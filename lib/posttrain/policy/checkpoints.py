@@ -1,8 +1,8 @@
 """Checkpoints as policies: any Hugging Face causal or image-text-to-text model, LoRA adapters, a value head.
 
 Paper: section 5 (backbone) and appendix C.2 (tuned parts). The pocket checkpoints and Llama-3.2-Vision go
-through the same `load`. The released code tunes every weight; LoRA (peft) is this study's substitute, on all
-linear layers of the language model.
+through the same `load`. The paper tunes every weight, which `full` does; LoRA (peft) is this study's
+substitute, on all linear layers of the language model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from transformers.utils import logging
 
 from posttrain.config import LoraSettings
 from posttrain.policy.chat import settle
-from posttrain.policy.model import Policy, ValueHead
+from posttrain.policy.model import WEIGHTS, Policy, ValueHead
 
 PARTS = ("language", "projector", "vision")
 
@@ -108,8 +108,8 @@ def read_language(model: nn.Module, folder: Path) -> None:
         model.model.language_model.load_state_dict(state)
 
 
-def linear_layers(model: nn.Module) -> dict[str, str]:
-    """The linear layers of a model but the last one, by name, with the part that each is of.
+def _inside(model: nn.Module) -> dict[nn.Module, str]:
+    """The part that each module is of, where that is told by where it stands.
 
     The vision tower and the decoder are where transformers says; "language" are the decoder's blocks, with
     their cross-attention, "projector" is what stands between, within the tower too: what comes behind its
@@ -127,7 +127,12 @@ def linear_layers(model: nn.Module) -> dict[str, str]:
         if behind and width in widths:
             inside |= dict.fromkeys(child.modules(), "projector")
         behind = behind or isinstance(child, nn.ModuleList)
-    head = model.get_output_embeddings()
+    return inside
+
+
+def linear_layers(model: nn.Module) -> dict[str, str]:
+    """The linear layers of a model but the last one, by name, with the part that each is of."""
+    inside, head = _inside(model), model.get_output_embeddings()
     return {
         name: inside.get(module, "projector")
         for name, module in model.named_modules()
@@ -135,32 +140,58 @@ def linear_layers(model: nn.Module) -> dict[str, str]:
     }
 
 
+def weights(model: nn.Module) -> dict[str, str]:
+    """Every parameter of a model by name, tied ones once, with the part that it is of: embeddings, norms and
+    the last layer are the language model's."""
+    language = {*model.get_decoder().modules(), model.get_output_embeddings()}
+    inside = dict.fromkeys(language, "language") | _inside(model)
+    owners = dict(model.named_modules())
+    return {
+        name: inside.get(owners[name.rpartition(".")[0]], "projector") for name, _ in model.named_parameters()
+    }
+
+
 def add_lora(
     policy: Policy, settings: LoraSettings = LoraSettings(), seed: int = 0, value: bool = False
 ) -> Policy:
-    """The policy with a fresh adapter, which changes nothing yet, and a fresh value head if `value`."""
+    """The policy with a fresh adapter, which changes nothing yet, and a fresh value head if `value`. With
+    `settings.full` the weights themselves are free to move, in place, and a copy of them stays."""
     model, head = policy.model, policy.model.get_output_embeddings()
     adapted = PARTS[: PARTS.index(settings.parts) + 1]
+    if settings.full:
+        parts = weights(model)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parts[name] in adapted)
+        policy = replace(policy, origin=[parameter.detach().clone() for parameter in policy.trainable()])
     targets = [name for name, part in linear_layers(model).items() if part in adapted]
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=targets, bias="none"
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = get_peft_model(model, config)
+        model = model if settings.full else get_peft_model(model, config)
         value_head = ValueHead(head.weight.shape[1]).to(policy.device) if value else None
     return replace(policy, model=model, value_head=value_head)
 
 
-def load_adapter(policy: Policy, folder: str | Path) -> Policy:
-    """`policy` with a saved adapter merged into its weights for good: the starting model of the next stage.
+def is_saved(folder: str | Path) -> bool:
+    """Whether `folder` holds what a policy's `save_adapter` writes."""
+    return any((Path(folder) / name).is_file() for name in ("adapter_model.safetensors", WEIGHTS))
 
-    FileNotFoundError where `folder` holds no adapter.
+
+def load_adapter(policy: Policy, folder: str | Path) -> Policy:
+    """`policy` with what was trained, merged into its weights for good: the starting model of the next stage.
+
+    FileNotFoundError where `folder` holds nothing that was trained, ValueError where it is of another model.
     """
-    if not (Path(folder) / "adapter_config.json").is_file():
+    if not is_saved(folder):
         raise FileNotFoundError(
             f"no adapter at {folder}: the run that makes it has not been carried out (`posttrain train` does)"
         )
-    model = PeftModel.from_pretrained(policy.model, str(folder)).merge_and_unload()
+    model = policy.model
+    if (Path(folder) / WEIGHTS).is_file():
+        policy.read_weights(folder)
+    else:
+        model = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     model.requires_grad_(False)
-    return replace(policy, model=model.eval(), value_head=None)
+    return replace(policy, model=model.eval(), value_head=None, origin=None)

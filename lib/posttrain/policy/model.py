@@ -1,4 +1,4 @@
-"""A policy: a model with its tokenizer or processor, an adapter and a value head.
+"""A policy: a model with its tokenizer or processor, an adapter (or weights free to move) and a value head.
 
 Trap: at pocket size the low-rank products cost more kernels than the layers they adapt, so a small Llama is
 computed by `posttrain.policy.llama` on the folded weights W + s*B*A, formed once a step and differentiated
@@ -15,10 +15,13 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from posttrain.policy.batching import Pictures
 from posttrain.policy.llama import Llama, silenced, supports
+
+WEIGHTS = "weights.safetensors"  # what full tuning leaves in place of an adapter
 
 
 class ValueHead(nn.Module):
@@ -46,6 +49,7 @@ class Policy:
     bf16: bool = False  # matrix products in bfloat16
     fast: bool = True  # False keeps a pocket model on the transformers path (tests compare the two)
     folding: Llama | None = None  # within `accumulating`
+    origin: list[torch.Tensor] | None = None  # in full tuning: copies of `trainable()` where it started
 
     @property
     def base(self) -> nn.Module:
@@ -70,8 +74,25 @@ class Policy:
     def trainable(self) -> list[nn.Parameter]:
         return [p for p in self.model.parameters() if p.requires_grad]
 
+    @property
+    def has_start(self) -> bool:
+        """Whether there is a starting model that `start` goes back to."""
+        return self.origin is not None or isinstance(self.model, PeftModel)
+
     def save_adapter(self, folder: str | Path) -> None:
-        self.model.save_pretrained(str(folder))
+        """Write what was trained to `folder`: the adapter or, in full tuning, the weights."""
+        if self.origin is None:
+            self.model.save_pretrained(str(folder))
+            return
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        named = self.model.named_parameters()
+        save_file({name: p.detach() for name, p in named if p.requires_grad}, Path(folder) / WEIGHTS)
+
+    def read_weights(self, folder: str | Path) -> None:
+        """Take over what full tuning left in `folder`. ValueError where it is of another model."""
+        found = load_file(Path(folder) / WEIGHTS, device=str(self.device))
+        if self.model.load_state_dict(found, strict=False).unexpected_keys:
+            raise ValueError(f"{folder} holds weights of another model")
 
     # --- logits -------------------------------------------------------------------------------------------
 
@@ -174,17 +195,30 @@ class Policy:
     def start(self):
         """The model that the adapter started from (Init, or the base): the reference of the KL. ValueError
         without adapter."""
-        if not isinstance(self.model, PeftModel):
+        if not self.has_start:
             raise ValueError(
                 "the policy has no adapter, so it has no starting model; call policy.add_lora first"
             )
         trainable, folding = self.trainable(), self.folding
         self.folding = None
-        with self.model.disable_adapter():
+        with self.model.disable_adapter() if self.origin is None else _standing(trainable, self.origin):
             yield self
         self.folding = folding
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def _standing(parameters: list[nn.Parameter], values: list[torch.Tensor]):
+    """`values` stand in the place of the parameters' own; then the very same are back."""
+    own = [parameter.data for parameter in parameters]
+    for parameter, value in zip(parameters, values):
+        parameter.data = value
+    try:
+        yield
+    finally:
+        for parameter, value in zip(parameters, own):
+            parameter.data = value
 
 
 def _delta(layer: LoraLayer) -> torch.Tensor:

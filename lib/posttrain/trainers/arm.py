@@ -95,7 +95,7 @@ def adapter(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -
     kept = [root / "build" / "adapters" / run.identity for root in store.roots(profile)]
     with _alone(profile, f"adapter of {run.name}", device):
         for folder in kept:
-            if (folder / "adapter_model.safetensors").is_file():
+            if policy.is_saved(folder):
                 return folder
         state = profile.state / f"{run.identity}-again"
         state.mkdir(parents=True, exist_ok=True)
@@ -130,8 +130,9 @@ def start(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> 
     torch.set_num_threads(threads)
     bf16 = run.settings.bf16
     # On a CPU bfloat16 speeds the products and the weights stay float32; on a GPU the weights are what
-    # fills the memory.
-    dtype = torch.bfloat16 if bf16 and device != "cpu" else torch.float32
+    # fills the memory. Weights that are trained stay float32: bfloat16 would round small steps away.
+    small = bf16 and device != "cpu" and not run.settings.lora.full
+    dtype = torch.bfloat16 if small else torch.float32
     model = policy.load(store.model_path(profile, run), dtype=dtype, device=device, bf16=bf16)
     model = _descended(model, profile, run, threads, device)
     return policy.add_lora(model, run.settings.lora, seed=run.seed, value=run.algorithm == "ppo")
@@ -189,6 +190,8 @@ def export(profile: Profile, run: Run, folder: Path, only_adapter: bool = False,
     """
     if folder.exists():
         raise FileExistsError(f"{folder} is there already: name a new folder")
+    if only_adapter and run.settings.lora.full:
+        raise ValueError(f"{run.name} tunes every weight and has no adapter: leave --adapter out")
     carry_out(profile, run, threads)
     trained = adapter(profile, run, threads)
     model = policy.load(store.model_path(profile, run))

@@ -159,6 +159,21 @@ class _Trainer(trl.SFTTrainer):
         average_gradients(self.policy.trainable())
         return self.last_loss
 
+    # Full tuning. Trap: transformers stores some models (Mllama) under other names than its Trainer looks for
+    # when it goes on, and would go on from the starting weights with no more than a warning.
+
+    def _save(self, output_dir=None, state_dict=None):
+        if self.policy.origin is None:
+            super()._save(output_dir, state_dict)
+        else:
+            self.policy.save_adapter(output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        if self.policy.origin is None:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            self.policy.read_weights(resume_from_checkpoint)
+
 
 def _taken(values: torch.Tensor | list, rows: list[int]) -> torch.Tensor | list:
     if isinstance(values, torch.Tensor):
