@@ -24,7 +24,8 @@ ROOMS = (
         "config",
         "store",
     ),
-    *("policy", "decoding", "rollouts", "compute", "evaluation", "trainers", "foundation", "analysis", "cli"),
+    *("policy", "decoding", "rollouts", "compute", "evaluation", "trainers"),
+    *("hardware", "foundation", "analysis", "cli"),
 )
 NO_TORCH = (
     "numerics",

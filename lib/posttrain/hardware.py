@@ -1,0 +1,184 @@
+"""What a run asks of a card: bytes of memory and hours, by arithmetic.
+
+Paper: appendix C.2 (one node of eight 80 GB cards). Bytes a token are what autograd keeps of transformers'
+Llama with fused attention, counted product by product; the tests compare them with what torch really keeps.
+Left out on purpose: pictures (a tower keeps more), fragments between allocations, what the kernels need while
+they run. With text, a Mllama passes over its layers of cross-attention.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import nn
+
+from posttrain.config import Arm, LoraSettings
+from posttrain.policy import PARTS, linear_layers, weights
+from posttrain.trainers.sft import MICROBATCH
+
+GB = 1e9
+COPIES = 4  # of the logits, in float32, at once: they, their logarithms, and the gradients of both
+
+
+class Card(NamedTuple):
+    """A card by its maker's data sheet, and the shares of it that are assumed to be reached."""
+
+    memory: float = 80 * GB
+    flops: float = 989e12  # a second, dense bfloat16
+    bandwidth: float = 3.35e12  # bytes a second
+    used: float = 0.4  # of the FLOPs, where many tokens go through at once
+    read: float = 0.3  # of the bandwidth, where one token of each dialogue does
+
+
+H100 = Card()
+
+
+class Shape(NamedTuple):
+    """A decoder's sizes: `queries` and `keys` are the widths of all query heads and of all key heads;
+    `layers`: those that attend to text."""
+
+    hidden: int
+    layers: int
+    heads: int
+    queries: int
+    keys: int
+    mlp: int
+    vocabulary: int
+
+
+class Dialogues(NamedTuple):
+    """Lengths of a task in tokens, as a tokenizer of general text cuts it. `answers` in a dialogue, `rounds`
+    of answers in an episode, one after the other."""
+
+    prompt: int
+    answer: int
+    message: int
+    answers: int
+    rounds: int
+
+    def length(self, answer: int | None = None) -> int:
+        """Tokens of a dialogue; `answer`: with answers so long."""
+        return self.prompt + self.answers * ((answer or self.answer) + self.message)
+
+
+# Measured with the tokenizer of SmolLM2-135M; in navigation a prompt has 203 to 738 tokens.
+DIALOGUES = {"general-points": Dialogues(175, 50, 45, 5, 5), "navigation": Dialogues(470, 40, 45, 1, 13)}
+
+
+def shape(config) -> Shape:
+    """The sizes in a transformers config of a Llama, or of the language model in one that sees."""
+    text = config.get_text_config()
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    heads, crossed = text.num_attention_heads, getattr(text, "cross_attention_layers", None) or ()
+    return Shape(
+        text.hidden_size,
+        text.num_hidden_layers - len(crossed),
+        heads,
+        heads * width,
+        text.num_key_value_heads * width,
+        text.intermediate_size,
+        text.vocab_size,
+    )
+
+
+# --- bytes a token ------------------------------------------------------------------------------------------
+
+
+def activations(shape: Shape, lora: LoraSettings, bf16: bool, checkpointing: bool = False) -> float:
+    """Bytes that a token keeps in all layers between forward and backward pass.
+
+    Of a layer: what its two norms read, in float32, what they give (once for each product that casts it to
+    bfloat16), queries, keys, values and the attention's result, and four times the width inside the
+    feed-forward part. `checkpointing`: each layer's input, and one layer's rest while it is computed again.
+    """
+    h, product = shape.hidden, 2 if bf16 else 4
+    small = 4 * (2 + shape.heads)  # a scale of each norm, a normaliser of each head
+    normed = (5 if bf16 else 2) * h
+    mixed = shape.queries * (2 if bf16 and not lora.full else 1)  # peft casts it again
+    inside = normed + shape.queries + 2 * shape.keys + mixed + 4 * shape.mlp
+    norms = 4 * 2 * h * (2 if lora.full else 1)  # a scale that learns keeps what it scales
+    layer = norms + small + product * (inside + (0 if lora.full else 7 * lora.rank))
+    if checkpointing:
+        return shape.layers * h * (2 if bf16 and not lora.full else 4) + layer
+    return shape.layers * layer
+
+
+def cache(shape: Shape, size: int = 2) -> int:
+    """Bytes of a token's keys and values while a dialogue is rolled out, in numbers of `size` bytes."""
+    return shape.layers * 2 * shape.keys * size
+
+
+def logits(shape: Shape) -> int:
+    """Bytes of a learned token where the loss and its gradient are computed, in float32."""
+    return COPIES * 4 * shape.vocabulary
+
+
+# --- bytes of a model ---------------------------------------------------------------------------------------
+
+
+def trained(model: nn.Module, lora: LoraSettings) -> int:
+    """How many numbers are trained: of the adapters, or in full tuning of the parts themselves. `model` may
+    be on torch's meta device."""
+    adapted = PARTS[: PARTS.index(lora.parts) + 1]
+    if lora.full:
+        parts = weights(model)
+        return sum(p.numel() for name, p in model.named_parameters() if parts[name] in adapted)
+    layers = [model.get_submodule(name) for name, part in linear_layers(model).items() if part in adapted]
+    return sum(lora.rank * (layer.in_features + layer.out_features) for layer in layers)
+
+
+def memory(model: nn.Module, arm: Arm, sharing: int = 1) -> dict[str, float]:
+    """Bytes that an arm needs on each GPU, by what they are for, and the `peak` of them.
+
+    The larger of an update and a rollout comes on top of what always lies there. While rolling out, adapters
+    stand in a copy of the weights. Answers are taken to be as long as `max_tokens` where they are sampled.
+    `sharing`: so many cards hold a part of the weights and of all that belongs to them, as ZeRO-3 does and
+    this library does not.
+    """
+    own, lora, task = shape(model.config), arm.lora, DIALOGUES[arm.task.removesuffix("-vision")]
+    count, moving = sum(p.numel() for p in model.parameters()), trained(model, lora)
+    size = 2 if arm.bf16 and not lora.full else 4
+    need = {"weights": size * count, "gradients": 4 * moving, "optimizer": 8 * moving}
+    need["start"] = 4 * moving if lora.full else 0
+    if arm.algorithm == "ppo":
+        length, learned = task.length(), task.answers * task.answer / task.length()
+        at_once, episodes, room = max(arm.ppo.microbatch_tokens, length), arm.ppo.episodes, arm.ppo.max_tokens
+    else:
+        length, learned = task.prompt + task.answer, task.answer / (task.prompt + task.answer)
+        at_once, episodes, room = min(MICROBATCH, arm.sft.batch_size * length), 0, 0
+    need["cast"] = 2 * moving if lora.full and arm.bf16 else 0
+    need["merged"] = 0 if lora.full else size * count
+    need = {name: value / sharing for name, value in need.items()}
+    need["activations"] = at_once * activations(own, lora, arm.bf16)
+    need["logits"] = at_once * learned * logits(own)
+    judged = arm.census.batch * task.length(arm.census.max_tokens)
+    need["cache"] = max(episodes * task.length(room), judged) * cache(own, size)
+    always = sum(need[name] for name in ("weights", "gradients", "optimizer", "start"))
+    update = need["activations"] + need["logits"] + need["cast"]
+    return {**need, "peak": always + max(update, need["merged"] + need["cache"])}
+
+
+# --- hours --------------------------------------------------------------------------------------------------
+
+
+def hours(model: nn.Module, arm: Arm, card: Card = H100, cards: int = 1) -> float:
+    """Hours of training, evaluations apart, of an arm with a budget: its FLOPs at the share of the card that
+    is `used`, and for PPO the reading of all weights for every token of an answer.
+
+    Of the budget's 6N a trained token LoRA computes 4N: frozen weights have no gradient. Cards share the
+    episodes. ValueError for an arm that is given steps.
+    """
+    if arm.budget_gflop is None:
+        raise ValueError("an arm without budget_gflop has no hours")
+    count, task = sum(p.numel() for p in model.parameters()), DIALOGUES[arm.task.removesuffix("-vision")]
+    factor = 6 if arm.lora.full else 4
+    size = 2 if arm.bf16 and not arm.lora.full else 4
+    if arm.algorithm != "ppo":
+        tokens = arm.budget_gflop * 1e9 / (6 * count)
+        return factor * count * tokens / (card.flops * card.used * cards) / 3600
+    tokens = arm.budget_gflop * 1e9 / ((6 + 2 / arm.ppo.epochs) * count)  # trained ones
+    computed = (factor + 2 / arm.ppo.epochs) * count * tokens / (card.flops * card.used * cards)
+    episode = task.length() * (task.rounds / task.answers)
+    iterations = tokens / arm.ppo.epochs / (cards * arm.ppo.episodes * episode)
+    reading = iterations * task.rounds * task.answer * size * count / (card.bandwidth * card.read)
+    return (computed + reading) / 3600
