@@ -353,6 +353,9 @@ def test_a_superseded_run_says_by_what(tmp_path, monkeypatch):
     with pytest.raises(store.StoreError, match="has no results"):
         store.read(newer, run)
     assert store.read(newer, run, stale=True).note == "superseded"
+    with pytest.raises(store.StoreError, match="has no results"):
+        store.dialogues(newer, run)
+    assert store.dialogues(newer, run, stale=True).empty, "this run kept none"
 
 
 def test_superseded_results_of_the_published_profile_stop_the_book(monkeypatch):

@@ -99,6 +99,7 @@ def test_what_was_said_at_the_end_is_kept(made):
     assert kept[(kept.set == "id") & (kept.decoding == "sampled")].answer.max() == 5
     record = json.loads((store.find(made, run) / "run.json").read_text())
     assert "dialogues.parquet" in record["files"]
+    assert set(told.kept(made, "gp-l")["seed"]) == {0, 1} and set(told.kept(made, "gp-l", [1])["seed"]) == {1}
     both = told.told(made, "gp-l", 0, "ood")
     assert set(both.arm) == {"Init", "SFT", "RL"} and both.hand.nunique() == 2
     assert told.side_by_side(both, told.telling(both)).count("<strong>") == 3

@@ -19,7 +19,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.patheffects import withStroke
 
 from posttrain.analysis.charts import AUXILIARY, COLOURS, INK, MINUS, PAPER, QUIET
-from posttrain.environments.cities import DEGREE, STEPS, City
+from posttrain.environments.cities import City, plane
 from posttrain.environments.routes import Route
 
 ROLES = {  # title, edge, fill
@@ -168,23 +168,18 @@ def _suit(ax: Axes, suit: str, x: float, y: float, size: float, colour: str) -> 
         ax.add_patch(Polygon([(x, y), (x + 0.32 * size, y - size), (x - 0.32 * size, y - size)], **paint))
 
 
-def street_map(ax: Axes, city: City, route: Route, margin: float = 90.0) -> None:
+def street_map(ax: Axes, city: City, route: Route, margin: float = 90.0, others: bool = True) -> None:
     """A route on its city's streets, north up: numbered turning points, landmarks, the destination a square.
 
-    `margin`: metres shown around the route. The city may be any whose crossings hold the route's points.
+    `margin`: metres shown around the route; `others`: show landmarks that the route does not tell of. The
+    city may be any whose crossings hold the route's points.
     """
-    north, east = DEGREE, DEGREE * np.cos(np.radians(route.start[0]))  # metres in a degree
-
-    def metres(point: tuple[float, float]) -> tuple[float, float]:
-        return (point[1] - route.start[1]) * east, (point[0] - route.start[0]) * north
-
+    metres = plane(route.start)
     turns = np.array([metres(point) for point in (route.start, *(leg.end for leg in route.legs))])
     low, high = turns.min(0) - margin, turns.max(0) + margin
     street = {"color": "#d9d9d9", "linewidth": 5, "solid_capstyle": "round", "zorder": 1}
-    for node, ways in city.streets.items():
-        for way in (way for way in ways if way < 4):  # each street once
-            other = node[0] + STEPS[way][0], node[1] + STEPS[way][1]
-            ax.plot(*zip(metres(city.points[node]), metres(city.points[other])), **street)
+    for ends in city.edges():
+        ax.plot(*zip(*(metres(city.points[node]) for node in ends)), **street)
     ax.plot(*turns.T, color=COLOURS["RL"], linewidth=2.2, zorder=3)
     ax.plot(*turns[:-1].T, "o", color=COLOURS["RL"], markersize=12, zorder=4)
     ax.plot(*turns[-1], "s", color=COLOURS["SFT"], markersize=12, zorder=4)
@@ -193,7 +188,7 @@ def street_map(ax: Axes, city: City, route: Route, margin: float = 90.0) -> None
     named = {leg.landmark for leg in route.legs}
     for name, point in city.landmarks.values():
         spot = np.array(metres(point))
-        if not ((spot > low).all() and (spot < high).all()):
+        if not ((spot > low).all() and (spot < high).all()) or not (others or name in named):
             continue
         ax.plot(*spot, "D", color=AUXILIARY[0] if name in named else QUIET, markersize=4, zorder=4)
         nearest = turns[np.square(turns - spot).sum(1).argmin()]

@@ -94,7 +94,6 @@ def fragment(told: Mapping[str, Any]) -> str:
     )
     measures = "".join(f"<option value='{name}'>{text}</option>" for name, text in told["measures"].items())
     last = max(map(len, told["compute"].values())) - 1
-    data = json.dumps(told, separators=(",", ":")).replace("<", "\\u003c")
     return (
         "<p id='explorer-still'>Here one looks at single hands, with JavaScript; the picture above shows the "
         "ends.</p><div id='explorer' hidden><div class='play-line'>"
@@ -103,8 +102,16 @@ def fragment(told: Mapping[str, Any]) -> str:
         f"<label>Training <input type='range' id='explorer-time' min='0' max='{last}' value='{last}'></label>"
         "</div><div id='explorer-arms'></div><p><label>Hand <select id='explorer-hand'></select></label></p>"
         "<div id='explorer-about' aria-live='polite'></div></div>"
-        f"<script type='application/json' id='explorer-data'>{data}</script>"
-        "<script src='../_static/hands.js'></script>"
+        f"{script('explorer-data', told, 'hands.js')}"
+    )
+
+
+def script(name: str, told: Any, file: str) -> str:
+    """Data that stand in a page under the id `name`, and the book's script that reads them."""
+    data = json.dumps(told, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    return (
+        f"<script type='application/json' id='{name}'>{data}</script>"
+        f"<script src='../_static/{file}'></script>"
     )
 
 

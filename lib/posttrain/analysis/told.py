@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 
 import pandas as pd
@@ -14,32 +15,51 @@ from posttrain.analysis.study import ARMS
 from posttrain.config import Profile
 
 
+def kept(
+    profile: Profile, study: str, seeds: Iterable[int] | None = None, stale: bool = False
+) -> pd.DataFrame:
+    """All dialogues that a study's arms kept, as `store.dialogues` has them, with the arm's name and the
+    seed; empty if nothing was kept. StoreError, and `stale`, as there."""
+    tables = []
+    for run in profile.runs():
+        if run.study == study and run.arm in ARMS and (seeds is None or run.seed in seeds):
+            said = store.dialogues(profile, run, stale)
+            tables.append(said.assign(arm=ARMS[run.arm], seed=run.seed))
+    return pd.concat(tables, ignore_index=True)
+
+
 def told(profile: Profile, study: str, seed: int, set_: str, decoding: str = "sampled") -> pd.DataFrame:
-    """The kept dialogues of a study's arms on a set, as `store.dialogues` has them, with the arm's name.
+    """The kept dialogues of a study's arms on a set.
 
     Cases that not all arms were asked are left out. StoreError if a run is missing, ValueError if nothing is
     left."""
-    tables = []
-    for run in profile.runs():
-        if run.study == study and run.seed == seed and run.arm in ARMS:
-            kept = store.dialogues(profile, run)
-            tables.append(kept.assign(arm=ARMS[run.arm]))
-    table = pd.concat(tables, ignore_index=True)
+    table = kept(profile, study, [seed])
     if len(table):
-        table = table[(table["set"] == set_) & (table["decoding"] == decoding)]
-        arms = table.groupby("hand")["arm"].transform("nunique")
-        table = table[arms == len(tables)]
+        table = common(table[(table["set"] == set_) & (table["decoding"] == decoding)])
     if table.empty:
         raise ValueError(f"the runs of {study} kept no dialogues on {set_}, {decoding}; census: {{told: 12}}")
     return table.reset_index(drop=True)
 
 
+def common(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the cases that not all arms were asked: arms of one seed, with the same decoding."""
+    arms = table.groupby(["set", "decoding", "seed", "hand"])["arm"].transform("nunique")
+    return table[arms == len(ARMS)]
+
+
+def solved(table: pd.DataFrame) -> pd.DataFrame:
+    """[cases, arms]: whether every dialogue of a case was right in the end (a route has one for each of its
+    points). Cases in the order of the evaluation."""
+    right = table.groupby(["hand", "arm", "dialogue"], sort=False)["correct"].any()
+    return right.groupby(["hand", "arm"], sort=False).all().unstack("arm").loc[table["hand"].unique()]
+
+
 def telling(table: pd.DataFrame) -> str:
     """The first case, in the order of the evaluation, that one arm solved and another did not; if all did
     alike the first of all."""
-    solved = table.groupby(["hand", "arm"], sort=False)["correct"].any().unstack("arm")
-    order = table["hand"].unique()
-    return next((hand for hand in order if solved.loc[hand].nunique() > 1), order[0])
+    right = solved(table)
+    differ = right.nunique(axis=1) > 1
+    return (right[differ] if differ.any() else right).index[0]
 
 
 def side_by_side(table: pd.DataFrame, case: str, most: int | None = None) -> str:

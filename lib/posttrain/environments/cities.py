@@ -12,6 +12,7 @@ out on purpose: one-way streets, traffic, heights.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -81,6 +82,10 @@ class City:
                 corner = lat + north / DEGREE, lng + east / (DEGREE * math.cos(math.radians(lat)))
                 self.landmarks[node] = next(names), corner
 
+    def edges(self) -> list[tuple[Node, Node]]:
+        """Every street between two crossings, once."""
+        return [(node, _next(node, way)) for node, ways in self.streets.items() for way in ways if way < 4]
+
     def _coordinates(self, north: float, east: float) -> Point:
         lat, lng = self.origin
         lng += east / (DEGREE * math.cos(math.radians(lat)))
@@ -133,9 +138,14 @@ class City:
             towards = direction(point, corner) if name else 0.0
             streets = tuple(direction(self.points[near], end) for end in ends)
             return Scene(self.name, streets, name, towards, seed, crossing=True)
-        streets = [(node, _next(node, way)) for node, ways in self.streets.items() for way in ways if way < 4]
-        _, ahead = min(_beside(point, self.points[a], self.points[b]) for a, b in streets)
+        _, ahead = min(_beside(point, self.points[a], self.points[b]) for a, b in self.edges())
         return Scene(self.name, (ahead, (ahead + 180) % 360), seed=seed)
+
+
+def plane(origin: Point) -> Callable[[Point], tuple[float, float]]:
+    """What turns points near `origin` into metres east and north of it."""
+    north, east = DEGREE, DEGREE * math.cos(math.radians(origin[0]))
+    return lambda point: ((point[1] - origin[1]) * east, (point[0] - origin[0]) * north)
 
 
 def _next(node: Node, way: int) -> Node:

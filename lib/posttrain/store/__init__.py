@@ -169,6 +169,12 @@ def replace(partial: Path, folder: Path, old: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _place(profile: Profile, run: Run, stale: bool) -> Path | None:
+    """Where a run is read: where it lies; with `stale`, if it lies nowhere, what lies in its place."""
+    places = (place for place in homes(profile, run) if (place / RECORD).is_file())
+    return find(profile, run) or (next(places, None) if stale else None)
+
+
 class Stored(NamedTuple):
     """A finished run as it is read; `note` says where it is shown although it was "superseded" or
     "edited"."""
@@ -183,10 +189,8 @@ class Stored(NamedTuple):
 def read(profile: Profile, run: Run, stale: bool = False) -> Stored:
     """A finished run. StoreError where there is none or it was edited; with `stale` what lies in its place is
     read all the same."""
-    folder, note = find(profile, run), ""
-    if folder is None and stale:
-        places = (place for place in homes(profile, run) if (place / RECORD).is_file())
-        folder, note = next(places, None), "superseded"
+    folder = _place(profile, run, stale)
+    note = "superseded" if stale and folder and _identity(folder / RECORD) != run.identity else ""
     if folder is None:
         command = f"posttrain train --profile {profile.name} --run {run.name}"
         raise StoreError(f"run {run.name} has no results; carry it out with: {command}")
@@ -200,11 +204,12 @@ def read(profile: Profile, run: Run, stale: bool = False) -> Stored:
     )
 
 
-def dialogues(profile: Profile, run: Run) -> pd.DataFrame:
+def dialogues(profile: Profile, run: Run, stale: bool = False) -> pd.DataFrame:
     """What a finished run said at its end, a row an answer: set, decoding, hand, dialogue, answer, text,
-    message (the verifier's), correct, outcome. Empty where nothing was kept; StoreError as in `read`."""
-    read(profile, run)
-    path = find(profile, run) / "dialogues.parquet"
+    message (the verifier's), correct, outcome. Empty where nothing was kept; `stale` and StoreError as in
+    `read`."""
+    read(profile, run, stale)
+    path = _place(profile, run, stale) / "dialogues.parquet"
     return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
 
 
