@@ -1,8 +1,10 @@
-"""A small study whose ends a test chooses."""
+"""A small study whose ends a test chooses, and walks of policies that are known."""
 
 import pandas as pd
 import pytest
-from posttrain.analysis import study
+from posttrain.analysis import study, walked
+
+from . import walks
 
 COLUMNS = {
     "first_try": 0.5,
@@ -56,3 +58,15 @@ def toy():
         return study.Study(name, records, *tables, {"claims": [], "rule": {"samples": 200}})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def kept():
+    """Dialogues as runs keep them (`walks.table`)."""
+    return walks.table()
+
+
+@pytest.fixture(scope="session")
+def said(kept):
+    """The same, judged."""
+    return walked.judged(kept, walks.SETS)

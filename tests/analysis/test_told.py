@@ -1,7 +1,7 @@
 """Dialogues side by side, from tables made up here; of a study carried out: tests/trainers/test_second.py."""
 
 import pandas as pd
-from posttrain.analysis.told import side_by_side, telling
+from posttrain.analysis.told import common, side_by_side, solved, telling
 
 
 def table(*rows) -> pd.DataFrame:
@@ -29,3 +29,11 @@ def test_answers_and_messages_stand_below_each_other_and_text_is_escaped():
     assert text.index("3+8") < text.index("8-3") < text.index("3*8") and "another draw" not in text
     assert text.count("<li>") == 3 and text.count("class='right'") == 1
     assert "&lt;b&gt;(2+1)" in side_by_side(TOLD, "A 2") and "Wrong &amp; 3." in side_by_side(TOLD, "A 2")
+
+
+def test_a_case_of_several_dialogues_is_solved_if_all_are(said):
+    """A route has a dialogue for each of its points."""
+    right = solved(common(said.query("set == 'ood' and seed == 3")))
+    assert right.index.tolist() == ["Alderby, held_out, 141", "Alderby, held_out, 7"]
+    assert right["Init"].all() and right["RL"].all() and not right["SFT"].any()
+    assert common(said[said["arm"] != "RL"]).empty

@@ -6,13 +6,8 @@ BROWSER names a Chromium where none is on the path; where there is none at all, 
 says so.
 """
 
-import sys
-
 import pytest
 from posttrain import config
-
-sys.path.insert(0, str(config.ROOT / "tools"))
-from browser import find as find_browser  # noqa: E402
 
 HTML = config.ROOT / "book" / "_build" / "html"
 FOUND = (page.relative_to(HTML) for page in HTML.rglob("*.html"))
@@ -46,20 +41,10 @@ AUDIT = """async () => (await axe.run(document, {resultTypes: ["violations"]})).
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(chromium):
     if not PAGES:
         pytest.skip("the book is not built: make book")
-    try:
-        path = find_browser()
-    except ValueError as error:
-        pytest.fail(str(error))
-    if path is None:
-        pytest.skip("no browser here: install Chromium, or set BROWSER to the path of one")
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    return chromium
 
 
 def test_the_book_is_there(browser):
@@ -129,4 +114,21 @@ def test_the_explorer_moves(browser):
     assert page.locator("rect.chosen").count() == 3, "the same hand in every arm"
     page.locator("#explorer-set").select_option("ood")
     assert page.locator("#explorer-about strong").inner_text() == page.locator("#explorer-hand").input_value()
+    page.close()
+
+
+def test_a_route_is_walked_again(browser):
+    """What the replay does is tested in test_replay.py; here it is in the book, or the book says why not."""
+    page = browser.new_page()
+    page.goto((HTML / "notebooks" / "every-route.html").as_uri())
+    if not page.locator("#replay").count():
+        assert "no route to show" in page.locator("main").inner_text() or "has no study" in page.content()
+        page.close()
+        pytest.skip("the runs of this book kept no dialogues of navigation")
+    begun = page.locator("#replay-now strong").first.inner_text()
+    page.locator("#replay-at").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#replay-now strong").first.inner_text().startswith("Point 2 of ") and begun
+    assert page.locator("#replay-ends td.here").count() == 1
     page.close()
