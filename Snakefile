@@ -65,7 +65,7 @@ STAMPS = BUILD / "stamps"
 if MAIN:
     for identity in {**TO_TRAIN, **TO_PRETRAIN}:  # what was removed since is to be made again
         (ROOT / STAMPS / identity).unlink(missing_ok=True)
-calm.CORES = workflow.cores
+calm.CORES = workflow.nodes or workflow.cores  # on a cluster, jobs at once: there are no cores to speak of
 calm.EXPECTED.update(chapter=6, html=15, foundation=1500)
 if TO_TRAIN:
     minutes = [status.status(PROFILE, run).minutes or 10 for run in TO_TRAIN.values()]

@@ -121,7 +121,7 @@ def event(kind, **fields):
 
 
 def test_a_job_is_two_lines_with_how_far_the_build_is(tmp_path, monkeypatch):
-    clock = iter([0.0, 0.0, 7.0, 7.0, 7.0, 10.0, 10.0])
+    clock = iter([0.0, 0.0, 7.0, 7.0, 7.0, 10.0, 10.0, 10.0])
     monkeypatch.setattr(calm.time, "monotonic", lambda: next(clock))
     monkeypatch.setitem(calm.EXPECTED, "html", 15)
     handler = Handler()
@@ -142,6 +142,8 @@ def test_a_job_is_two_lines_with_how_far_the_build_is(tmp_path, monkeypatch):
     assert handler.lines[-2] == '[2/3] chapter "2": FAILED' and handler.lines[-1].split() == list(
         map(str, range(25, 40))
     )
+    handler.emit(event("JOB_INFO", jobid=2, rule_name="chapter", rule_msg='chapter "2"'))
+    assert handler.lines[-1] == '[2/3] chapter "2"', "tried again it is the same job"
 
 
 @pytest.mark.parametrize(

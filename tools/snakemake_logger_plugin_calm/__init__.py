@@ -53,7 +53,8 @@ class LogHandler(LogHandlerBase):
         self.left: Counter[str] = Counter()  # jobs to do, by rule
         self.jobs: dict[int, tuple[str, str, int, float]] = {}  # id -> rule, name, number, when it began
         self.seen: dict[str, list[float]] = defaultdict(list)  # seconds of finished jobs, by rule
-        self.total = self.begun = 0
+        self.numbers: dict[int, int] = {}  # id -> number, which a job that is tried again keeps
+        self.total = 0
 
     def emit(self, record) -> None:
         handle = {
@@ -76,14 +77,14 @@ class LogHandler(LogHandlerBase):
     def begin(self, record) -> None:
         if record.rule_name not in self.left:
             return
-        self.begun += 1
+        number = self.numbers.setdefault(record.jobid, len(self.numbers) + 1)
         self.jobs[record.jobid] = (
             record.rule_name,
             record.rule_msg or record.rule_name,
-            self.begun,
+            number,
             time.monotonic(),
         )
-        self.say(f"{self.place(self.begun)} {record.rule_msg}")
+        self.say(f"{self.place(number)} {record.rule_msg}")
 
     def end(self, record) -> None:
         if record.job_id not in self.jobs:
@@ -104,7 +105,7 @@ class LogHandler(LogHandlerBase):
         return max(1.0, (work - running) / min(CORES, max(1, sum(self.left.values()))))
 
     def fail(self, record) -> None:
-        _, name, number, _ = self.jobs.pop(record.jobid, (None, record.rule_name, self.begun, 0))
+        _, name, number, _ = self.jobs.pop(record.jobid, (None, record.rule_name, len(self.numbers), 0))
         self.say(f"{self.place(number)} {name}: FAILED")
         for log in record.log:
             path = Path(str(log).split(" ")[0])
