@@ -26,7 +26,10 @@ snakemake = snakemake $(1) --cores $(CORES) --nolock --rerun-incomplete --rerun-
 # What a profile starts from that no foundation is: made once.
 MODEL = $(if $(filter smollm,$(PROFILE)),build/models/smollm2-135m/model.safetensors)
 
-.PHONY: help book test reproduce runs figures figure pages verify serve bench invariant kills export-play pdf lint lock versions clean
+# Beside the environment, where nothing but `make cluster` finds it.
+PLUGIN = build/cluster/snakemake_executor_plugin_slurm
+
+.PHONY: help book test reproduce runs figures figure pages verify serve bench invariant kills cluster export-play pdf lint lock versions clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -78,6 +81,9 @@ export-play: .venv/.installed ## make what the page "Play the model" computes wi
 kills: .venv/.installed ## kill every kind of job at many moments, go on, and compare (half an hour)
 	python -m tests.kills
 
+cluster: .venv/.installed $(PLUGIN) ## run a study through Slurm, started here, with jobs ended in the middle, and compare (minutes)
+	python -m tests.cluster
+
 lint: .venv/.installed ## check format and style of the code, and that notebooks carry no outputs
 	ruff format --check --quiet lib tests tools book/_ext
 	ruff check --quiet lib tests tools book/_ext
@@ -96,6 +102,11 @@ clean: ## remove pages, executed chapters and logs; results, unfinished runs, ad
 
 build/models/%/model.safetensors: .venv/.installed
 	python -m tools.smollm $(@D)
+
+$(PLUGIN): .venv/.installed
+	python -m pip install --quiet --no-deps --upgrade --target build/cluster \
+	  snakemake-executor-plugin-slurm==2.8.0 snakemake-executor-plugin-slurm-jobstep==0.6.1
+	@touch $@
 
 .venv/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

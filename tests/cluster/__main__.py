@@ -2,12 +2,12 @@
 
     python -m tests.cluster [STUDY ...]
 
-Takes studies of the profile `smoke` (gp-l where none is named), makes them from nothing through profiles/slurm
-on a Slurm that is started here (tests/cluster/slurm.py), and once more with Snakemake alone; then compares
-weights and tables, clocks left out. On the cluster one run of RL is cancelled behind its first checkpoint and
-one of SFT killed; both must be submitted again and go on from their saved state. Not part of `make test`; left
-out on purpose: chapters and pages, whose jobs are like any other, and GPUs, of which the node only claims to
-have one.
+Takes studies of the profile `smoke` (gp-l where none is named), makes them from nothing through
+profiles/slurm on a Slurm that is started here (tests/cluster/slurm.py), and once more with Snakemake alone;
+then compares weights and tables, clocks left out. On the cluster one run of RL is cancelled behind its first
+checkpoint and one of SFT killed; both must be submitted again and go on from their saved state. Not part of
+`make test`; left out on purpose: chapters and pages, whose jobs are like any other, and GPUs, of which the
+node only claims to have one.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def snakemake(folder: Path, identities: list[str], options: list[str], around: d
     """Snakemake in the copy `folder`, begun."""
     paths = [str(folder / "lib"), str(folder / "tools"), str(ROOT / "build/cluster")]
     environment = {**around, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    environment |= {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore::FutureWarning"}
+    environment["HF_HUB_OFFLINE"] = "1"
     targets = [str(STAMPS / identity) for identity in identities]
     command = ["snakemake", *targets, *options, "--logger=calm", "--config", f"profile={PROFILE}", "fresh=1"]
     return subprocess.Popen(command, cwd=folder, env=environment)
@@ -133,7 +133,7 @@ def on_cluster(folder: Path, identities: list[str], victims: list[Run]) -> list[
     complaints = [f"{run.name}: ended before it was disturbed" for run in victims if run.name not in ended]
     for name, before in ended.items():  # a run that began anew would have other clocks
         after = pd.read_csv(folder / FRESH / "data/results" / name / "checkpoints.csv")
-        clocks = [list(table["evaluation_seconds"].round(6)) for table in (before, after)]
+        clocks = [[f"{x:.6g}" for x in table["evaluation_seconds"]] for table in (before, after)]
         if clocks[0] != clocks[1][: len(clocks[0])] or len(clocks[0]) < 2:
             complaints.append(f"{name}: did not go on from its state")
     return complaints

@@ -76,7 +76,8 @@ def cluster() -> Iterator[dict[str, str]]:
         raise SystemExit(told)
     with tempfile.TemporaryDirectory(prefix="slurm-") as name, ExitStack() as stack:
         folder = Path(name)
-        environment = {**os.environ, "PATH": path(), "SLURM_CONF": str(folder / "slurm.conf")}
+        environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+        environment["PATH"] = os.pathsep.join([str(folder / "bin"), path()])
         _configure(folder)
         munge = [
             f"--{what}={folder}/munge.{what.split('-')[0]}" for what in ("key-file", "pid-file", "socket")
@@ -105,13 +106,21 @@ def _configure(folder: Path) -> None:
     (folder / "gres.conf").write_text("AutoDetect=off\nName=gpu File=/dev/null\n")
     (folder / "munge.key").write_bytes(os.urandom(128))
     (folder / "munge.key").chmod(0o600)
-    for part in ("state", "spool"):
+    for part in ("state", "spool", "bin"):
         (folder / part).mkdir()
+    # Snakemake's jobs hand srun an environment without SLURM_CONF.
+    step = folder / "bin" / "srun"
+    real = shutil.which("srun", path=path())
+    step.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {real} "$@"\n')
+    step.chmod(0o755)
 
 
 def _start(command: list[str], folder: Path, environment: dict[str, str]) -> subprocess.Popen:
     with open(folder / f"{command[0]}.out", "wb") as out:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
+        # In a session of its own: Ctrl-C is for us, and jobs are cancelled before the daemons stop.
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=out, stderr=out, start_new_session=True
+        )
 
 
 def _told(command: list[str], environment: dict[str, str]) -> str:
@@ -133,7 +142,7 @@ def _cancel(environment: dict[str, str]) -> None:
     """End what still runs: the processes of a job outlive the node's daemon."""
     _told(["scancel", f"--user={getpass.getuser()}"], environment)
     until = time.monotonic() + SECONDS
-    while _told(["squeue", "-h"], environment) and time.monotonic() < until:
+    while _told(["squeue", "-h", "-o", "%i"], environment)[:1].isdigit() and time.monotonic() < until:
         time.sleep(0.5)
 
 
