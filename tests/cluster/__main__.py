@@ -6,7 +6,7 @@ Takes studies of the profile `smoke` (gp-l where none is named), makes them from
 profiles/slurm on a Slurm that is started here (tests/cluster/slurm.py), and once more with Snakemake alone;
 then compares weights and tables, clocks left out. On the cluster one run of RL is cancelled behind its first
 checkpoint and one of SFT killed; both must be submitted again and go on from their saved state. Not part of
-`make test`; left out on purpose: chapters and pages, whose jobs are like any other, and GPUs, of which the
+`make test`; left out on purpose: chapters and pages, several nodes, and GPUs, of which the
 node only claims to have one.
 """
 
