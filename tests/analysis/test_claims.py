@@ -227,3 +227,11 @@ def test_the_second_editions_claims_are_well_formed():
         if said["test"] != "level":
             judged.add(SECOND["headroom"]["at"][name][said["set"]])
         assert judged <= {*task.sets, *task.more}
+
+
+def test_how_many_chains_a_difference_needs():
+    assert claims.chains(0.5, 0.1) == 5 and claims.chains(0.01, 1.0) is None
+    n = claims.chains(-0.17, 0.27)
+    each = np.random.default_rng(0).standard_normal(n)
+    each = (each - each.mean()) / each.std(ddof=1) * 0.27 - 0.17
+    assert n > 5 and statistics.seeds_interval(each).high < 0 and claims.chains(-0.17, 0.27, n - 1) is None

@@ -231,12 +231,22 @@ def power(outcomes: Outcomes, claims: list[dict], rules: dict, seeds: int = 5) -
         for name, measure in measures(claim, rules).items():
             each = spread(outcomes, claim, measure)
             if len(each) > 1:
-                half = float(stats.t.ppf(0.5 + statistics.LEVEL / 2, seeds - 1)) / seeds**0.5
                 row = {
                     "claim": claim["id"],
                     "measure": name,
                     "mean": each.mean(),
                     "deviation": each.std(ddof=1),
                 }
-                rows.append({**row, "decidable": half * row["deviation"]})
+                rows.append({**row, "decidable": _half(row["deviation"], seeds)})
     return pd.DataFrame(rows)
+
+
+def chains(mean: float, deviation: float, most: int = 1000) -> int | None:
+    """How many chains, five at least, the t interval needs to decide a difference of this mean and deviation
+    between chains; None if `most` are not enough."""
+    return next((n for n in range(5, most + 1) if _half(deviation, n) < abs(mean)), None)
+
+
+def _half(deviation: float, seeds: int) -> float:
+    """Half of Student's t interval."""
+    return float(stats.t.ppf(0.5 + statistics.LEVEL / 2, seeds - 1)) / seeds**0.5 * deviation
