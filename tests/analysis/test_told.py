@@ -1,7 +1,8 @@
 """Dialogues side by side, from tables made up here; of a study carried out: tests/trainers/test_second.py."""
 
 import pandas as pd
-from posttrain.analysis.told import common, side_by_side, solved, telling
+from posttrain import config, store
+from posttrain.analysis.told import common, kept, side_by_side, solved, telling
 
 
 def table(*rows) -> pd.DataFrame:
@@ -37,3 +38,18 @@ def test_a_case_of_several_dialogues_is_solved_if_all_are(said):
     assert right.index.tolist() == ["Alderby, held_out, 141", "Alderby, held_out, 7"]
     assert right["Init"].all() and right["RL"].all() and not right["SFT"].any()
     assert common(said[said["arm"] != "RL"]).empty
+
+
+def test_a_run_that_kept_nothing_leaves_numbers_whole(said, monkeypatch):
+    profile = config.load("smoke")
+    whole = said.drop(columns=["arm", "seed"])
+    for without in ({"sft"}, {"init", "sft", "ppo"}):
+
+        def dialogues(profile, run, stale, without=without):
+            return pd.DataFrame() if run.arm in without else whole
+
+        monkeypatch.setattr(store, "dialogues", dialogues)
+        table = kept(profile, "virl-l")
+        assert set(table.get("arm", ())) == {"Init", "RL"} - ({"Init", "RL"} if "ppo" in without else set())
+        if len(table):
+            assert table["dialogue"].dtype == whole["dialogue"].dtype and common(table).empty

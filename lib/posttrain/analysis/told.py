@@ -24,8 +24,9 @@ def kept(
     for run in profile.runs():
         if run.study == study and run.arm in ARMS and (seeds is None or run.seed in seeds):
             said = store.dialogues(profile, run, stale)
-            tables.append(said.assign(arm=ARMS[run.arm], seed=run.seed))
-    return pd.concat(tables, ignore_index=True)
+            if len(said):  # columns of an empty one would turn numbers into others
+                tables.append(said.assign(arm=ARMS[run.arm], seed=run.seed))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def told(profile: Profile, study: str, seed: int, set_: str, decoding: str = "sampled") -> pd.DataFrame:
