@@ -197,9 +197,11 @@
       make("ol", {}, ...said.map((one) => reply(one, here))),
     ];
     if (!right(said)) {
+      // Where one answer was allowed, the paper's episode has another one.
+      const paper = said.length > 1 ? " The paper’s episode ends here." : " The paper’s episode ends here if a second answer is wrong too.";
       const behind = last ? "Here the route ends all the same." : "The evaluation goes on as if that had been the answer, to measure every point.";
-      parts.push(make("p", {}, "Right was ", make("code", {}, here.action), `. ${behind}`, i === failed && !last ? " The paper’s episode ends here." : ""));
-    } else if (failed >= 0 && failed < i) {
+      parts.push(make("p", {}, "Right was ", make("code", {}, here.action), `. ${behind}`, i === failed && !last ? paper : ""));
+    } else if (failed >= 0 && failed < i && walk(arm)[failed].length > 1) {
       parts.push(make("p", {}, `The paper’s episode had ended at point ${failed + 1}.`));
     }
     at("now").replaceChildren(...parts);

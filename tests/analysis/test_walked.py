@@ -31,6 +31,18 @@ def test_a_table_of_other_routes_is_refused(kept):
         walked.judged(moved, SETS)
 
 
+@pytest.mark.parametrize("number", [1, 5, None])
+def test_a_walk_that_misses_a_point_is_refused(kept, number):
+    """Else what was answered there would stand at another point."""
+    walk = kept[(kept["arm"] == "RL") & (kept["hand"] == "Alderby, held_out, 141")]
+    last = walk["dialogue"].max()
+    there = kept.index.isin(walk.index[walk["dialogue"] == (number or last)])
+    assert there.any()
+    for table in (kept[~there], kept.assign(dialogue=kept["dialogue"].mask(there, (number or last) - last))):
+        with pytest.raises(ValueError, match=r"Alderby, held_out, 141 \(id\): .* does not fit the route"):
+            walked.judged(table, SETS)
+
+
 def test_routes_that_not_all_arms_walked_are_left_out(kept):
     fewer = kept[(kept["arm"] != "RL") | (kept["hand"] != "Alderby, held_out, 141")]
     assert set(walked.judged(fewer, SETS)["hand"]) == {"Alderby, held_out, 7"}
@@ -60,9 +72,13 @@ def test_what_was_found(said):
     assert values["finished_rl_ood"] == values["finished_init_ood"] == 1 and values["finished_sft_ood"] == 0
     assert values["finished_sft_id"] == 0.5 and 0 < values["words_sft_ood"] < 1
     assert values["unstopping"] == 1
-    assert "2 repetitions" in text and "up to 2 answers a point" in text
+    assert text.startswith("2 routes under each list of actions, 2 repetitions of each model")
+    assert "up to 2 answers a point" in text
     assert "Init finishes 100%, SFT 0% and RL 100% of the routes" in text and "SFT of repetition 2." in text
     assert values["routes"] == 2 and values["seeds"] == 2
+    assert values["shown"] == "It is of relative actions, repetition 1, likeliest answers (greedy)."
+    fewer = said[(said["set"] == "id") | (said["hand"] == "Alderby, held_out, 7")]
+    assert walked.found(fewer, SETS)["found"].startswith("1 to 2 routes")
 
 
 def test_pictures(said):

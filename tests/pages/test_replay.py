@@ -3,6 +3,7 @@ is needed."""
 
 import shutil
 
+import pandas as pd
 import pytest
 from analysis import walks
 from posttrain import config
@@ -25,15 +26,18 @@ COLOURS = {"light": ("#ffffff", "#222832"), "dark": ("#121212", "#ced6dd")}
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replay")
     said = walked.judged(walks.table(), walks.SETS)
-    fragment = replays.fragment(replays.page(said, walks.SETS))
     for name in ("_static", "notebooks"):
         (folder / name).mkdir()
     shutil.copy(config.ROOT / "book" / "explore" / "routes.js", folder / "_static")
-    style = (config.ROOT / "book" / "style.css").read_text()
-    for theme, (paper, ink) in COLOURS.items():
-        page = PAGE.format(style=style, theme=theme, paper=paper, ink=ink, fragment=fragment)
-        (folder / "notebooks" / f"{theme}.html").write_text(page)
+    for theme in COLOURS:
+        write(folder / "notebooks" / f"{theme}.html", said, theme)
     return folder / "notebooks"
+
+
+def write(path, said, theme="light"):
+    style, (paper, ink) = (config.ROOT / "book" / "style.css").read_text(), COLOURS[theme]
+    fragment = replays.fragment(replays.page(said, walks.SETS))
+    path.write_text(PAGE.format(style=style, theme=theme, paper=paper, ink=ink, fragment=fragment))
 
 
 @pytest.fixture
@@ -165,3 +169,34 @@ def test_cells_and_points_can_be_clicked(opened):
 def test_without_javascript_a_sentence_stands_there(opened):
     page = opened(java_script_enabled=False)
     assert page.locator("#replay-still").is_visible() and page.locator("#replay").is_hidden()
+
+
+ODD = (
+    "",
+    "<img src=x onerror='document.title = 1'>",
+    "\u2028\"'</script><!--<script>document.title = 1</script>",
+    "x" * 3000,
+    '{"action": "<b>turn</b>"}',
+    "\u05d0\u202e\U0001f600\0",
+)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_odd_answers_are_text_and_a_second_answer_may_be_missing(folder, opened, width):
+    def odd(env):
+        return ODD[env._at % len(ODD)]
+
+    arms = {"Init": walks.expert, "SFT": odd, "RL": walks.expert}
+    rows = [row for arm, policy in arms.items() for row in walks.walk("ood", arm, policy, steps=1)]
+    write(folder / "odd.html", walked.judged(pd.DataFrame(rows), walks.SETS))
+    page = opened("odd", width)
+    now, texts = page.locator("#replay-now"), []
+    for number in range(1, len(ODD) + 1):
+        page.locator("#replay-at").fill(str(number))
+        texts.append(now.locator("code").first.text_content())
+        said = "ends here if a second answer is wrong too" in now.inner_text()
+        assert said == (number == 1) and "had ended" not in now.inner_text()
+        assert not page.evaluate(CLIPPED) and not page.evaluate(WIDE)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert texts == list(ODD)
+    assert page.title() == "Replay" and now.locator("img, b, script").count() == 0

@@ -77,14 +77,17 @@ def judged(table: pd.DataFrame, sets: Mapping[str, Any], protocol: str = "clean"
     """The kept dialogues of `sets` (as `told.kept` has them) on routes that all arms walked, with the columns
     turn and stop (a point where one turns, the destination) and fake (right in the other list of actions).
 
-    ValueError where an answer was judged otherwise than its route says: the table is of other routes."""
+    ValueError where not every point was walked, or an answer was judged otherwise than its route says: the
+    table is of other routes."""
     table = told.common(table[table["set"].isin(list(sets))]) if len(table) else table
     verifier, more = NavigationVerifier(protocol), []
+    for (set_, *_, hand), numbers in table.groupby(KEY[:-1])["dialogue"] if len(table) else ():
+        if set(numbers) != set(range(1, len(rails(set_, hand, protocol).places) + 1)):
+            raise ValueError(f"{hand} ({set_}): what was walked does not fit the route")
     for row in table.itertuples():
-        places = rails(row.set, row.hand, protocol).places
-        place = places[row.dialogue - 1] if row.dialogue <= len(places) else None
-        verdict = place and verifier.judge(row.text, place)
-        if not verdict or (verdict.correct != row.correct and row.outcome != "step limit"):
+        place = rails(row.set, row.hand, protocol).places[row.dialogue - 1]
+        verdict = verifier.judge(row.text, place)
+        if verdict.correct != row.correct and row.outcome != "step limit":
             raise ValueError(
                 f"{row.hand} ({row.set}), point {row.dialogue}: the stored verdict does not fit the route"
             )
@@ -168,15 +171,20 @@ def first_look(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def found(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers for the prose, and the prose (`found`): which share of its routes each arm finishes, over all
-    seeds and with the preferred decoding (`finished_` arm, set), which share of the points that it fails is
-    right in the trained words (`words_` arm, set; where it fails any), and who never stops (`unstopping`, how
-    many)."""
-    ends, decoding = points(said), decodings(said)[0]
-    seeds, most = sorted(said["seed"].unique()), _most(said, decoding)
-    values: dict[str, Any] = {"routes": int(said["hand"].nunique()), "seeds": len(seeds)}
+    """Numbers for the prose, and the prose (`found`; `shown`: what `first_look` is of): which share of its
+    routes each arm finishes, over all seeds and with the preferred decoding (`finished_` arm, set), which
+    share of the points that it fails is right in the trained words (`words_` arm, set; where it fails any),
+    and who never stops (`unstopping`, how many). `routes`: of a set, the most."""
+    ends, decoding, look = points(said), decodings(said)[0], first_look(said, sets)
+    seeds, routes = sorted(said["seed"].unique()), sorted(said.groupby("set")["hand"].nunique())
+    values: dict[str, Any] = {"routes": int(routes[-1]), "seeds": len(seeds)}
+    actions, number = TASK.sets[look["set"]].actions, seeds.index(look["seed"]) + 1
+    values["shown"] = f"It is of {actions} actions, repetition {number}, {DECODINGS[look['decoding']]}."
     many = f"{len(seeds)} repetitions" if len(seeds) > 1 else "one repetition"
-    clauses = [f"{values['routes']} routes, {many} of each model, its {DECODINGS[decoding]}, {most} a point."]
+    most = said.loc[said["decoding"] == decoding, "answer"].max()
+    most = "one answer" if most == 1 else f"up to {most} answers"
+    clauses = [f"{' to '.join(dict.fromkeys(map(str, routes)))} routes under each list of actions, {many} of"]
+    clauses[0] += f" each model, its {DECODINGS[decoding]}, {most} a point."
     clauses.append("A route is finished if every point is right in the end.")
     for set_ in (set_ for set_ in sets if set_ in set(ends["set"])):
         rows, finished, words = chosen(ends, set_, decoding), {}, {}
@@ -201,12 +209,6 @@ def found(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, Any]:
         f"Never once stopping at the end of a route: {who}." if who else "All stop at the end of some route."
     )
     return values | {"found": " ".join(clauses)}
-
-
-def _most(said: pd.DataFrame, decoding: str) -> str:
-    """How many answers a point may have had."""
-    most = said.loc[said["decoding"] == decoding, "answer"].max()
-    return "one answer" if most == 1 else f"up to {most} answers"
 
 
 def _listed(shares: Mapping[str, float], verb: str) -> str:
