@@ -31,7 +31,7 @@ class LoraSettings(Settings):
 class SFTConfig(Settings):
     """Supervised fine-tuning, Init's and the SFT arm's."""
 
-    learning_rate: Rate = setting(1e-3, "AdamW's step on the adapter, constant after the warm-up.")
+    learning_rate: Rate = setting(1e-3, "AdamW's step on what is trained, constant after the warm-up.")
     batch_size: Count = setting(128, "Examples in an optimizer step, for each process.")
     shuffle: Count = setting(
         1, "Examples in the buffer that is drawn from: those of a route follow each other."
@@ -51,7 +51,7 @@ class SFTConfig(Settings):
 class PPOConfig(Settings):
     """PPO with a critic."""
 
-    learning_rate: Rate = setting(1e-3, "AdamW's step on the adapter.")
+    learning_rate: Rate = setting(1e-3, "AdamW's step on what is trained.")
     value_learning_rate: Rate = setting(3e-3, "AdamW's step on the value head.")
     episodes: Count = setting(256, "Episodes in an iteration, for each process.")
     epochs: Count = setting(1, "Passes over an iteration's episodes.")
