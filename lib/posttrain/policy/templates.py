@@ -9,6 +9,13 @@ from typing import Any
 
 DATE = "26 Jul 2024"  # for templates that print today's
 CLOCK = "{%- macro strftime_now(format) -%}" + DATE + "{%- endmacro -%}"
+LISTED = (  # for templates that know no content but lists of parts (Idefics3, LLaVA): a string would vanish
+    "{%- set all = namespace(said=[]) -%}{%- for message in messages -%}{%- if message.content is string -%}"
+    "{%- set parts = [{'type': 'text', 'text': message.content}] -%}"
+    "{%- set all.said = all.said + [{'role': message.role, 'content': parts}] -%}"
+    "{%- else -%}{%- set all.said = all.said + [message] -%}{%- endif -%}{%- endfor -%}"
+    "{%- set messages = all.said -%}"
+)
 USER, ANSWER = "Where do I turn at the corner?", '{"cards": ["A", "10"], "formula": "10*1=24"}'
 PROBES = (  # (answer, what is said to it); the tasks' answers begin with a brace and end with one
     (ANSWER, "You failed this attempt: the formula makes 10. Answer again in the same format."),
@@ -53,10 +60,12 @@ def end_of_turn(tokenizer: Any) -> str:
 
 
 def steady(tokenizer: Any) -> None:
-    """Make the template's date stand still and its end of turn the tokenizer's `eos_token`. ValueError or
-    TemplateError where no dialogue could grow."""
+    """Make the template's date stand still, strings shown and its end of turn the tokenizer's `eos_token`.
+    ValueError or TemplateError where no dialogue could grow."""
     if "strftime_now" in tokenizer.chat_template and CLOCK not in tokenizer.chat_template:
         tokenizer.chat_template = CLOCK + tokenizer.chat_template
+    if USER not in render(tokenizer, dialogue(), True):
+        tokenizer.chat_template = LISTED + tokenizer.chat_template
     lead(tokenizer)
     if (mark := end_of_turn(tokenizer)) != tokenizer.eos_token:
         tokenizer.eos_token = mark
