@@ -101,8 +101,9 @@ def checkpoints(tmp_path_factory, tokenizer):
 
 @pytest.fixture(scope="session")
 def seeing(tmp_path_factory, checkpoints, tokenizer):
-    """Folders of tiny checkpoints with their processors: "llava" (the fast path, a tower before "pocket") and
-    "mllama" (cross-attention)."""
+    """Folders of tiny checkpoints with their processors: "llava" (the fast path, a tower before "pocket"),
+    "mllama" (cross-attention), "qwen2-vl" and "qwen2.5-vl" (patches end to end, positions of rows and
+    columns), "idefics3" (tiles)."""
     import copy
     from pathlib import Path
 
@@ -110,6 +111,8 @@ def seeing(tmp_path_factory, checkpoints, tokenizer):
     from posttrain.foundation import vision
     from transformers import MllamaProcessor
     from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
+
+    from tests import foreign
 
     with torch.random.fork_rng():
         made = vision.new_policy(
@@ -137,7 +140,11 @@ def seeing(tmp_path_factory, checkpoints, tokenizer):
         model.save_pretrained(mllama)
         pixels = MllamaImageProcessorPil(size={"height": 28, "width": 28}, max_image_tiles=1)
         MllamaProcessor(pixels, words, chat_template=words.chat_template).save_pretrained(mllama)
-    return {"llava": str(llava), "mllama": str(mllama)}
+        others = {name: tmp_path_factory.mktemp(name) for name in ("qwen2-vl", "qwen2.5-vl", "idefics3")}
+        foreign.qwen("Qwen2VL", tokenizer, others["qwen2-vl"])
+        foreign.qwen("Qwen2_5_VL", tokenizer, others["qwen2.5-vl"])
+        foreign.idefics(tokenizer, others["idefics3"])
+    return {"llava": str(llava), "mllama": str(mllama), **{name: str(at) for name, at in others.items()}}
 
 
 @pytest.fixture(

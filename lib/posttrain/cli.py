@@ -56,7 +56,9 @@ def train(options: argparse.Namespace) -> int:
         from posttrain.trainers import arm
 
         if run.foundation is None:  # a model that is not ours
-            arm.check_room(run, policy.Chat(policy.words(store.model_path(profile, run))[0]))
+            chat = policy.Chat(*policy.words(store.model_path(profile, run)))
+            arm.check_room(run, chat)
+            arm.check_sight(run, chat)
         folder = arm.carry_out(profile, run, options.threads, options.device or profile.device)
     print(shown(folder))
     return 0

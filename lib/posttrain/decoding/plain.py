@@ -7,7 +7,7 @@ from transformers.cache_utils import DynamicCache
 
 from posttrain.decoding.interface import Decoder
 from posttrain.policy import Policy
-from posttrain.policy.batching import Pictures
+from posttrain.policy.batching import GRID, Pictures
 
 
 class Plain(Decoder):
@@ -18,6 +18,7 @@ class Plain(Decoder):
         self.cache = DynamicCache(config=self.model.config.get_text_config())
         self.inputs: Pictures = {}
         self.seen = False  # the pictures are in the cache
+        self.ahead: torch.Tensor | None = None  # of positions behind a picture, where the model has its own
 
     def see(self, inputs: Pictures) -> None:
         self.inputs = inputs
@@ -26,8 +27,10 @@ class Plain(Decoder):
         self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, last: int = 1
     ) -> torch.Tensor:
         inputs = self.policy.visible(ids, self.inputs, self.seen)
-        if self.seen:
-            inputs = {name: value for name, value in inputs.items() if name == "cross_attention_mask"}
+        if GRID in inputs:
+            positions, self.ahead = self.policy.places(ids, inputs, mask)
+        elif self.ahead is not None:
+            positions = positions + self.ahead
         with self.policy.autocast():
             output = self.model.model(
                 input_ids=ids,
@@ -48,4 +51,5 @@ class Plain(Decoder):
         if len(rows) < len(mask):
             self.cache.batch_select_indices(rows)
             self.inputs = {name: value[rows] for name, value in self.inputs.items()}
+            self.ahead = None if self.ahead is None else self.ahead[rows]
         return mask[rows]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
-Pictures = dict[str, torch.Tensor]  # what a processor makes of pictures, by the names that the model knows
+Pictures = dict[str, torch.Tensor]  # what a processor makes of pictures, one a row, by the model's names
+GRID = "image_grid_thw"  # where a processor lays the patches of all pictures end to end (Qwen2-VL): how many
 
 
 def padded(
@@ -41,5 +44,36 @@ def parts(lengths: Sequence[int], tokens: int) -> list[list[int]]:
 
 
 def stacked(inputs: Sequence[Pictures]) -> Pictures:
-    """What the processor made of the pictures of single rows, as one batch; empty where rows have none."""
-    return {name: torch.stack([row[name] for row in inputs]) for name in inputs[0]}
+    """What the processor made of the pictures of single rows, as one batch, noughts where one is smaller;
+    empty where rows have none."""
+    return {name: _stack([row[name] for row in inputs]) for name in inputs[0]}
+
+
+def _stack(rows: list[torch.Tensor]) -> torch.Tensor:
+    most = [max(sizes) for sizes in zip(*(row.shape for row in rows))]
+    gaps = [[n for own, size in zip(row.shape, most) for n in (size - own, 0)][::-1] for row in rows]
+    return torch.stack([F.pad(row, gap) if any(gap) else row for row, gap in zip(rows, gaps)])
+
+
+def one_a_row(made: Pictures, count: int) -> Pictures:
+    """What a processor made of `count` pictures, with patches that it laid end to end now picture by picture:
+    [count, most patches, values]. ValueError where it made another number of rows."""
+    if GRID in made:
+        patches = made["pixel_values"].split(made[GRID].prod(1).tolist())
+        made = {**made, "pixel_values": pad_sequence(patches, batch_first=True)}
+    for name, value in made.items():
+        if len(value) != count:
+            raise ValueError(
+                f"this model's processor makes {len(value)} rows of {name} for {count} pictures: only "
+                "processors that keep pictures apart, or tell the grid of each (image_grid_thw), can be used"
+            )
+    return made
+
+
+def end_to_end(inputs: Pictures) -> Pictures:
+    """The way back: the patches of all rows as the model takes them."""
+    if GRID not in inputs:
+        return inputs
+    pixels, counts = inputs["pixel_values"], inputs[GRID].prod(1)
+    real = torch.arange(pixels.shape[1], device=pixels.device) < counts[:, None]
+    return {**inputs, "pixel_values": pixels[real]}

@@ -11,7 +11,7 @@ from jinja2 import TemplateError
 
 from posttrain.environments.prompts import Message
 from posttrain.policy import templates
-from posttrain.policy.batching import Pictures
+from posttrain.policy.batching import Pictures, one_a_row
 from posttrain.rendering import Picture
 
 
@@ -46,7 +46,7 @@ class Chat:
     ) -> tuple[list[list[int]], Pictures]:
         """The same for many dialogues, with a picture each if there are any: ids with the image tokens in
         them, and what the model gets for the pictures. ValueError where there are pictures and the model
-        reads text only."""
+        reads text only, or its processor does not keep them apart."""
         texts = [self.render(messages) + self.lead for messages in dialogues]
         if pictures is None:
             return self.tokenizer(texts, add_special_tokens=False)["input_ids"], {}
@@ -66,16 +66,17 @@ class Chat:
             row[mask.bool()].tolist()
             for row, mask in zip(processed["input_ids"], processed["attention_mask"])
         ]
-        return ids, self._inputs(processed)
+        return ids, self._inputs(processed, len(pictures))
 
     def pixels(self, pictures: Sequence[Picture]) -> Pictures:
         """What the model gets for pictures, one a row, without the text."""
         images = [[picture()] for picture in pictures]
-        return self._inputs(self.processor.image_processor(images=images, return_tensors="pt"))
+        made = self.processor.image_processor(images=images, return_tensors="pt")
+        return self._inputs(made, len(images))
 
-    def _inputs(self, processed) -> Pictures:
+    def _inputs(self, processed, count: int) -> Pictures:
         names = self.processor.image_processor.model_input_names
-        return {name: processed[name] for name in names if name in processed}
+        return one_a_row({name: processed[name] for name in names if name in processed}, count)
 
     def _feedback(self, text: str) -> list[int]:
         """Token ids from behind an answer's end token up to where the next answer begins."""

@@ -7,7 +7,6 @@ substitute, on all linear layers of the language model.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from transformers import (
     AutoTokenizer,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.utils import logging
 
 from posttrain.config import LoraSettings
@@ -42,10 +42,9 @@ def words(path: str | Path) -> tuple[Any, Any]:
             f"no checkpoint at {path}: expected a folder with config.json, model.safetensors and "
             "tokenizer.json (make one with `posttrain pretrain`, or name a Hugging Face model)"
         )
-    if AutoConfig.from_pretrained(path).model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
-        # A text-only copy of a vision checkpoint has a tokenizer and no image processor.
-        with suppress(OSError, ValueError):
-            processor = AutoProcessor.from_pretrained(path)
+    config = AutoConfig.from_pretrained(path)
+    if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        processor = _processor(path, config)
     tokenizer = getattr(processor, "tokenizer", None) or AutoTokenizer.from_pretrained(path)
     tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
     if tokenizer.chat_template is None:
@@ -56,13 +55,38 @@ def words(path: str | Path) -> tuple[Any, Any]:
     return tokenizer, processor
 
 
+def _processor(path: str, config: Any) -> Any:
+    """The processor of a vision checkpoint; None for a text-only copy of one, which has a tokenizer alone.
+    Its part for films is left out where it needs torchvision, and that is missing: nothing shows films."""
+    told, kind = "", PROCESSOR_MAPPING.get(type(config), None)
+    for one in (AutoProcessor, kind and _without_films(kind)):
+        try:
+            if one:
+                return one.from_pretrained(path)
+        except ImportError as error:
+            told = told or " ".join(str(error).split()).split(". ")[0]
+        except (OSError, ValueError):
+            continue
+        except TypeError:  # a class that insists on films
+            if not told:
+                raise
+    if told:
+        raise ValueError(f"{path}: its processor cannot be loaded: {told}")
+    return None
+
+
+def _without_films(kind: type) -> type:
+    names = [name for name in kind.get_attributes() if name != "video_processor"]
+    return type(kind.__name__, (kind,), {"get_attributes": classmethod(lambda cls: names)})
+
+
 def load(
     path: str | Path, dtype: torch.dtype | str = torch.float32, device: str = "cpu", bf16: bool = False
 ) -> Policy:
     """Load a checkpoint folder or hub name as a policy without adapter.
 
     Raises FileNotFoundError for a local path that holds no checkpoint, ValueError for one that is not a
-    language model or that has no chat template.
+    language model, that has no chat template, or whose processor needs a package that is missing.
     """
     path = str(path)
     tokenizer, processor = words(path)

@@ -18,7 +18,7 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from posttrain.policy.batching import Pictures
+from posttrain.policy.batching import GRID, Pictures, end_to_end
 from posttrain.policy.llama import Llama, silenced, supports
 
 WEIGHTS = "weights.safetensors"  # what full tuning leaves in place of an adapter
@@ -111,7 +111,9 @@ class Policy:
             return llama.logits(hidden), hidden
         with self.autocast():
             # No attention mask: causal attention never sees what a row is padded with on its right.
-            output = self.base.model(input_ids=ids, use_cache=False, **self.visible(ids, inputs))
+            where = self.places(ids, inputs)[0] if GRID in inputs else None
+            seen = self.visible(ids, inputs)
+            output = self.base.model(input_ids=ids, position_ids=where, use_cache=False, **seen)
             hidden = output.last_hidden_state[:, :-1][learned[:, 1:]]
             return self.logits(hidden), hidden
 
@@ -133,16 +135,25 @@ class Policy:
         return torch.stack(tuple(self.base.model.get_image_features(**inputs).pooler_output))
 
     def visible(self, ids: torch.Tensor, inputs: Pictures, seen: bool = False) -> Pictures:
-        """`inputs` with the mask that a model with cross-attention (Mllama) needs: a token sees the picture
-        from its marker on; `seen`: the marker stands before `ids`."""
+        """What the model takes of `inputs`, with the mask that one with cross-attention (Mllama) needs: a
+        token sees the picture from its marker on; `seen`: the pictures were read before `ids`."""
         if "aspect_ratio_mask" not in inputs:
-            return inputs
+            return {} if seen else end_to_end(inputs)
         if seen:
             behind = torch.ones_like(ids)
         else:
             behind = (ids == self.base.config.image_token_id).cumsum(1).clamp(max=1)
         mask = behind[:, :, None, None] * inputs["aspect_ratio_mask"][:, None]
-        return {**inputs, "cross_attention_mask": mask}
+        return {**({} if seen else inputs), "cross_attention_mask": mask}
+
+    def places(
+        self, ids: torch.Tensor, inputs: Pictures, mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where tokens stand for a model that tells a picture's rows and columns (Qwen2-VL): positions
+        LongTensor[3, batch, time], and what they are, behind the picture, more than tokens (less, below
+        nought), LongTensor[batch, 1]. mask: of `ids`, where they have gaps."""
+        image = (ids == self.base.config.image_token_id).int()
+        return self.base.model.get_rope_index(ids, image, image_grid_thw=inputs[GRID], attention_mask=mask)
 
     # --- the adapter: folded, merged, switched off --------------------------------------------------------
 

@@ -62,6 +62,17 @@ def check_room(run: Run, chat: Chat, episodes: int = 64) -> None:
         raise ValueError(f"{run.name}: {told}: no answer could be right; raise it")
 
 
+def check_sight(run: Run, chat: Chat) -> None:
+    """ValueError if the task shows pictures, and this model reads text only or takes them otherwise than row
+    by row."""
+    _, info = environment(run).reset(seed=0)
+    if "picture" in info:
+        try:
+            chat.openings([info["messages"]] * 2, [info["picture"]] * 2)
+        except ValueError as error:
+            raise ValueError(f"{run.name}: {error}") from None
+
+
 def carry_out(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> Path:
     """Carry out `run` (or what is left of it) and publish its tables; returns their folder. A finished run is
     left alone."""
