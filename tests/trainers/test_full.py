@@ -63,7 +63,9 @@ def test_parts_are_named_by_structure(checkpoints, seeing):
     for folder in seeing.values():
         parts = policy.weights(policy.load(folder).model)
         for name, part in parts.items():
-            inside = "projector" if "projector" in name else "vision" if "vision_" in name else "language"
+            bridge = any(word in name for word in ("projector", "merger", "connector"))
+            sight = any(word in name for word in ("vision_", "visual."))
+            inside = "projector" if bridge else "vision" if sight else "language"
             assert part == inside, name
         for last, wanted in zip(policy.PARTS, ({"language"}, {"language", "projector"}, set(policy.PARTS))):
             made = policy.add_lora(policy.load(folder), policy.LoraSettings(full=True, parts=last))
