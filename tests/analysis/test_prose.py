@@ -82,16 +82,6 @@ def test_verdicts_show_the_deciding_measure_first_and_in_bold():
     assert prose.verdict_values(decisions) == {"verdict_a": "holds", "verdict_b": "fails"}
 
 
-@pytest.mark.parametrize(("success", "near"), [(0.98, True), (0.97, False)])
-def test_a_ceiling_is_named(toy, success, near):
-    study = toy(
-        {("Init", "ood"): {"first_try": success}, ("RL", "ood"): {"kl": 1.26}, ("SFT", "ood"): {"kl": 7}}
-    )
-    text = prose.distances(study)
-    assert "RL's answers have moved 1.3 nats from Init by the end, SFT's 7.0." in text
-    assert ("close to the ceiling" in text) == near and text.endswith(".")
-
-
 @pytest.mark.parametrize(("end", "lost"), [(0.4, True), (0.9, False)])
 def test_lost_names_are_explained_only_if_they_are_lost(toy, end, lost):
     study = toy(

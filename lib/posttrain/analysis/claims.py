@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from posttrain.analysis import statistics, study
 from posttrain.analysis.statistics import Interval, Term
@@ -237,16 +236,11 @@ def power(outcomes: Outcomes, claims: list[dict], rules: dict, seeds: int = 5) -
                     "mean": each.mean(),
                     "deviation": each.std(ddof=1),
                 }
-                rows.append({**row, "decidable": _half(row["deviation"], seeds)})
+                rows.append({**row, "decidable": statistics.seeds_half(row["deviation"], seeds)})
     return pd.DataFrame(rows)
 
 
 def chains(mean: float, deviation: float, most: int = 1000) -> int | None:
     """How many chains, five at least, the t interval needs to decide a difference of this mean and deviation
     between chains; None if `most` are not enough."""
-    return next((n for n in range(5, most + 1) if _half(deviation, n) < abs(mean)), None)
-
-
-def _half(deviation: float, seeds: int) -> float:
-    """Half of Student's t interval."""
-    return float(stats.t.ppf(0.5 + statistics.LEVEL / 2, seeds - 1)) / seeds**0.5 * deviation
+    return next((n for n in range(5, most + 1) if statistics.seeds_half(deviation, n) < abs(mean)), None)

@@ -205,20 +205,6 @@ def among_recognized(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
 # --- sentences ----------------------------------------------------------------------------------------------
 
 
-def distances(study: Study) -> str:
-    """Navigation: how far both arms have moved from Init under the other actions; how good Init is there."""
-    moved = {arm: study.end(arm, "ood", "sampled", "kl").mean() for arm in ("SFT", "RL")}
-    ceiling = study.end("Init", "ood", "greedy", "first_try").mean()
-    near = (
-        ": so close to the ceiling that the deciding measure can hardly show a gain; look at the sampled ones"
-    )
-    return (
-        f"Under the actions that were not trained, RL's answers have moved {moved['RL']:.1f} nats from Init "
-        f"by the end, SFT's {moved['SFT']:.1f}. Init itself is right at {ceiling:.1%} of these points, greedy"
-        f"{near if ceiling > 0.97 else ''}."
-    )
-
-
 def landmarks(study: Study) -> str:
     """Navigation with pictures: what becomes of the landmarks' names, which no reward pays for."""
     seen = {arm: study.end(arm, "id", "greedy", "recognized") for arm in ARMS}

@@ -141,8 +141,13 @@ def seeds_interval(values: ArrayLike) -> Interval:
     values = np.asarray(values, float)
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError(f"one value for each of at least two seeds is needed, not {values.tolist()}")
-    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * stats.sem(values)
+    half = seeds_half(values.std(ddof=1), len(values))
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+
+
+def seeds_half(deviation: float, n: int) -> float:
+    """Half the width of that interval, from the deviation between `n` seeds, at least two."""
+    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * (deviation / np.sqrt(n)))
 
 
 def wilson(successes: int, n: int) -> Interval:
