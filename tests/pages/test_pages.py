@@ -34,6 +34,14 @@ WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
         return element.getBoundingClientRect().right > innerWidth + 1;
     }).map((element) => element.outerHTML.slice(0, 120)).slice(0, 5)"""
 
+# The theme chooses its colours once the page is there; an audit in between would compare one scheme's text
+# with the other's ground. Where its script fails (above), the page stays as it is after two seconds.
+SETTLED = """async (scheme) => {
+    const late = performance.now() + 2000;
+    while (document.documentElement.dataset.theme !== scheme && performance.now() < late)
+        await new Promise(requestAnimationFrame);
+    await Promise.all(document.getAnimations().map((animation) => animation.finished.catch(() => null)));
+}"""
 AXE = (config.ROOT / "tests" / "pages" / "vendor" / "axe.min.js").read_text()
 AUDIT = """async () => (await axe.run(document, {resultTypes: ["violations"]})).violations
     .filter((found) => ["serious", "critical"].includes(found.impact))
@@ -59,7 +67,8 @@ def test_the_book_is_there(browser):
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", PAGES or ["none"])
 def test_a_page(browser, name, width, scheme):
-    with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme) as context:
+    desk = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "reduced_motion": "reduce"}
+    with browser.new_context(**desk) as context:
         page = context.new_page()
         asked, failed = [], []
         page.on("request", lambda request: asked.append(request.url))
@@ -67,6 +76,7 @@ def test_a_page(browser, name, width, scheme):
         page.on("pageerror", lambda error: failed.append(f"{error} {error.stack}"))
         page.on("requestfailed", lambda request: failed.append(request.url))
         page.goto((HTML / name).as_uri(), wait_until="load")
+        page.evaluate(SETTLED, scheme)
         assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
         assert not [text for text in failed if text != THEME and not any(name in text for name in THEIRS)]
         assert not page.evaluate(CLIPPED)
