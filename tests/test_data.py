@@ -12,23 +12,8 @@ from posttrain.verifiers import answers, general_points
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 PAPER = yaml.safe_load((DATA / "paper.yaml").read_text(encoding="utf-8"))
-CLAIMS = yaml.safe_load((DATA / "first" / "claims.yaml").read_text(encoding="utf-8"))
+CLAIMS = yaml.safe_load((DATA / "claims.yaml").read_text(encoding="utf-8"))
 SOURCE = re.compile(r"(P|C|H|T|own)\b")
-FIELDS = {
-    "id",
-    "figure",
-    "statement",
-    "published",
-    "test",
-    "minuend",
-    "subtrahend",
-    "split",
-    "metric",
-    "decoding",
-    "beside",
-    "direction",
-    "threshold",
-}
 
 
 def leaves(node, path=()):
@@ -122,29 +107,13 @@ def test_library_and_paper_agree():
     assert rewards["step_limit"] == answers.STEP_LIMIT
 
 
-@pytest.mark.parametrize("claim", CLAIMS["claims"], ids=lambda claim: claim["id"])
-def test_claim(claim):
-    assert set(claim) == FIELDS
-    assert re.fullmatch(r"[a-z0-9-]+", claim["id"]) and claim["statement"].endswith(".")
-    assert claim["figure"] in PAPER["figures"]
-    assert claim["test"] in CLAIMS["rule"] and claim["direction"] in ("above", "below")
-    assert (claim["subtrahend"] is not None) == (claim["test"] == "paired-difference")
-    assert claim["split"] in ("id", "rule-ood", "visual-ood") and 0 <= claim["threshold"] < 1
-    measured = ("first_try", "within_k", *(("per_step",) if claim["id"].startswith("virl-") else ()))
-    if claim["metric"] == "recognized":
-        measured = ("recognized",)
-    metrics = {f"{metric} {decoding}" for metric in measured for decoding in ("greedy", "sampled")}
-    assert {f"{claim['metric']} {claim['decoding']}", *claim["beside"]} == metrics
-
-
 def test_claims_have_names_of_their_own_and_quote_the_paper():
     claims = {claim["id"]: claim for claim in CLAIMS["claims"]}
     assert len(claims) == len(CLAIMS["claims"])
-    for claim in claims.values():
-        if claim["figure"] in ("fig06", "fig07"):
-            printed = PAPER["figures"][claim["figure"]]["printed"][re.match(r"[a-z]+-v?l", claim["id"])[0]]
-            assert claim["published"] == {
-                side: printed[claim[side].lower()] for side in ("minuend", "subtrahend")
-            }
+    quoted = [claim for claim in claims.values() if claim["figure"] in ("fig06", "fig07")]
+    for claim in quoted:
+        printed = PAPER["figures"][claim["figure"]]["printed"][re.match(r"[a-z]+-v?l", claim["id"])[0]]
+        assert claim["published"] == [printed[claim[side].lower()] for side in ("minuend", "subtrahend")]
+    assert len(quoted) == 18
     highest = PAPER["figures"]["fig09"]["ticks"]["gp-l"]["success"][1]
-    assert claims["gp-l-rl-needs-sft"]["published"]["at_most"] == highest
+    assert claims["gp-l-base-rl-needs-sft"]["published"] == [highest]

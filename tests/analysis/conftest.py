@@ -55,7 +55,7 @@ def toy():
                     metrics = {"first_try": iteration / 6, "within": 0.5, "entropy": 1.0, "approx_kl": 0.01}
                     training.append(metrics | {"iteration": iteration, "arm": arm, "seed": seed})
         tables = pd.DataFrame(checkpoints), pd.DataFrame(training), pd.concat(hands, ignore_index=True)
-        return study.Study(name, records, *tables, {"claims": [], "rule": {"samples": 200}})
+        return study.Study(name, records, *tables)
 
     return make
 

@@ -159,7 +159,7 @@ def test_a_contrast_is_the_paired_difference_and_covers():
     ones = np.ones_like(ours)
     terms = [Term(ours, ones, "id"), Term(theirs, ones, "id", -1.0)]
     interval, each = statistics.contrast(terms, 0, 2000)
-    before = statistics.paired_difference(ours, theirs, 0, 2000)
+    before = statistics.bootstrap(ours - theirs, 0, 2000)
     assert np.allclose(each, (ours - theirs).mean(1)) and np.isclose(interval.estimate, before.estimate)
     assert np.allclose(interval, before, atol=0.01)
     ratio, _ = statistics.contrast([Term(ours, theirs, "id")], 0, 2000)

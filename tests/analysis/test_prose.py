@@ -54,34 +54,6 @@ def test_what_is_shown_is_markdown(content, monkeypatch):
     )
 
 
-def test_verdicts_show_the_deciding_measure_first_and_in_bold():
-    rows = [
-        ("verdict_a", "A.", "first_try", "greedy", True, Interval(0.1, 0.05, 0.2), None, "holds"),
-        ("verdict_a", "A.", "within_k", "sampled", False, Interval(0.1, -0.1, 0.2), None, "undecided"),
-        (
-            "verdict_b",
-            "B.",
-            "first_try",
-            "greedy",
-            True,
-            Interval(-0.1, -0.2, -0.05),
-            Interval(0, -1, 1),
-            "fails",
-        ),
-    ]
-    columns = ["key", "statement", "metric", "decoding", "decides", "interval", "t", "verdict"]
-    decisions = pd.DataFrame(rows, columns=columns)
-    table = prose.verdicts(decisions)
-    assert list(table) == ["claim", "first try, greedy (decides)", "t over seeds", "within k, sampled"]
-    assert table.iloc[0].tolist()[1:] == [
-        "10.0 % [5.0 %, 20.0 %] **holds**",
-        "one seed",
-        "10.0 % [-10.0 %, 20.0 %] undecided",
-    ]
-    assert table["t over seeds"][1] == "0.0 % [-100.0 %, 100.0 %]"
-    assert prose.verdict_values(decisions) == {"verdict_a": "holds", "verdict_b": "fails"}
-
-
 @pytest.mark.parametrize(("end", "lost"), [(0.4, True), (0.9, False)])
 def test_lost_names_are_explained_only_if_they_are_lost(toy, end, lost):
     study = toy(

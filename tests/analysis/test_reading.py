@@ -72,9 +72,7 @@ def test_rates_stand_as_shares_of_the_chosen_one(toy):
         for seed in (0, 1)
     ]
     none = pd.DataFrame()
-    others = study.Results(
-        "walks", records, pd.DataFrame(ends), none, none, {"claims": [], "rule": {"samples": 9}}
-    )
+    others = study.Results("walks", records, pd.DataFrame(ends), none, none)
     figure = reading.rates({"at 98 %": (own, others)}, {"ood": "relative"}, "first_try")
     (axes,) = figure.axes
     lines = {line.get_label(): line for line in axes.lines}

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from posttrain.analysis import prose, statistics, study
+from posttrain.analysis import prose, study
 from posttrain.environments import baselines
 
 
@@ -15,16 +15,12 @@ def book():
 
 @pytest.fixture(scope="module")
 def points(book):
-    study = book.study("gp-vl")
-    study.samples = 200  # of 10,000: the chapters' own draws are compared when the book is built
-    return study
+    return book.study("gp-vl")
 
 
 @pytest.fixture(scope="module")
 def walks(book):
-    study = book.study("virl-vl")
-    study.samples = 200
-    return study
+    return book.study("virl-vl")
 
 
 def test_init_is_the_first_checkpoint_of_both_arms_and_its_compute_is_theirs(points):
@@ -49,41 +45,15 @@ def test_ends_are_those_of_the_last_checkpoint(toy):
     assert small.end("SFT", "id", "greedy", "first_try").to_dict() == {0: 0.5, 1: 0.75}
     assert small.by_seed("SFT", "id", "greedy", "first_try").tolist() == [0.5, 0.75]
     assert small.by_seed("Init", "id", "greedy", "first_try").tolist() == [0.25, 0.25]
-    interval, each = small.difference("SFT", "Init", "id", "greedy", "first_try")
-    assert interval.estimate == pytest.approx(0.375) and each.tolist() == [0.25, 0.5]
     assert small.end_values(["id"], ["first_try"])["sft_id_first_try_greedy"] == 0.625
     assert small.checkpoints.query("arm == 'SFT'")["flops"].max() == 7e9, "Init's 2 and its own 5 GFLOP"
     assert set(small.checkpoints["checkpoint"]) == {1, 2}
 
 
-def test_claims_are_decided_by_their_own_rule(walks, book):
-    decisions = walks.decisions("fig05", "fig06")
-    claims = [
-        c
-        for c in book.first["claims"]
-        if c["id"].startswith("virl-vl-") and c["figure"] in ("fig05", "fig06")
-    ]
-    decided = decisions[decisions["decides"]]
-    assert decided["statement"].tolist() == [c["statement"] for c in claims]
-    assert len(decisions) == sum(1 + len(c["beside"]) for c in claims)
-    claim = next(c for c in claims if c["id"] == "virl-vl-rl-above-sft-ood")
-    both = [walks.outcomes(arm, "ood", "greedy", "first_try") for arm in ("RL", "SFT")]
-    difference = statistics.paired_difference(*both, samples=200, rng=0)
-    (row,) = decided[decided["key"] == "verdict_rl_above_sft_ood"].itertuples()
-    assert row.interval == difference
-    assert row.verdict == statistics.decide(difference, claim["direction"], claim["threshold"])
-    assert row.t == statistics.seeds_interval(both[0].mean(1) - both[1].mean(1))
-    assert not len(book.study("virl-l").decisions("fig07")), "the text study has no claims on looks"
-
-
 def test_published_values_are_what_a_chapter_computes(walks, book):
     published = json.loads((book.figures / "values" / "navigation-pictures.json").read_text())
-    words = prose.verdict_values(walks.decisions("fig05", "fig06", "fig07"))
-    assert words == {name: published[name] for name in words}
-    values = walks.values(("first_try",))
-    assert values.pop("run_ids") == published["run_ids"]
-    bounds = {name for name in values if name.endswith(("_low", "_high"))}  # of fewer draws here
-    assert {values.pop(name) <= published[name] + 0.02 for name in bounds} == {True}
+    assert walks.run_ids == published["run_ids"]
+    values = walks.end_values(("id", "ood", "cities"), ("first_turns", "per_step"))
     assert values == pytest.approx({name: published[name] for name in values}, rel=1e-9)
 
 
@@ -92,14 +62,13 @@ def test_hyperparameters_are_every_setting_with_what_it_means(points, walks):
     assert table.loc["ppo.learning_rate", ["RL", "SFT"]].tolist() == ["0.001", ""]
     assert table["meaning"].str.len().min() > 10 and table.loc["seeds", "Init"] == "0, 1, 2, 3, 4"
     settings = walks.hyperparameters().set_index("setting")
-    assert settings.loc["task", "RL"] == "navigation-vision" and settings.loc["steps", "Init"] == "14"
+    assert settings.loc["task", "RL"] == "navigation-vision" and settings.loc["steps", "Init"] == "NN"
     assert settings.loc["census.revised", "SFT"] == "id, ood, cities, benchmark"
     assert settings.loc["census.verify_steps", "RL"] == "2"  # the task's, filled in
     assert settings.loc["budget_gflop", "SFT"] == "6000.0"
 
 
 def test_navigation_divides_sums_as_the_paper_does(walks):
-    assert walks.splits == {"id": "id", "rule-ood": "ood", "visual-ood": "cities"}
     rows = walks.hands.query("arm == 'RL' and `set` == 'ood' and decoding == 'sampled'")
     rows = rows[rows["step"] == rows.groupby("seed")["step"].transform("max")]
     per_seed = rows.groupby("seed")[["right", "answers"]].sum()
@@ -107,11 +76,6 @@ def test_navigation_divides_sums_as_the_paper_does(walks):
     assert walks.estimates("ood", "sampled", "per_step")["RL"].estimate == pytest.approx(pooled)
     assert walks.end("RL", "ood", "sampled", "per_step").mean() == pytest.approx(pooled, abs=1e-5), (
         "the curves"
-    )
-    difference, each = walks.difference("RL", "Init", "ood", "sampled", "per_step")
-    init = walks.by_seed("Init", "ood", "sampled", "per_step").mean()
-    assert (
-        difference.estimate == pytest.approx(pooled - init) == pytest.approx(each.mean()) and len(each) == 3
     )
 
 
@@ -148,9 +112,7 @@ def test_results_that_are_not_what_they_were_are_marked(toy):
     assert small.note == ""
     for record, note in zip(small.records, ("superseded results", "edited results", "edited results")):
         record["note"] = note
-    again = study.Results(
-        "x", small.records, small.checkpoints, None, None, {"claims": [], "rule": {"samples": 1}}
-    )
+    again = study.Results("x", small.records, small.checkpoints, None, None)
     assert again.note == "edited results, superseded results"
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 from posttrain import config, store
-from posttrain.analysis.told import common, kept, side_by_side, solved, telling
+from posttrain.analysis.told import common, failures, kept, side_by_side, solved, telling
 
 
 def table(*rows) -> pd.DataFrame:
@@ -53,3 +53,18 @@ def test_a_run_that_kept_nothing_leaves_numbers_whole(said, monkeypatch):
         assert set(table.get("arm", ())) == {"Init", "RL"} - ({"Init", "RL"} if "ppo" in without else set())
         if len(table):
             assert table["dialogue"].dtype == whole["dialogue"].dtype and common(table).empty
+
+
+def test_failures_are_counted_by_kind_with_the_first_of_the_most_frequent():
+    outcomes = ["not a formula", "wrong value", "wrong value", "wrong numbers", "correct", "correct"]
+    counted = failures(TOLD.assign(outcome=outcomes))
+    assert counted["what was wrong"].tolist() == ["wrong value", "not a formula"], "the second answer is none"
+    assert counted.iloc[0].tolist()[1:3] == ["1 of 2", "1 of 3"] and counted.iloc[1].tolist()[1:3] == [
+        "1 of 2",
+        "0 of 3",
+    ]
+    assert counted["for instance"].tolist()[1] == "``(1+2)``"
+    odd = TOLD.assign(outcome="wrong value", correct=False, text="a|b`c\n" + "x" * 200)
+    text = failures(odd)["for instance"][0]
+    assert text.startswith("``a\\|b'c xx") and text.endswith("x …``") and len(text) < 130
+    assert failures(TOLD.assign(outcome="correct", correct=True)).empty

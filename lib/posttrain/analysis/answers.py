@@ -27,7 +27,7 @@ CARDS = {  # sets of GeneralPoints, the nearest to the training first
     "in_range_a": "rule 5/7/9,\nnumbers\nmostly trained",
     "ood": "rule 11/12/13,\nnumbers\nnever trained",
 }
-OLDER = {"seen": "id_seen"}  # what the first edition's runs call a set
+SYNONYMS = {"seen": "id_seen"}  # what navigation calls the cases of its training
 LOST = 0.5  # share of answers in the format below which success says little of skill
 HOLLOW = "less than half of the answers in the format"
 APART = 0.22  # of two arms' dots over one label
@@ -83,7 +83,7 @@ def growth(
         ax.set_title(label)
     for row, (title, (study, metric)) in zip(axes, rows.items()):
         for ax, set_ in zip(row, columns):
-            known = set_ if set_ in set(study.checkpoints["set"]) else OLDER.get(set_, set_)
+            known = set_ if set_ in set(study.checkpoints["set"]) else SYNONYMS.get(set_, set_)
             _grow(ax, study.at(known, decoding), metric)
         row[0].set_ylabel(title)
         row[0].set_ylim(bottom=0)

@@ -69,19 +69,6 @@ def runs(results: Results) -> pd.DataFrame:
     )
 
 
-def verdicts(decisions: pd.DataFrame) -> pd.DataFrame:
-    """`Study.decisions`, one row a claim: what decides in bold, Student's interval, the other measures."""
-    rows: dict[str, dict[str, str]] = {}
-    for one in decisions.itertuples():
-        row = rows.setdefault(one.key, {"claim": one.statement})
-        decides, bold = (" (decides)", "**") if one.decides else ("", "")
-        name = f"{one.metric.replace('_', ' ')}, {one.decoding}{decides}"
-        row[name] = f"{interval(one.interval)} {bold}{one.verdict}{bold}"
-        if one.decides:
-            row["t over seeds"] = interval(one.t) if one.t else "one seed"
-    return pd.DataFrame(rows.values())
-
-
 def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
     """`claims.verdicts` as a table, one row a claim: by each measure the estimate, both of its intervals
     (over seeds and cases; Student's over seeds) and the state; Init where headroom is read."""
@@ -97,11 +84,6 @@ def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
         measure = f"{one['measure']}: {one['metric'].replace('_', ' ')}, {one['decoding']}"
         row[measure] = cell + ("" if one["init"] is None else f"; headroom {one['init']:.0%}")
     return pd.DataFrame(shown.values()).fillna("")
-
-
-def verdict_values(decisions: pd.DataFrame) -> dict[str, str]:
-    """`Study.decisions` as the values that pages quote: the verdict of each deciding row, by its key."""
-    return {one.key: one.verdict for one in decisions.itertuples() if one.decides}
 
 
 def ends(study: Study, sets: Mapping[str, str], measures: Sequence[tuple[str, str, str]], what: str = "set"):

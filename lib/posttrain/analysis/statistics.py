@@ -46,40 +46,17 @@ def bootstrap(outcomes: ArrayLike, rng: np.random.Generator | int, samples: int 
     return _resampled([outcomes], lambda means: means[0], samples, rng)
 
 
-def paired_difference(
-    minuend: ArrayLike, subtrahend: ArrayLike, rng: np.random.Generator | int, samples: int = 2000
-) -> Interval:
-    """Interval of the difference of two means, [seeds, cases] of the same seeds and cases, drawn together.
-
-    Pairing cancels what both arms share (easy hands, a lucky Init), so this is narrower than the two
-    intervals suggest. An Init that all seeds start from is `np.broadcast_to(init, minuend.shape)`.
-    """
-    minuend, subtrahend = np.asarray(minuend, float), np.asarray(subtrahend, float)
-    if minuend.shape != subtrahend.shape:
-        raise ValueError(f"pairs need the same seeds and cases, not {minuend.shape} and {subtrahend.shape}")
-    return bootstrap(minuend - subtrahend, rng, samples)
-
-
 def pooled_ratio(
-    counts: ArrayLike,
-    of: ArrayLike,
-    rng: np.random.Generator | int,
-    samples: int = 2000,
-    minus: tuple[ArrayLike, ArrayLike] | None = None,
+    counts: ArrayLike, of: ArrayLike, rng: np.random.Generator | int, samples: int = 2000
 ) -> Interval:
-    """Interval of a seed's sum(counts) / sum(of), its mean over seeds; all [seeds, cases], drawn together.
+    """Interval of a seed's sum(counts) / sum(of), its mean over seeds; both [seeds, cases], drawn together.
 
-    With `minus` (counts, of) of the difference to that ratio. For accuracies whose denominators differ from
-    case to case, such as right answers over answers. `ValueError` also if a denominator is not positive.
+    For accuracies whose denominators differ from case to case, such as right answers over answers.
+    `ValueError` also if a denominator is not positive.
     """
-    if any((np.asarray(table) <= 0).any() for table in (of, *(minus or ())[1:])):
+    if (np.asarray(of) <= 0).any():
         raise ValueError("what is counted of must be positive")
-    return _resampled(
-        [counts, of, *(minus or ())],
-        lambda means: means[0] / means[1] - (means[2] / means[3] if minus else 0),
-        samples,
-        rng,
-    )
+    return _resampled([counts, of], lambda means: means[0] / means[1], samples, rng)
 
 
 class Term(NamedTuple):

@@ -1,4 +1,4 @@
-"""Tables of finished runs as chapters read them: arms by name, compute in FLOPs, paired outcomes, decisions.
+"""Tables of finished runs as chapters read them: arms by name, compute in FLOPs, outcomes case by case.
 
 Paper: Figures 5 to 9. Both arms start at Init, so Init is the first checkpoint of either; its compute is
 charged to both. Numbers only: how they are worded is `posttrain.analysis.prose`, how they are drawn
@@ -6,7 +6,7 @@ charged to both. Numbers only: how they are worded is `posttrain.analysis.prose`
 
     book = Book("cpu")
     points = book.study("gp-l")
-    points.difference("RL", "SFT", "ood", "greedy", "first_try")
+    points.end("RL", "ood", "sampled", "first_try")  # of each seed
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from posttrain.analysis import statistics
 from posttrain.analysis.statistics import Interval
 
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
-METRICS = {"within_k": "within"}  # of data/first/claims.yaml -> columns, where they differ
 SEED = 0  # every interval draws anew from it, so one quantity has one interval
 
 
@@ -34,30 +33,26 @@ class Book:
     """What chapters read under a profile (a name of notebooks/profiles), and where they put what they make.
 
     settings: the profile's; paper: the published numbers (data/paper.yaml); claims: what is tested, and how
-    it is decided (data/claims.yaml); first: the same of the first edition, for the tasks whose runs are still
-    its. With `fresh` everything is read from and written under build/reproduce.
+    it is decided (data/claims.yaml). With `fresh` everything is read from and written under build/reproduce.
     """
 
     def __init__(self, profile: str, fresh: bool = False):
         self.profile, self.stale = config.load(profile, fresh), os.environ.get("STALE") == "show"
         self.figures = self.profile.root / "figures"
-        files = (config.ROOT / "data" / f"{name}.yaml" for name in ("paper", "claims", "first/claims"))
-        self.paper, self.claims, self.first = (yaml.safe_load(file.read_text()) for file in files)
+        files = (config.ROOT / "data" / f"{name}.yaml" for name in ("paper", "claims"))
+        self.paper, self.claims = (yaml.safe_load(file.read_text()) for file in files)
 
     def results(self, study: str) -> Results:
         """All finished runs of a study. `StoreError` says how to carry out one that is missing."""
-        return Results(study, *self._tables(study), self)
+        return Results(study, *store.collect(self.profile, study, self.stale), self)
 
     def study(self, study: str) -> Study:
         """The same of a study whose arms are init, sft and ppo."""
-        return Study(study, *self._tables(study), self)
+        return Study(study, *store.collect(self.profile, study, self.stale), self)
 
     def studies(self, titles: dict[str, str]) -> dict[str, Study]:
         """Those of the named studies (title -> name) that the profile has."""
         return {title: self.study(name) for title, name in titles.items() if name in self.profile.studies}
-
-    def _tables(self, study: str) -> tuple:
-        return *store.collect(self.profile, study, self.stale), self.first
 
     def base(self, study: str) -> str:
         """Path or hub name of the model that the first seed of a study starts from."""
@@ -90,12 +85,8 @@ class Results:
     current and unedited.
     """
 
-    def __init__(
-        self, name: str, records, checkpoints, training, hands, claims: dict, book: Book | None = None
-    ):
+    def __init__(self, name: str, records, checkpoints, training, hands, book: Book | None = None):
         self.book, self.name, self.records, self.training, self.hands = book, name, records, training, hands
-        self.claims = [claim for claim in claims["claims"] if claim["id"].startswith(f"{name}-")]
-        self.samples = claims["rule"]["samples"]
         self.seeds = sorted(checkpoints["seed"].unique().tolist())
         self.run_ids = [f"{name}/{record['arm']}/{record['seed']}" for record in records]
         self.seconds = sum(record["seconds"] for record in records)
@@ -118,26 +109,16 @@ class Results:
 class Study(Results):
     """A study with the arms Init, SFT and RL: Init is the others' start, and their flops hold its own."""
 
-    def __init__(
-        self, name: str, records, checkpoints, training, hands, claims: dict, book: Book | None = None
-    ):
+    def __init__(self, name: str, records, checkpoints, training, hands, book: Book | None = None):
         tables = [table.assign(arm=table["arm"].map(ARMS)) for table in (checkpoints, training, hands)]
         start = tables[0][(tables[0]["arm"] == "SFT") & (tables[0]["step"] == 0)].assign(arm="Init")
         tables[0] = pd.concat([tables[0][tables[0]["arm"] != "Init"], start])
-        super().__init__(name, records, *tables, claims, book)
+        super().__init__(name, records, *tables, book)
         init = {record["seed"]: record["spent_gflops"] for record in records if record["arm"] == "init"}
         with_init = self.checkpoints["gflops"] + self.checkpoints["seed"].map(init)
         self.checkpoints = self.checkpoints.assign(flops=with_init * 1e9)
         self.settings = {record["arm"]: record["settings"] for record in records}
         self.task = self.settings["ppo"].get("task", "general-points")
-        self._differences: dict[tuple, tuple[Interval, np.ndarray]] = {}
-
-    @property
-    def splits(self) -> dict[str, str]:
-        """Splits of data/first/claims.yaml -> the task's sets."""
-        looks = {"general-points-vision": "visual", "navigation-vision": "cities"}
-        visual = {"visual-ood": looks[self.task]} if self.task in looks else {}
-        return {"id": "id", "rule-ood": "ood", **visual}
 
     def outcomes(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
         """Array [seeds, cases] of an arm's outcomes at its last (Init: first) checkpoint."""
@@ -178,65 +159,6 @@ class Study(Results):
             return {arm: statistics.pooled_ratio(*pair, rng=SEED) for arm, pair in counts.items()}
         outcomes = {arm: self.outcomes(arm, set_, decoding, metric) for arm in ARMS.values()}
         return {arm: statistics.bootstrap(values, rng=SEED) for arm, values in outcomes.items()}
-
-    def difference(
-        self, minuend: str, subtrahend: str, set_: str, decoding: str, metric: str
-    ) -> tuple[Interval, np.ndarray]:
-        """minuend - subtrahend, case by case and seed by seed, and its value for each seed."""
-        key = minuend, subtrahend, set_, decoding, metric
-        if key not in self._differences:
-            options: dict[str, Any] = {"samples": self.samples, "rng": SEED}
-            if metric == "per_step":
-                ours, theirs = (self._counts(arm, set_, decoding) for arm in (minuend, subtrahend))
-                interval = statistics.pooled_ratio(*ours, minus=tuple(theirs), **options)
-            else:
-                both = [self.outcomes(arm, set_, decoding, metric) for arm in (minuend, subtrahend)]
-                interval = statistics.paired_difference(*both, **options)
-            each = [self.by_seed(arm, set_, decoding, metric) for arm in (minuend, subtrahend)]
-            self._differences[key] = interval, each[0] - each[1]
-        return self._differences[key]
-
-    def decisions(self, *figures: str) -> pd.DataFrame:
-        """The paired claims of `figures` ("fig06"), each by the deciding measure, then by those beside it.
-
-        Columns: key ("verdict_rl_gains_id"), statement, metric (as claims name it), decoding, decides,
-        interval, t (over seeds; None for one seed), verdict.
-        """
-        rows = []
-        for claim in self.claims:
-            if claim["test"] != "paired-difference" or claim["figure"] not in figures:
-                continue
-            key = f"verdict_{claim['id'].removeprefix(f'{self.name}-').replace('-', '_')}"
-            deciding = claim["metric"], claim["decoding"]
-            for metric, decoding in (deciding, *(measure.split() for measure in claim["beside"])):
-                measured = self.splits[claim["split"]], decoding, METRICS.get(metric, metric)
-                interval, each = self.difference(claim["minuend"], claim["subtrahend"], *measured)
-                row = {"key": key, "statement": claim["statement"], "metric": metric, "decoding": decoding}
-                row |= {"decides": (metric, decoding) == deciding, "interval": interval}
-                row["t"] = statistics.seeds_interval(each) if len(each) > 1 else None
-                row["verdict"] = statistics.decide(interval, claim["direction"], claim["threshold"])
-                rows.append(row)
-        return pd.DataFrame(rows)
-
-    def values(self, metrics: Iterable[str]) -> dict[str, Any]:
-        """Every end for the prose: {arm}_{set}_{metric}_{decoding}, the arm by its name in the profile.
-
-        With _delta, _delta_low, _delta_high what changed since Init.
-        """
-        values: dict[str, Any] = {}
-        for arm, name in ARMS.items():
-            for set_ in self.splits.values():
-                for decoding in ("greedy", "sampled"):
-                    for metric in metrics:
-                        key = f"{arm}_{set_}_{metric.removesuffix('_try')}_{decoding}"
-                        values[key] = float(self.by_seed(name, set_, decoding, metric).mean())
-                        if arm != "init":
-                            delta, _ = self.difference(name, "Init", set_, decoding, metric)
-                            parts = zip(("_delta", "_delta_low", "_delta_high"), delta)
-                            values |= {f"{key}{part}": value for part, value in parts}
-        budget = float(self.settings["ppo"]["budget_gflop"])
-        common = {"seeds": len(self.seeds), "budget_gflops": budget, "train_seconds": self.seconds}
-        return values | common | {"run_ids": self.run_ids}
 
     def end_values(self, sets: Iterable[str], metrics: Iterable[str]) -> dict[str, float]:
         """Columns of the last checkpoint for the prose, as `{arm}_{set}_{metric}_{decoding}`; those that were

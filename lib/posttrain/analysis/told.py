@@ -63,6 +63,27 @@ def telling(table: pd.DataFrame) -> str:
     return (right[differ] if differ.any() else right).index[0]
 
 
+def failures(table: pd.DataFrame, longest: int = 110) -> pd.DataFrame:
+    """First answers that were wrong, by what the verifier found wrong with them: how many of each arm, of how
+    many, the most frequent kind first; and the first such answer of the arm that has most of them, cut to
+    `longest` characters."""
+    first = table[table["answer"] == 1]
+    of, rows = first["arm"].value_counts(sort=False), []
+    for kind, wrong in first[~first["correct"].astype(bool)].groupby("outcome"):
+        counts = wrong["arm"].value_counts()
+        text = " ".join(wrong[wrong["arm"] == counts.index[0]].iloc[0]["text"].split())
+        text = text if len(text) <= longest else f"{text[:longest]} …"
+        row = {arm: f"{counts.get(arm, 0)} of {n}" for arm, n in of.items()}
+        rows.append((len(wrong), {"what was wrong": kind, **row, "for instance": _cell(text)}))
+    rows.sort(key=lambda row: -row[0])
+    return pd.DataFrame([row for _, row in rows], columns=["what was wrong", *of.index, "for instance"])
+
+
+def _cell(text: str) -> str:
+    """Text of a model as code in a cell of a Markdown table: neither bars nor quotes of it end the cell."""
+    return "``" + text.replace("`", "'").replace("|", "\\|") + "``" if text else ""
+
+
 def side_by_side(table: pd.DataFrame, case: str, most: int | None = None) -> str:
     """HTML: the first dialogue of a case by each arm, every answer (or the first `most`) with the verifier's
     message below it."""
