@@ -65,14 +65,14 @@ def telling(table: pd.DataFrame) -> str:
 
 def failures(table: pd.DataFrame, longest: int = 110) -> pd.DataFrame:
     """First answers that were wrong, by what the verifier found wrong with them: how many of each arm, of how
-    many, the most frequent kind first; and the first such answer of the arm that has most of them, cut to
-    `longest` characters."""
+    many, the most frequent kind first; and the first such answer of the arm that has most of them, without its
+    middle if it has more than `longest` characters."""
     first = table[table["answer"] == 1]
     of, rows = first["arm"].value_counts(sort=False), []
     for kind, wrong in first[~first["correct"].astype(bool)].groupby("outcome"):
         counts = wrong["arm"].value_counts()
         text = " ".join(wrong[wrong["arm"] == counts.index[0]].iloc[0]["text"].split())
-        text = text if len(text) <= longest else f"{text[:longest]} …"
+        text = text if len(text) <= longest else f"{text[: longest // 3]} … {text[-2 * longest // 3 :]}"
         row = {arm: f"{counts.get(arm, 0)} of {n}" for arm, n in of.items()}
         rows.append((len(wrong), {"what was wrong": kind, **row, "for instance": _cell(text)}))
     rows.sort(key=lambda row: -row[0])
