@@ -422,7 +422,7 @@ def test_the_published_profiles_are_taken(name):
 
 
 def test_numbers_as_people_write_them(profiles):
-    text = "extends: cpu\nstudies: {virl-vl: {sft: {learning_rate: %s}, arms: {sft: {budget_gflop: %s}}}}\n"
+    text = "extends: cpu\nstudies: {virl-vl: {arms: {sft: {sft: {learning_rate: %s}, budget_gflop: %s}}}}\n"
     for rate, budget in (("1e-4", "3e4"), ("1.0e-4", "30000"), ("0.0001", "3.0e+4"), ("+1E-4", "30000.")):
         profiles(mine=text % (rate, budget))
         run = config.load("mine").run("virl-vl/sft/0")
@@ -445,7 +445,11 @@ def test_a_profile_that_extends_another_says_only_what_it_changes(profiles):
         between={
             "extends": "cpu",
             "seeds": [7],
-            "studies": {"gp-l": None, "virl-vl": {"census": {"limit_others": None}}},
+            "studies": {
+                "gp-l": None,
+                "virl-l": {"seeds": [0]},
+                "virl-vl": {"census": {"limit_others": None}},
+            },
         },
     )
     mine, cpu = config.load("mine"), config.load("cpu")
