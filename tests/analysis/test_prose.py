@@ -38,7 +38,7 @@ def test_a_verdict_shows_both_intervals_and_init():
     table = prose.decided(rows, claims)
     holds = "**holds** 10.0 % [5.0 %, 15.0 %], over seeds [1.0 %, 19.0 %]"
     assert table.values.tolist() == [
-        ["It grows.", f"{holds}; headroom 30%", holds],
+        ["It grows.", f"{holds}; Init 30%", holds],
         ["It shrinks.", "**undecided**", ""],
     ]
     assert table.columns.tolist() == ["claim", *(f"{m}: first try, sampled" for m in ("paper", "strict"))]

@@ -82,7 +82,7 @@ def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
             low, high = (number(one[key]).replace("%", " %") for key in ("seeds_low", "seeds_high"))
             cell += f", over seeds [{low}, {high}]"
         measure = f"{one['measure']}: {one['metric'].replace('_', ' ')}, {one['decoding']}"
-        row[measure] = cell + ("" if one["init"] is None else f"; headroom {one['init']:.0%}")
+        row[measure] = cell + ("" if one["init"] is None else f"; Init {one['init']:.0%}")
     return pd.DataFrame(shown.values()).fillna("")
 
 
@@ -131,13 +131,18 @@ def wrong_answers(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
             )
             routes = study.outcomes(arm, set_, "greedy", "within")
             counts = {
-                "wrong turns": (turns - right_turns, turns.sum()),
-                "wrong elsewhere": (points - turns - (first - right_turns), (points - turns).sum()),
-                "routes done": (routes.sum(1).astype(int), routes.size),
+                "wrong turns": (turns - right_turns, _of(turns)),
+                "wrong elsewhere": (points - turns - (first - right_turns), _of(points - turns)),
+                "routes done": (routes.sum(1).astype(int), f"of {routes.shape[1]}"),
             }
-            cells = {head: f"{', '.join(map(str, seeds))} of {of}" for head, (seeds, of) in counts.items()}
+            cells = {head: f"{', '.join(map(str, seeds))} {of}" for head, (seeds, of) in counts.items()}
             rows.append({"set": name, "arm": arm, **cells})
     return pd.DataFrame(rows)
+
+
+def _of(counts: np.ndarray) -> str:
+    """Of how many in each seed, which is one number where all seeds were asked the same."""
+    return f"of {', '.join(map(str, dict.fromkeys(counts.tolist())))}"
 
 
 def benchmark(study: Study, printed: Mapping[str, float]) -> pd.DataFrame:
