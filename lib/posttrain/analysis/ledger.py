@@ -37,10 +37,11 @@ def released_refusals() -> dict[str, int]:
     return {"hands_only_floats_refuse": some, "hands_never_winnable": every}
 
 
-def duplicates(rng: np.random.Generator, deals: int = 2000) -> dict[str, float]:
-    """Share of released deals in black suits that show a card twice, because it draws with replacement."""
+def duplicates(rng: np.random.Generator) -> dict[str, float]:
+    """Share of 2000 released deals in black suits that show a card twice, because it draws with
+    replacement."""
     environment, twice = GeneralPointsEnv(split="all", protocol="as_released"), []
-    for seed in range(deals):
+    for seed in range(2000):
         ranks = environment.reset(seed=seed)[1]["deal"].ranks
         twice.append(len(set(zip(ranks, rng.choice(["S", "C"], 4)))) < 4)
     return {"with_replacement_duplicates": float(np.mean(twice))}

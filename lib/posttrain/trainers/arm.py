@@ -49,10 +49,10 @@ def check_device(device: str) -> str:
     return device
 
 
-def check_room(run: Run, chat: Chat, episodes: int = 64) -> None:
+def check_room(run: Run, chat: Chat) -> None:
     """ValueError if an expert's answers are longer, in this model's tokens, than answers may be."""
     posed, rng = environment(run), np.random.default_rng(0)
-    answers = [posed.reset(seed=seed) and posed.expert(rng) for seed in range(episodes)]
+    answers = [posed.reset(seed=seed) and posed.expert(rng) for seed in range(64)]
     longest = max(len(chat.encode(text)) + 1 for text in answers)  # and its end
     rooms = {"census": run.settings.census.max_tokens}
     if run.algorithm == "ppo":
