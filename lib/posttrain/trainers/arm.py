@@ -1,4 +1,4 @@
-"""An arm with one seed, carried out: Init, SFT or PPO on a task, evaluated at checkpoints of equal compute.
+"""An arm with one seed, carried out: Init, SFT or PPO on a task, evaluated at checkpoints along its compute.
 
 Paper: section 5 (protocol), appendix C.3 (compute). Both arms start from the same Init and stop when they
 have spent the same budget, counted as measured: 6N for a trained token, 2N for a token the policy read or

@@ -1,4 +1,4 @@
-"""One run while it goes on: SFT or PPO, checkpoints at equal distances of compute, state to go on from."""
+"""One run while it goes on: SFT or PPO, checkpoints along its compute, state to go on from."""
 
 from __future__ import annotations
 
@@ -69,11 +69,10 @@ class Work:
         self.curves.close()
         if self.main:
             folder = self.profile.root / "build" / "adapters" / self.run.identity
-            partial = folder.with_name(f".{folder.name}")
+            partial, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
             shutil.rmtree(partial, ignore_errors=True)
             self.policy.save_adapter(partial)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(partial, folder)
+            store.replace(partial, folder, old)
 
     # --- checkpoints ----------------------------------------------------------------------------------------
 
