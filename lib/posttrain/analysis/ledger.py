@@ -13,9 +13,7 @@ from posttrain.environments import prompts
 from posttrain.environments.general_points import GeneralPointsEnv, hands
 from posttrain.environments.navigation import NavigationEnv
 from posttrain.verifiers import GeneralPointsVerifier
-from posttrain.verifiers.general_points import Deal, Rule
-
-RANKS = "A 2 3 4 5 6 7 8 9 10 J Q K".split()
+from posttrain.verifiers.general_points import RANKS, Deal, Rule
 
 
 def measure() -> dict[str, float]:
@@ -94,7 +92,8 @@ def chance(rng: np.random.Generator) -> dict[str, float]:
 
 
 def released_navigation() -> dict[str, float]:
-    """Shares of relative words changed by unwrapped angles, and of points with an intersection it denies."""
+    """Shares of points at which one turns, of relative words changed by unwrapped angles, and of points with
+    an intersection that the released verifier denies."""
     words: dict[str, list[str]] = {"clean": [], "as_released": []}
     crossings = points = 0
     for protocol, turns in words.items():
@@ -109,4 +108,9 @@ def released_navigation() -> dict[str, float]:
                 crossings += protocol == "clean" and place.intersection
                 *_, over, _, info = environment.step(environment.expert())
     changed = np.mean([a != b for a, b in zip(*words.values())])
-    return {"words_changed": float(changed), "points_misjudged": crossings / points}
+    turning = len(words["clean"]) / points
+    return {
+        "turning_points": turning,
+        "words_changed": float(changed),
+        "points_misjudged": crossings / points,
+    }
