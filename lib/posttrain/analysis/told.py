@@ -29,12 +29,12 @@ def kept(
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def told(profile: Profile, study: str, seed: int, set_: str) -> pd.DataFrame:
+def told(profile: Profile, study: str, seed: int, set_: str, stale: bool = False) -> pd.DataFrame:
     """The kept sampled dialogues of a study's arms on a set.
 
-    Cases that not all arms were asked are left out. StoreError if a run is missing, ValueError if nothing is
-    left."""
-    table = kept(profile, study, [seed])
+    Cases that not all arms were asked are left out. StoreError, and `stale`, as in `store.dialogues`;
+    ValueError if nothing is left."""
+    table = kept(profile, study, [seed], stale)
     if len(table):
         table = common(table[(table["set"] == set_) & (table["decoding"] == "sampled")])
     if table.empty:
