@@ -32,7 +32,7 @@ PLUGIN = build/cluster/snakemake_executor_plugin_slurm
 .PHONY: help book test reproduce runs figures figure pages verify serve bench invariant kills cluster export-play pdf lint lock versions clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo "Options: PROFILE=smoke|cpu|gpu (now $(PROFILE)), CORES=$(CORES), PYTHON=$(PYTHON), PORT=$(PORT)"
 	@echo "Models are never downloaded unless HF_HUB_OFFLINE=0 is given."
 
@@ -87,6 +87,7 @@ cluster: .venv/.installed $(PLUGIN) ## run a study through Slurm, started here, 
 lint: .venv/.installed ## check format and style of the code, and that notebooks carry no outputs
 	ruff format --check --quiet lib tests tools book/_ext
 	ruff check --quiet lib tests tools book/_ext
+	ruff check --quiet --select F notebooks
 	nbstripout --verify notebooks/*.ipynb
 
 lock: .venv/.installed ## write requirements.lock anew from pyproject.toml; UPGRADE=1 takes the newest versions

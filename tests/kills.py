@@ -90,6 +90,7 @@ CASES: dict[str, tuple[str, ...]] = {
             "step 3",
             "publish 1",
             "replace 1",
+            "replace 2",
         )
         for study in SETTINGS["studies"]
         for arm in ARMS

@@ -28,11 +28,24 @@ def test_settings_lists_every_field_with_what_is_allowed(capsys):
     [
         (["train", "--run", "gp-l/ppo/99"], "choose one of"),
         (["plan", "--profile", "huge"], "unknown profile"),
+        (["pretrain", "--seed", "-1"], "foundation pocket-text: seed: must be at least 0, not -1"),
+        (["train", "--run", "gp-l/init/0", "--threads", "0"], "threads must be at least 1, not 0"),
     ],
 )
-def test_bad_input_says_what_to_do(arguments, said, capsys):
+def test_bad_input_is_one_line_that_says_what_to_do(arguments, said, capsys, monkeypatch, tmp_path):
+    empty = config.load("smoke").model_copy(update={"root": tmp_path})
+    load = config.load
+    monkeypatch.setattr(config, "load", lambda name, fresh: empty if name == "cpu" else load(name, fresh))
     assert cli.main(arguments) == 2
-    assert said in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize("arguments", [["settings", "--profile", "smoke"], ["clear", "--fresh"]])
+def test_options_are_refused_where_they_would_say_nothing(arguments):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
 
 
 def test_verify_names_what_is_missing(monkeypatch, tmp_path, capsys):

@@ -9,32 +9,31 @@ N = 1_000
 
 
 def test_closed_forms():
-    assert compute.sft_flops(N, 100, 50) == 6 * N * 150
-    assert compute.rl_flops(N, 100, 50, 300) == 6 * N * 150 + 2 * N * 300
-    assert compute.rl_flops(N, 100, 0, 0) == compute.sft_flops(N, 100, 0), "both arms pay the initial SFT"
+    assert compute.flops(N, 150, 0) == 6 * N * 150
+    assert compute.flops(N, 150, 300) == 6 * N * 150 + 2 * N * 300
 
 
 @pytest.mark.parametrize(("task", "cost"), [("general-points", 18.0), ("navigation", 16.2)])
 def test_published_cost_of_one_rl_token(task, cost):
-    assert compute.rl_flops_published(N, 0, 1, task) == pytest.approx(cost * N)
-    assert compute.rl_flops_published(N, 7, 1, task) == compute.rl_flops(N, 7, 1, compute.LAMBDA[task])
+    assert compute.rl_flops_published(N, 1, task) == pytest.approx(cost * N)
+    assert compute.rl_flops_published(N, 1, task) == compute.flops(N, 1, compute.LAMBDA[task])
 
 
 def test_a_column_of_token_counts():
     tokens = np.array([0, 10, 20])
-    np.testing.assert_array_equal(compute.sft_flops(N, 5, tokens), 6 * N * (5 + tokens))
-    published = compute.rl_flops_published(N, 5, tokens, "general-points")
-    np.testing.assert_allclose(published, 6 * N * 5 + 18 * N * tokens)
+    np.testing.assert_array_equal(compute.flops(N, tokens, 5), 6 * N * tokens + 2 * N * 5)
+    published = compute.rl_flops_published(N, tokens, "general-points")
+    np.testing.assert_allclose(published, 18 * N * tokens)
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: compute.sft_flops(N, -1, 0),
-        lambda: compute.sft_flops(N, 0, np.array([1, -1])),
-        lambda: compute.rl_flops(N, 0, 0, float("nan")),
-        lambda: compute.rl_flops(0, 0, 0, 0),
-        lambda: compute.rl_flops_published(N, 0, 0, "chess"),
+        lambda: compute.flops(N, -1, 0),
+        lambda: compute.flops(N, np.array([1, -1]), 0),
+        lambda: compute.flops(N, 0, float("nan")),
+        lambda: compute.flops(0, 0, 0),
+        lambda: compute.rl_flops_published(N, 0, "chess"),
     ],
 )
 def test_bad_input(call):
@@ -55,7 +54,6 @@ def test_parameters_are_counted_once_and_without_what_training_adds():
     model = Toy()
     assert compute.model_parameters(model) == 11 * 4 + 20
     model.lora_A = torch.nn.ModuleDict({"default": torch.nn.Linear(4, 2)})
-    model.value_head = torch.nn.Linear(4, 1)
     assert compute.model_parameters(model) == 11 * 4 + 20
 
 

@@ -335,6 +335,7 @@ WRONG = [
     ("seeds: [1_000]\nstudies: {}", r"seeds\[0\]: must be a whole number, not '1_000'"),
     ('"a\\nb": 1\nseeds: [0]\n', r"\['a\\nb'\]: unknown"),
     ("? null\n: 1\n", r"\[null\]: unknown"),
+    ("seeds: [0]\nstudies: {one: {arms: {a: {~: 1}}}}\n", r"studies\.one\.arms\.a\[null\]: unknown"),
 ]  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def test_routes_are_the_printed_rates():
 def test_library_and_paper_agree():
     assert PAPER["compute"]["lambda"] == LAMBDA
     for task, cost in PAPER["compute"]["derived"]["rl_token_in_parameters"].items():
-        assert rl_flops_published(1, 0, 1, task) == pytest.approx(cost)
+        assert rl_flops_published(1, 1, task) == pytest.approx(cost)
     rewards = PAPER["rewards"]["general-points"]
     names = {
         "correct": "CORRECT",

@@ -168,6 +168,16 @@ def test_published_models_answer_300_prompts_as_the_librarys_do(published, arm):
     answer_as_transformers(published, data, arm, config.ROOT / "data" / "models" / "pocket-text-0", 300)
 
 
+@pytest.mark.parametrize("said", ["unknown profile", "there is no foundation pocket-text-0; make it with"])
+def test_what_cannot_be_exported_is_one_line(said, monkeypatch, tmp_path):
+    empty = config.load("smoke", fresh=True).model_copy(update={"root": tmp_path})
+    if "foundation" in said:
+        monkeypatch.setattr(config, "load", lambda name: empty)
+    with pytest.raises(SystemExit, match=f"^{said}.*$"):
+        export_play.main([str(tmp_path / "data.js"), "--profile", "huge"])
+    assert not (tmp_path / "data.js").exists()
+
+
 def test_published_models_are_those_of_published_runs():
     said = (PAGE / "data.js").read_text()
     profile = config.load("cpu")

@@ -123,22 +123,23 @@ def data(profile: Profile, runs: dict[str, Run]) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", nargs="?", type=Path, default=OUTPUT)
     parser.add_argument("--profile", default="cpu")
     parser.add_argument("--study", default="gp-l")
     parser.add_argument("--seed", type=int, default=0)
-    said = parser.parse_args()
-    profile = config.load(said.profile)
-    runs = {name: profile.run(f"{said.study}/{one}/{said.seed}") for name, one in ARMS.items()}
-    text = "globalThis.PLAY_DATA = " + json.dumps(data(profile, runs), separators=(",", ":")) + ";\n"
+    said = parser.parse_args(arguments)
+    try:
+        profile = config.load(said.profile)
+        runs = {name: profile.run(f"{said.study}/{one}/{said.seed}") for name, one in ARMS.items()}
+        exported = data(profile, runs)
+    except (ValueError, OSError) as error:  # settings, or what is not stored
+        sys.exit(str(error))
+    text = "globalThis.PLAY_DATA = " + json.dumps(exported, separators=(",", ":")) + ";\n"
     said.output.write_text(text)
     print(f"{said.output}: {len(text) / 1e6:.1f} MB, {', '.join(run.name for run in runs.values())}")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except config.ConfigError as error:
-        sys.exit(str(error))
+    main()

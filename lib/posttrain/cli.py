@@ -52,13 +52,9 @@ def train(options: argparse.Namespace) -> int:
     profile = _profile(options)
     run = profile.run(options.run)
     if (folder := store.find(profile, run)) is None:  # so a finished run costs no import of torch
-        from posttrain import policy
         from posttrain.trainers import arm
 
-        if run.foundation is None:  # a model that is not ours
-            chat = policy.Chat(*policy.words(store.model_path(profile, run)))
-            arm.check_room(run, chat)
-            arm.check_sight(run, chat)
+        arm.check(profile, run)
         folder = arm.carry_out(profile, run, options.threads, options.device or profile.device)
     print(shown(folder))
     return 0
@@ -111,12 +107,14 @@ def _parser() -> argparse.ArgumentParser:
     for function in COMMANDS:
         command = commands.add_parser(function.__name__, help=function.__doc__, description=function.__doc__)
         command.set_defaults(function=function)
-        command.add_argument(
-            "--profile", default="cpu", help="a file of notebooks/profiles (default: %(default)s)"
-        )
-        command.add_argument(
-            "--fresh", action="store_true", help="make everything anew, under build/reproduce"
-        )
+        if function is not settings:
+            command.add_argument(
+                "--profile", default="cpu", help="a file of notebooks/profiles (default: %(default)s)"
+            )
+        if function not in (settings, clear):
+            command.add_argument(
+                "--fresh", action="store_true", help="make everything anew, under build/reproduce"
+            )
         if function is pretrain:
             command.add_argument(
                 "--foundation",

@@ -1,5 +1,5 @@
-"""Census evaluation: every solvable hand (or a fixed set of routes), not a sample (paper, section 5.1 and
-appendix C.3, there 234 hands).
+"""Census evaluation: every solvable hand, or a fixed set of routes, is a case once (paper, section 5.1 and
+appendix C.3, there 234 random hands). `limit` draws some of them, the same ones at every checkpoint.
 
 A census plays the sets of a task (`posttrain.tasks`) with each way of decoding and keeps every case's
 outcome. Sampled success is a mean over several draws of a case: of first answers (pass@1) and, fewer of them,

@@ -47,6 +47,7 @@ def test_released_words_and_intersections_are_counted_over_whole_routes(monkeypa
             places.append(info["place"])
             *_, over, _, info = environment.step(environment.expert())
     assert shares["points_misjudged"] == np.mean([place.intersection for place in places])
+    assert shares["turning_points"] == np.mean([place.action.startswith("turn") for place in places])
     assert 0 < shares["words_changed"] < 1
 
 

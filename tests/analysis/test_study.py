@@ -123,6 +123,14 @@ def test_foundations_and_figures_of_a_profile(book):
     assert list(book.printed("fig06", "gp-l")) == ["Init", "SFT", "RL"]
 
 
+def test_a_study_without_all_three_arms_says_which_are_missing(toy):
+    small = toy({("Init", "id"): {}})
+    assert small.facts == {"run_ids": small.run_ids, "seeds": 2, "train_seconds": 6 * 90.0}
+    records = [record for record in small.records if record["arm"] == "init"]
+    with pytest.raises(ValueError, match="gp-l has no arm sft and no arm ppo: read it with Book.results"):
+        study.Study("gp-l", records, small.checkpoints, small.training, small.hands)
+
+
 def test_what_is_not_there_is_named():
     with pytest.raises(ValueError, match="unknown profile 'nowhere'"):
         study.Book("nowhere")

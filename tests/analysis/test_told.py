@@ -1,8 +1,9 @@
 """Dialogues side by side, from tables made up here; of a study carried out: tests/trainers/test_second.py."""
 
 import pandas as pd
+import pytest
 from posttrain import config, store
-from posttrain.analysis.told import common, failures, kept, side_by_side, solved, telling
+from posttrain.analysis.told import common, failures, kept, side_by_side, solved, telling, told
 
 
 def table(*rows) -> pd.DataFrame:
@@ -30,6 +31,15 @@ def test_answers_and_messages_stand_below_each_other_and_text_is_escaped():
     assert text.index("3+8") < text.index("8-3") < text.index("3*8") and "another draw" not in text
     assert text.count("<li>") == 3 and text.count("class='right'") == 1
     assert "&lt;b&gt;(2+1)" in side_by_side(TOLD, "A 2") and "Wrong &amp; 3." in side_by_side(TOLD, "A 2")
+
+
+def test_stale_dialogues_are_told_where_they_are_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(store, "dialogues", lambda profile, run, stale: asked.append(stale) or TOLD[:0])
+    for stale in (False, True):
+        with pytest.raises(ValueError, match="kept no dialogues on ood"):
+            told(config.load("cpu"), "gp-l", 0, "ood", stale)
+    assert asked == [False] * 3 + [True] * 3
 
 
 def test_a_case_of_several_dialogues_is_solved_if_all_are(said):

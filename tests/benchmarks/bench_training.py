@@ -216,12 +216,12 @@ def bench_sft_utilisation(init, name, record, tmp_path):
     )
     rate = (counts[-1] - counts[3]) / (marks[-1] - marks[3])
     peak = peak_flops(getattr(torch, name), THREADS)
-    share = compute.sft_flops(parameters, 0, rate) / peak
+    share = compute.flops(parameters, rate, 0) / peak
     record(
         f"sft-utilisation-{name}",
         tokens_per_second=rate,
         examples_per_second=rate * 14 * config.batch_size / counts[-1],
-        model_gflops_per_second=compute.sft_flops(parameters, 0, rate) / 1e9,
+        model_gflops_per_second=compute.flops(parameters, rate, 0) / 1e9,
         peak_gflops_per_second=peak / 1e9,
         share=share,
         threads=THREADS,

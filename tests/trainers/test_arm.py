@@ -160,6 +160,14 @@ def test_a_device_that_is_not_there_is_one_line(whole):
             arms.check_device(device)
 
 
+def test_of_several_gpus_those_that_are_there_are_named(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert [arms.check_device(device) for device in ("cuda", "cuda:1")] == ["cuda", "cuda:1"]
+    with pytest.raises(ValueError, match="^device cuda:9: .*; use cpu, cuda:0 to cuda:1"):
+        arms.check_device("cuda:9")
+
+
 def test_finished_runs_are_left_alone(whole, monkeypatch):
     monkeypatch.setattr(arms, "start", lambda *a, **k: pytest.fail("a finished run was started again"))
     for run in whole.runs():

@@ -69,12 +69,10 @@ def distances(
     return fig
 
 
-def growth(
-    rows: Mapping[str, tuple[Study, str]], columns: Mapping[str, str], decoding: str = "sampled"
-) -> Figure:
-    """Success against compute, on a logarithmic axis: a row for each study with its metric, a
-    column for each set. Lines are the seeds' means, thin lines the seeds; hollow where a seed has lost the
-    format."""
+def growth(rows: Mapping[str, tuple[Study, str]], columns: Mapping[str, str]) -> Figure:
+    """Success of sampled answers against compute, on a logarithmic axis: a row for each study with its
+    metric, a column for each set. Lines are the seeds' means, thin lines the seeds; hollow where a seed has
+    lost the format."""
     size = (2.9 * len(columns) + 0.6, 2.0 * len(rows) + 0.7)
     fig, axes = plt.subplots(
         len(rows), len(columns), figsize=size, sharey="row", layout="constrained", squeeze=False
@@ -84,7 +82,7 @@ def growth(
     for row, (title, (study, metric)) in zip(axes, rows.items()):
         for ax, set_ in zip(row, columns):
             known = set_ if set_ in set(study.checkpoints["set"]) else SYNONYMS.get(set_, set_)
-            _grow(ax, study.at(known, decoding), metric)
+            _grow(ax, study.at(known, "sampled"), metric)
         row[0].set_ylabel(title)
         row[0].set_ylim(bottom=0)
     charts.legend(fig)
@@ -120,25 +118,19 @@ def _hollow(ax: Axes, run: pd.DataFrame, x: str, y: str, colour: str) -> None:
 
 
 def trails(
-    study: Study,
-    sets: Mapping[str, str],
-    x: str,
-    y: str,
-    labels: tuple[str, str],
-    decoding: str = "sampled",
-    against: str | None = None,
+    study: Study, sets: Mapping[str, str], x: str, y: str, labels: tuple[str, str], against: str | None = None
 ) -> Figure:
-    """Figure 8: how two measures go together along each run, a panel for each set. A thin line is a seed,
-    from Init (square) to its end (dot); hollow where it has lost the format. `against`: the set on which x is
-    measured, if it is another one."""
+    """Figure 8: how two measures of sampled answers go together along each run, a panel for each set. A thin
+    line is a seed, from Init (square) to its end (dot); hollow where it has lost the format. `against`: the
+    set on which x is measured, if it is another one."""
     size = (3.1 * len(sets) + 0.4, 3.5)
     fig, axes = plt.subplots(
         1, len(sets), figsize=size, sharex=True, sharey=True, layout="constrained", squeeze=False
     )
     for ax, (set_, label) in zip(axes[0], sets.items()):
         keys = ["arm", "seed", "step"]
-        across = study.at(against or set_, decoding)[[*keys, x]].rename(columns={x: "x"})
-        table = study.at(set_, decoding).rename(columns={y: "y"}).merge(across, on=keys)
+        across = study.at(against or set_, "sampled")[[*keys, x]].rename(columns={x: "x"})
+        table = study.at(set_, "sampled").rename(columns={y: "y"}).merge(across, on=keys)
         for arm, colour in charts.COLOURS.items():
             for number, (_, run) in enumerate(
                 table[table["arm"] == arm].sort_values("flops").groupby("seed")

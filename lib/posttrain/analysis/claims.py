@@ -104,17 +104,17 @@ def _everywhere(outcomes: Outcomes, weight: float, arm: str, set_: str) -> list[
     return [part] * len(outcomes.seeds)
 
 
-def matched(outcomes: Outcomes, set_: str, measure: Measure, seen: str = "seen") -> list[list[Part]] | None:
+def matched(outcomes: Outcomes, set_: str, measure: Measure) -> list[list[Part]] | None:
     """SFT where it first solves as many seen hands as RL does at its end, as two terms: the checkpoints
     before and behind, weighted. None where a seed's SFT never comes there."""
     before, behind = [], []
     for seed in outcomes.seeds:
-        steps = outcomes.steps("sft", seed, seen, measure)
-        among = outcomes.counts("ppo", seed, seen, measure).index
+        steps = outcomes.steps("sft", seed, "seen", measure)
+        among = outcomes.counts("ppo", seed, "seen", measure).index
         for step in steps:
-            among = among.intersection(outcomes.counts("sft", seed, seen, measure, step).index)
-        levels = [outcomes.level("sft", seed, seen, measure, step, among) for step in steps]
-        aim = outcomes.level("ppo", seed, seen, measure, among=among)
+            among = among.intersection(outcomes.counts("sft", seed, "seen", measure, step).index)
+        levels = [outcomes.level("sft", seed, "seen", measure, step, among) for step in steps]
+        aim = outcomes.level("ppo", seed, "seen", measure, among=among)
         at = next((i for i, level in enumerate(levels) if level >= aim), None)
         if at is None:
             return None

@@ -31,6 +31,7 @@ ROLES = {  # title, edge, fill
 }
 GAP, HEAD, LINE = 0.7, 2.1, 1.32  # between boxes and around a box's text, in lines; a line, in font sizes
 INDENT, LETTER = 6, 0.602  # of answers, in letters; a letter of DejaVu Sans Mono, in font sizes
+MARGIN = 90.0  # metres that a map shows around its route
 SUITS = {"S": "spade", "H": "heart", "D": "diamond", "C": "club"}
 
 
@@ -168,15 +169,15 @@ def _suit(ax: Axes, suit: str, x: float, y: float, size: float, colour: str) -> 
         ax.add_patch(Polygon([(x, y), (x + 0.32 * size, y - size), (x - 0.32 * size, y - size)], **paint))
 
 
-def street_map(ax: Axes, city: City, route: Route, margin: float = 90.0, others: bool = True) -> None:
+def street_map(ax: Axes, city: City, route: Route, others: bool = True) -> None:
     """A route on its city's streets, north up: numbered turning points, landmarks, the destination a square.
 
-    `margin`: metres shown around the route; `others`: show landmarks that the route does not tell of. The
-    city may be any whose crossings hold the route's points.
+    `others`: show landmarks that the route does not tell of. The city may be any whose crossings hold the
+    route's points.
     """
     metres = plane(route.start)
     turns = np.array([metres(point) for point in (route.start, *(leg.end for leg in route.legs))])
-    low, high = turns.min(0) - margin, turns.max(0) + margin
+    low, high = turns.min(0) - MARGIN, turns.max(0) + MARGIN
     street = {"color": "#d9d9d9", "linewidth": 5, "solid_capstyle": "round", "zorder": 1}
     for ends in city.edges():
         ax.plot(*zip(*(metres(city.points[node]) for node in ends)), **street)

@@ -115,11 +115,13 @@ def script(name: str, told: Any, file: str) -> str:
     )
 
 
-def overview(study: Study, sets: Mapping[str, str], measure: str = "first_try") -> Figure:
+def overview(study: Study, sets: Mapping[str, str]) -> Figure:
     """All hands at the end: a row a set (with its label), a column an arm, a cell a hand, in the same place
     everywhere; the darker the more often it is solved."""
     ends = {
-        (set_, arm): _shares(study, arm, set_, measure).iloc[:, -1] for set_ in sets for arm in ARMS.values()
+        (set_, arm): _shares(study, arm, set_, "first_try").iloc[:, -1]
+        for set_ in sets
+        for arm in ARMS.values()
     }
     rows = {set_: int(np.ceil(len(ends[set_, "Init"]) / COLUMNS)) for set_ in sets}
     fig, axes = plt.subplots(

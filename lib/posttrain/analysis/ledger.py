@@ -13,9 +13,7 @@ from posttrain.environments import prompts
 from posttrain.environments.general_points import GeneralPointsEnv, hands
 from posttrain.environments.navigation import NavigationEnv
 from posttrain.verifiers import GeneralPointsVerifier
-from posttrain.verifiers.general_points import Deal, Rule
-
-RANKS = "A 2 3 4 5 6 7 8 9 10 J Q K".split()
+from posttrain.verifiers.general_points import RANKS, Deal, Rule
 
 
 def measure() -> dict[str, float]:
@@ -37,10 +35,11 @@ def released_refusals() -> dict[str, int]:
     return {"hands_only_floats_refuse": some, "hands_never_winnable": every}
 
 
-def duplicates(rng: np.random.Generator, deals: int = 2000) -> dict[str, float]:
-    """Share of released deals in black suits that show a card twice, because it draws with replacement."""
+def duplicates(rng: np.random.Generator) -> dict[str, float]:
+    """Share of 2000 released deals in black suits that show a card twice, because it draws with
+    replacement."""
     environment, twice = GeneralPointsEnv(split="all", protocol="as_released"), []
-    for seed in range(deals):
+    for seed in range(2000):
         ranks = environment.reset(seed=seed)[1]["deal"].ranks
         twice.append(len(set(zip(ranks, rng.choice(["S", "C"], 4)))) < 4)
     return {"with_replacement_duplicates": float(np.mean(twice))}
@@ -93,7 +92,8 @@ def chance(rng: np.random.Generator) -> dict[str, float]:
 
 
 def released_navigation() -> dict[str, float]:
-    """Shares of relative words changed by unwrapped angles, and of points with an intersection it denies."""
+    """Shares of points at which one turns, of relative words changed by unwrapped angles, and of points with
+    an intersection that the released verifier denies."""
     words: dict[str, list[str]] = {"clean": [], "as_released": []}
     crossings = points = 0
     for protocol, turns in words.items():
@@ -108,4 +108,9 @@ def released_navigation() -> dict[str, float]:
                 crossings += protocol == "clean" and place.intersection
                 *_, over, _, info = environment.step(environment.expert())
     changed = np.mean([a != b for a, b in zip(*words.values())])
-    return {"words_changed": float(changed), "points_misjudged": crossings / points}
+    turning = len(words["clean"]) / points
+    return {
+        "turning_points": turning,
+        "words_changed": float(changed),
+        "points_misjudged": crossings / points,
+    }

@@ -14,10 +14,8 @@ import pandas as pd
 
 from posttrain.analysis import statistics
 from posttrain.analysis.statistics import Interval
-from posttrain.analysis.study import Results, Study
+from posttrain.analysis.study import ARMS, Results, Study
 from posttrain.environments import baselines
-
-ARMS = ("Init", "SFT", "RL")
 
 
 def show(content: str | pd.DataFrame, **options) -> None:
@@ -89,7 +87,8 @@ def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
 def ends(study: Study, sets: Mapping[str, str], measures: Sequence[tuple[str, str, str]], what: str = "set"):
     """Last checkpoints, the seeds' mean and range: a row for each set and (decoding, metric, label)."""
     return pd.DataFrame(
-        {what: name, "measure": label} | {arm: spread(study.end(arm, set_, decoding, metric)) for arm in ARMS}
+        {what: name, "measure": label}
+        | {arm: spread(study.end(arm, set_, decoding, metric)) for arm in ARMS.values()}
         for set_, name in sets.items()
         for decoding, metric, label in measures
     )
@@ -108,7 +107,7 @@ def beside_policies(
     rows = []
     for set_, (actions, added) in sets.items():
         for decoding in ("greedy", "sampled"):
-            for arm in ("Init", "SFT", "RL"):
+            for arm in ARMS.values():
                 row = {"actions": actions + added, "policy": f"{arm}, {decoding}"}
                 means = {
                     head: study.end(arm, set_, decoding, metric).mean() for head, metric in columns.items()
@@ -124,7 +123,7 @@ def wrong_answers(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
     """Navigation, greedy, by seed: wrong first answers where one turns and elsewhere, and finished routes."""
     rows = []
     for set_, name in sets.items():
-        for arm in ARMS:
+        for arm in ARMS.values():
             points, first, turns, right_turns = (
                 study.outcomes(arm, set_, "greedy", column).sum(1).astype(int)
                 for column in ("points", "first", "turns", "first_turns")
@@ -149,7 +148,7 @@ def benchmark(study: Study, printed: Mapping[str, float]) -> pd.DataFrame:
     """Navigation: the benchmark's finished routes by seed with Wilson's interval, and the paper's share."""
     rows = []
     for decoding in ("greedy", "sampled"):
-        for arm in ("Init", "SFT", "RL"):
+        for arm in ARMS.values():
             row = {"policy": f"{arm}, {decoding}"}
             for seed, routes in zip(study.seeds, study.outcomes(arm, "benchmark", decoding, "within")):
                 _, low, high = statistics.wilson(int(routes.sum()), len(routes))
@@ -177,7 +176,7 @@ def among_recognized(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
     """Sampled first answers at the end, all seeds together: recognized, right, right of those recognized."""
     rows = []
     for set_, name in sets.items():
-        for arm in ARMS:
+        for arm in ARMS.values():
             strict, seen, right = (
                 study.outcomes(arm, set_, "sampled", column).ravel()
                 for column in ("strict", "recognized", "first_try")
@@ -194,7 +193,7 @@ def among_recognized(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
 
 def landmarks(study: Study) -> str:
     """Navigation with pictures: what becomes of the landmarks' names, which no reward pays for."""
-    seen = {arm: study.end(arm, "id", "greedy", "recognized") for arm in ARMS}
+    seen = {arm: study.end(arm, "id", "greedy", "recognized") for arm in ARMS.values()}
     strict = study.end("RL", "id", "greedy", "strict")
     lost = "; no reward pays for the name" if seen["RL"].mean() < seen["Init"].mean() else ""
     by_seed = ", ".join(f"{a:.0%} (in the format: {b:.0%})" for a, b in zip(seen["RL"], strict))

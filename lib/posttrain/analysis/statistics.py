@@ -4,12 +4,12 @@ Beyond the paper, which reports one seed and sqrt(p(1-p)/n). Ideas from rliable 
 written on numpy's Generator; Wilson's and Student's intervals are SciPy's.
 
 What these intervals mean. An evaluation is a census of the held-out hands, so resampling hands asks: what if
-other hands of the same kind had been held out? Resampling seeds asks: what if the run were repeated? Three
-seeds answer the second question badly: there are ten distinct resamples of three rows, and they show 2/3 of
-the variance between runs, so the bootstrap's interval is too narrow wherever seeds differ by more than the
-hands explain. Show the seeds one by one, and give `seeds_interval` beside it. It assumes normally distributed
-runs, and with three of them reaches 4.3 standard errors to each side: that is how little three runs say.
-Neither speaks of other models, tasks or learning rates.
+other hands of the same kind had been held out? Resampling seeds asks: what if the run were repeated? Few
+seeds answer the second question badly: resamples of n rows show (n - 1)/n of the variance between runs, of
+five 4/5, so the bootstrap's interval is too narrow wherever seeds differ by more than the hands explain. Show
+the seeds one by one, and give `seeds_interval` beside it. It assumes normally distributed runs, and with five
+of them reaches 2.8 standard errors to each side (with three 4.3): that is how little few runs say. Neither
+speaks of other models, tasks or learning rates.
 
 Left out on purpose: corrections for many comparisons (data/claims.yaml fixes few claims in advance) and BCa
 intervals.

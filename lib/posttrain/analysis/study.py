@@ -32,7 +32,7 @@ SEED = 0  # every interval draws anew from it, so one quantity has one interval
 class Book:
     """What chapters read under a profile (a name of notebooks/profiles), and where they put what they make.
 
-    settings: the profile's; paper: the published numbers (data/paper.yaml); claims: what is tested, and how
+    profile: its settings; paper: the published numbers (data/paper.yaml); claims: what is tested, and how
     it is decided (data/claims.yaml). With `fresh` everything is read from and written under build/reproduce.
     """
 
@@ -47,7 +47,7 @@ class Book:
         return Results(study, *store.collect(self.profile, study, self.stale), self)
 
     def study(self, study: str) -> Study:
-        """The same of a study whose arms are init, sft and ppo."""
+        """The same of a study with the arms init, sft and ppo. ValueError names one that is missing."""
         return Study(study, *store.collect(self.profile, study, self.stale), self)
 
     def studies(self, titles: dict[str, str]) -> dict[str, Study]:
@@ -94,6 +94,11 @@ class Results:
         ranks = checkpoints.groupby(["arm", "seed"])["step"].rank(method="dense")
         self.checkpoints = checkpoints.assign(checkpoint=ranks, flops=checkpoints["gflops"] * 1e9)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What pages say of all its runs: which they are, of how many seeds, and their seconds."""
+        return {"run_ids": self.run_ids, "seeds": len(self.seeds), "train_seconds": self.seconds}
+
     def at(self, set_: str, decoding: str) -> pd.DataFrame:
         """Every checkpoint of one set and decoding."""
         table = self.checkpoints
@@ -110,6 +115,9 @@ class Study(Results):
     """A study with the arms Init, SFT and RL: Init is the others' start, and their flops hold its own."""
 
     def __init__(self, name: str, records, checkpoints, training, hands, book: Book | None = None):
+        if missing := [arm for arm in ARMS if arm not in {record["arm"] for record in records}]:
+            told = f"the study {name} has no arm {' and no arm '.join(missing)}"
+            raise ValueError(f"{told}: read it with Book.results, or name its arms {', '.join(ARMS)}")
         tables = [table.assign(arm=table["arm"].map(ARMS)) for table in (checkpoints, training, hands)]
         start = tables[0][(tables[0]["arm"] == "SFT") & (tables[0]["step"] == 0)].assign(arm="Init")
         tables[0] = pd.concat([tables[0][tables[0]["arm"] != "Init"], start])

@@ -29,16 +29,16 @@ def kept(
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def told(profile: Profile, study: str, seed: int, set_: str, decoding: str = "sampled") -> pd.DataFrame:
-    """The kept dialogues of a study's arms on a set.
+def told(profile: Profile, study: str, seed: int, set_: str, stale: bool = False) -> pd.DataFrame:
+    """The kept sampled dialogues of a study's arms on a set.
 
-    Cases that not all arms were asked are left out. StoreError if a run is missing, ValueError if nothing is
-    left."""
-    table = kept(profile, study, [seed])
+    Cases that not all arms were asked are left out. StoreError, and `stale`, as in `store.dialogues`;
+    ValueError if nothing is left."""
+    table = kept(profile, study, [seed], stale)
     if len(table):
-        table = common(table[(table["set"] == set_) & (table["decoding"] == decoding)])
+        table = common(table[(table["set"] == set_) & (table["decoding"] == "sampled")])
     if table.empty:
-        raise ValueError(f"the runs of {study} kept no dialogues on {set_}, {decoding}; census: {{told: 12}}")
+        raise ValueError(f"the runs of {study} kept no dialogues on {set_}, sampled; census: {{told: 12}}")
     return table.reset_index(drop=True)
 
 
@@ -65,8 +65,8 @@ def telling(table: pd.DataFrame) -> str:
 
 def failures(table: pd.DataFrame, longest: int = 110) -> pd.DataFrame:
     """First answers that were wrong, by what the verifier found wrong with them: how many of each arm, of how
-    many, the most frequent kind first; and the first such answer of the arm that has most of them, without its
-    middle if it has more than `longest` characters."""
+    many, the most frequent kind first; and the first such answer of the arm that has most of them, without
+    its middle if it has more than `longest` characters."""
     first = table[table["answer"] == 1]
     of, rows = first["arm"].value_counts(sort=False), []
     for kind, wrong in first[~first["correct"].astype(bool)].groupby("outcome"):

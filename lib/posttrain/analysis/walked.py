@@ -170,16 +170,14 @@ def first_look(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def found(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers for the prose, and the prose (`found`; `shown`: what `first_look` is of): which share of its
-    routes each arm finishes, over all seeds and with the preferred decoding (`finished_` arm, set), which
-    share of the points that it fails is right in the trained words (`words_` arm, set; where it fails any),
-    and who never stops (`unstopping`, how many). `routes`: of a set, the most."""
+def found(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, str]:
+    """What prose says, `found`: which share of its routes each arm finishes, over all seeds and with the
+    preferred decoding, which share of the points that it fails is right in the trained words, and who never
+    stops. `shown`: what `first_look` is of."""
     ends, decoding, look = points(said), decodings(said)[0], first_look(said, sets)
     seeds, routes = sorted(said["seed"].unique()), sorted(said.groupby("set")["hand"].nunique())
-    values: dict[str, Any] = {"routes": int(routes[-1]), "seeds": len(seeds)}
     actions, number = TASK.sets[look["set"]].actions, seeds.index(look["seed"]) + 1
-    values["shown"] = f"It is of {actions} actions, repetition {number}, {DECODINGS[look['decoding']]}."
+    shown = f"It is of {actions} actions, repetition {number}, {DECODINGS[look['decoding']]}."
     many = f"{len(seeds)} repetitions" if len(seeds) > 1 else "one repetition"
     most = said.loc[said["decoding"] == decoding, "answer"].max()
     most = "one answer" if most == 1 else f"up to {most} answers"
@@ -194,8 +192,6 @@ def found(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, Any]:
             finished[arm] = float(1 - failed.groupby([own["seed"], own["hand"]]).any().mean())
             if is_other(set_) and failed.any():
                 words[arm] = float((own["end"] == WORDS)[failed].mean())
-        values |= {f"finished_{arm.lower()}_{set_}": share for arm, share in finished.items()}
-        values |= {f"words_{arm.lower()}_{set_}": share for arm, share in words.items()}
         trained = "which were never trained" if is_other(set_) else "as in training"
         what = f"Under {TASK.sets[set_].actions} actions, {trained},"
         clauses.append(f"{what} {_listed(finished, 'finishes')} of the routes.")
@@ -203,12 +199,11 @@ def found(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, Any]:
             clauses.append(f"Of the points failed there, {_listed(words, 'has')} right in the trained words.")
     endless = unstopping(ends[ends["decoding"] == decoding])
     chains = dict.fromkeys(zip(endless["arm"], endless["seed"]))
-    values["unstopping"] = len(chains)
     who = ", ".join(f"{arm} of repetition {seeds.index(seed) + 1}" for arm, seed in chains)
     clauses.append(
         f"Never once stopping at the end of a route: {who}." if who else "All stop at the end of some route."
     )
-    return values | {"found": " ".join(clauses)}
+    return {"found": " ".join(clauses), "shown": shown}
 
 
 def _listed(shares: Mapping[str, float], verb: str) -> str:

@@ -144,14 +144,18 @@ class Profile(Settings):
         return self.root / "build" / "state"
 
     def foundation(self, name: str, seed: int) -> FoundationConfig | VisionConfig:
-        """A foundation with its seed, a tower with its text foundation. ConfigError lists the names."""
+        """A foundation with its seed, a tower with its text foundation. ConfigError lists the names,
+        or says which seeds there may be."""
         if name not in self.foundations:
             raise ConfigError(
                 f"profile {self.name}: no foundation {brief(name)}; {choose(name, self.foundations)}"
             )
         config = self.foundations[name]
         text = {"text": self.foundation(config.language, seed)} if isinstance(config, VisionConfig) else {}
-        return config.model_copy(update={"seed": seed, **text})
+        try:
+            return config.model_copy(update={"seed": seed, **text})
+        except ValidationError as error:
+            raise ConfigError(f"profile {self.name}: foundation {name}: {messages.line(error, {})}") from None
 
     def foundation_list(self) -> list[tuple[str, int, str]]:
         """(name, seed, identity) of every foundation that runs start from, text before towers."""

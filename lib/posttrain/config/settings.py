@@ -43,11 +43,12 @@ def brief(value: Any) -> str:
     return {"True": "true", "False": "false", "None": "null"}.get(repr(value), _short.repr(value))
 
 
-def choose(value: Any, choices: Iterable[str], none: str = "there is none") -> str:
+def choose(value: Any, choices: Iterable[str]) -> str:
     """Which name was probably meant, and which there are."""
     near = difflib.get_close_matches(str(value)[:100], choices, 1)
     listed = ", ".join(choices)
-    return f"{f'did you mean {near[0]}? ' if near else ''}choose one of {listed}" if listed else none
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{meant}choose one of {listed}" if listed else "there is none"
 
 
 def setting(default: Any, sentence: str, **more: Any) -> Any:

@@ -122,7 +122,8 @@ class StudySettings(Settings):
         if isinstance(arms := data.get("arms"), dict):
             for name, arm in arms.items():
                 unused = {"init": "ppo", "sft": "ppo", "ppo": "sft"}
-                if isinstance(arm, dict) and (part := unused.get(str(arm.get("algorithm")))) in arm:
+                part = unused.get(str(arm.get("algorithm"))) if isinstance(arm, dict) else None
+                if part and part in arm:
                     raise Problem(f"must be left out: {arm['algorithm']} does not use it", "arms", name, part)
             own["arms"] = {
                 n: merged(shared, arm) if isinstance(arm, dict) else arm for n, arm in arms.items()

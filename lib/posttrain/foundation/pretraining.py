@@ -8,7 +8,7 @@ Trap: Muon needs its weight decay. A step has a fixed size whatever the gradient
 matrices only grow, every later step turns them less, and the model reads rules but hardly solves a hand (lab
 notebook).
 
-    posttrain pretrain --seed 0 --out data/models/pocket-text-0
+    posttrain pretrain --foundation pocket-text --seed 0
 """
 
 from __future__ import annotations

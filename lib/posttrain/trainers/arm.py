@@ -1,4 +1,4 @@
-"""An arm with one seed, carried out: Init, SFT or PPO on a task, evaluated at checkpoints of equal compute.
+"""An arm with one seed, carried out: Init, SFT or PPO on a task, evaluated at checkpoints along its compute.
 
 Paper: section 5 (protocol), appendix C.3 (compute). Both arms start from the same Init and stop when they
 have spent the same budget, counted as measured: 6N for a trained token, 2N for a token the policy read or
@@ -29,7 +29,7 @@ from posttrain.config import Profile, Run
 from posttrain.policy import Chat, Policy
 from posttrain.trainers.work import Work, environment
 
-__all__ = ["adapter", "carry_out", "check_device", "environment", "export", "provenance", "start"]
+__all__ = ["adapter", "carry_out", "check", "check_device", "environment", "export", "provenance", "start"]
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "numpy")
 # Of a loss, relative: how far an Init that is made again may be from the published one (another processor
 # rounds elsewhere).
@@ -39,20 +39,22 @@ SAME = 0.02
 def check_device(device: str) -> str:
     """`device`, or a ValueError that says what there is."""
     try:
-        kind = torch.device(device).type
+        named = torch.device(device)
     except RuntimeError:
         raise ValueError(f"unknown device {device!r}: use cpu, cuda or mps") from None
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind):
-        usable = ", ".join(name for name, is_there in there.items() if is_there)
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = {"cpu": 1, "cuda": gpus, "mps": int(torch.backends.mps.is_available())}
+    if (named.index or 0) >= there.get(named.type, 0):
+        last = {name: f"{name}:0 to {name}:{count - 1}" for name, count in there.items() if count > 1}
+        usable = ", ".join(last.get(name, name) for name, count in there.items() if count)
         raise ValueError(f"device {device}: this machine has none; use {usable}")
     return device
 
 
-def check_room(run: Run, chat: Chat, episodes: int = 64) -> None:
+def check_room(run: Run, chat: Chat) -> None:
     """ValueError if an expert's answers are longer, in this model's tokens, than answers may be."""
     posed, rng = environment(run), np.random.default_rng(0)
-    answers = [posed.reset(seed=seed) and posed.expert(rng) for seed in range(episodes)]
+    answers = [posed.reset(seed=seed) and posed.expert(rng) for seed in range(64)]
     longest = max(len(chat.encode(text)) + 1 for text in answers)  # and its end
     rooms = {"census": run.settings.census.max_tokens}
     if run.algorithm == "ppo":
@@ -71,6 +73,14 @@ def check_sight(run: Run, chat: Chat) -> None:
             chat.openings([info["messages"]] * 2, [info["picture"]] * 2)
         except ValueError as error:
             raise ValueError(f"{run.name}: {error}") from None
+
+
+def check(profile: Profile, run: Run) -> None:
+    """ValueError if a run's model is one that is not ours and cannot do its task."""
+    if run.foundation is None:
+        chat = Chat(*policy.words(store.model_path(profile, run)))
+        check_room(run, chat)
+        check_sight(run, chat)
 
 
 def carry_out(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> Path:
@@ -138,6 +148,8 @@ def _compare(published: pd.DataFrame, again: pd.DataFrame, run: Run) -> None:
 def start(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> Policy:
     """The run's model, its ancestors' adapters merged in, with a fresh adapter (for PPO, and value head)."""
     check_device(device)
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads}")
     torch.set_num_threads(threads)
     bf16 = run.settings.bf16
     # On a CPU bfloat16 speeds the products and the weights stay float32; on a GPU the weights are what

@@ -5,7 +5,7 @@ forward pass. An answer is one action with one reward, one value (read at the la
 and one advantage; GAE runs across the answers of an episode, in navigation a dialogue at each point of the
 route.
 
-Implementation details, numbered as in the book's ledger:
+Implementation details (the book's ledger, paper versus code, has them too):
  1. The probability ratio is taken per token (`ratio="token"`); as released per whole answer (`"answer"`).
  2. `thought_coefficient` weighs tokens before an answer's last field: 1; as released 0.5 (`"answer"`).
  3. An episode's end never bootstraps; `bootstrap_truncated` is the released bug: the next episode's value.

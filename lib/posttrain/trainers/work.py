@@ -1,4 +1,4 @@
-"""One run while it goes on: SFT or PPO, checkpoints at equal distances of compute, state to go on from."""
+"""One run while it goes on: SFT or PPO, checkpoints along its compute, state to go on from."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def environment(run: Run, **changes) -> gymnasium.Env:
 
 def _spent(parameters: int, trained: float, processed: float) -> float:
     """GFLOP of an arm: 6N a trained token, 2N a token of its rollouts."""
-    return compute.rl_flops(parameters, 0, trained, processed) / 1e9
+    return compute.flops(parameters, trained, processed) / 1e9
 
 
 class Work:
@@ -69,11 +69,10 @@ class Work:
         self.curves.close()
         if self.main:
             folder = self.profile.root / "build" / "adapters" / self.run.identity
-            partial = folder.with_name(f".{folder.name}")
+            partial, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
             shutil.rmtree(partial, ignore_errors=True)
             self.policy.save_adapter(partial)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(partial, folder)
+            store.replace(partial, folder, old)
 
     # --- checkpoints ----------------------------------------------------------------------------------------
 
@@ -145,16 +144,9 @@ class Work:
             self.trained({"iteration": step, "loss": logs["loss"], "tokens": trained}, spent)
             if step in marks:
                 self.policy.model.eval()
-                published = compute.sft_flops(self.parameters, 0, trained) / 1e9
+                counted = {"trained_tokens": trained, "processed_tokens": 0}
                 self.checkpoint(
-                    step,
-                    {
-                        "trained_tokens": trained,
-                        "processed_tokens": 0,
-                        "gflops": spent,
-                        "gflops_published": published,
-                    },
-                    between=step < len(counts),
+                    step, {**counted, "gflops": spent, "gflops_published": spent}, between=step < len(counts)
                 )
                 self.policy.model.train()
                 self.tick()
@@ -191,9 +183,7 @@ class Work:
             )
             if passed() > reached or spent() >= budget:
                 self.policy.model.eval()
-                published = (
-                    compute.rl_flops_published(self.parameters, 0, trainer.trained, self.run.task) / 1e9
-                )
+                published = compute.rl_flops_published(self.parameters, trainer.trained, self.run.task) / 1e9
                 counted = {"trained_tokens": trainer.trained, "processed_tokens": trainer.processed}
                 self.checkpoint(
                     trainer.iteration,

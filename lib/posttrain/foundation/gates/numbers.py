@@ -18,18 +18,17 @@ from posttrain.verifiers.answers import listed
 from posttrain.verifiers.general_points import RANKS, Deal, GeneralPointsVerifier, Rule
 
 RULES = [Rule.parse(rule) for rule in CALIBRATION_RULES]
+BATCH = 512  # texts that are completed together
 Hand = tuple[str, ...]
 
 
-def complete(
-    model, tokens, texts: list[str], sample: bool = False, new_tokens: int = 48, batch: int = 512
-) -> list[str]:
+def complete(model, tokens, texts: list[str], sample: bool = False, new_tokens: int = 48) -> list[str]:
     """One completion each, greedy or sampled at temperature 1."""
     completions = []
     how = {"temperature": 1.0, "top_k": 0} if sample else {"temperature": None, "top_k": None}
     how |= {"pad_token_id": tokens.pad_token_id, "eos_token_id": tokens.eos_token_id}
-    for start in range(0, len(texts), batch):
-        part = texts[start : start + batch]
+    for start in range(0, len(texts), BATCH):
+        part = texts[start : start + BATCH]
         inputs = tokens(part, return_tensors="pt", padding=True, add_special_tokens=False)
         out = model.generate(**inputs, max_new_tokens=new_tokens, do_sample=sample, **how)
         completions += tokens.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
@@ -52,12 +51,12 @@ def has_face(hand: Hand) -> bool:
     return any(rank in "JQK" for rank in hand)
 
 
-def correct(text: str, numbers: Sequence[int], target: int = 24) -> bool:
-    """Whether `text` is <formula>=<target> with a formula of `numbers` that makes it."""
+def correct(text: str, numbers: Sequence[int]) -> bool:
+    """Whether `text` is <formula>=24 with a formula of `numbers` that makes it."""
     expression, _, stated = text.rpartition("=")
     try:
         tree = formulas.parse(expression)
-        right = formulas.value(tree) == target and stated.strip() == str(target)
+        right = formulas.value(tree) == 24 and stated.strip() == "24"
         return right and sorted(formulas.numbers(tree)) == sorted(numbers)
     except formulas.FormulaError:
         return False
@@ -88,10 +87,10 @@ def _complaint(formula: str, numbers: Sequence[int]) -> str:
     return GeneralPointsVerifier().judge(answer, deal).message
 
 
-def _revise(model, tokens, hands: list[Sequence[int]], attempts: int = 5) -> tuple[float, float]:
-    """First-try and within-`attempts` success when the verifier's message is put into the dialogue."""
+def _revise(model, tokens, hands: list[Sequence[int]]) -> tuple[float, float]:
+    """Success at the first and within five answers when the verifier's message is put into the dialogue."""
     dialogues, unsolved, history = [[write_prompt(numbers, 24)] for numbers in hands], range(len(hands)), []
-    for _ in range(attempts):
+    for _ in range(5):
         answers = complete(model, tokens, [chat(dialogues[i]) for i in unsolved], sample=True)
         wrong = [(i, a) for i, a in zip(unsolved, answers) if not correct(_formula(a), hands[i])]
         for i, answer in wrong:
