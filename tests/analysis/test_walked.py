@@ -74,7 +74,7 @@ def test_what_was_found(said):
     assert "up to 2 answers a point" in text
     assert "Init finishes 100%, SFT 0% and RL 100% of the routes" in text and "SFT of repetition 2." in text
     assert ", SFT 50% and RL " in text and re.search(
-        r"failed there, SFT has [1-9]\d?% right in the trained", text
+        r"fails there, SFT has [1-9]\d?% answered rightly, but in the trained", text
     )
     assert text.endswith("Never once stopping at the end of a route: SFT of repetition 2.")
     assert values["shown"] == "It is of relative actions, repetition 1, likeliest answers (greedy)."

@@ -196,13 +196,14 @@ def found(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, str]:
         what = f"Under {TASK.sets[set_].actions} actions, {trained},"
         clauses.append(f"{what} {_listed(finished, 'finishes')} of the routes.")
         if words:
-            clauses.append(f"Of the points failed there, {_listed(words, 'has')} right in the trained words.")
+            told = _listed(words, "has")
+            clauses.append(
+                f"Of the points that it fails there, {told} answered rightly, but in the trained words."
+            )
     endless = unstopping(ends[ends["decoding"] == decoding])
     chains = dict.fromkeys(zip(endless["arm"], endless["seed"]))
-    who = ", ".join(f"{arm} of repetition {seeds.index(seed) + 1}" for arm, seed in chains)
-    clauses.append(
-        f"Never once stopping at the end of a route: {who}." if who else "All stop at the end of some route."
-    )
+    if who := ", ".join(f"{arm} of repetition {seeds.index(seed) + 1}" for arm, seed in chains):
+        clauses.append(f"Never once stopping at the end of a route: {who}.")
     return {"found": " ".join(clauses), "shown": shown}
 
 
