@@ -8,7 +8,7 @@ shares its axis with those it is to be compared with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -46,27 +46,30 @@ def distances(
     size = (4.6 * len(studies) + 1.0, 3.3)
     fig, axes = plt.subplots(1, len(studies), figsize=size, layout="constrained", squeeze=False)
     for ax, (title, study) in zip(axes[0], studies.items()):
-        for place, (arm, colour) in enumerate(charts.COLOURS.items()):
-            x, means = np.arange(len(sets)) + (place - 1) * APART, []
-            for at, set_ in zip(x, sets):
-                values = study.end(arm, set_, decoding, metric).to_numpy()
-                means.append(values.mean())
-                ax.plot(
-                    np.full(len(values), at), values, "o", color=colour, markersize=4, alpha=0.55, zorder=3
-                )
-            ax.plot(x, means, color=colour, linewidth=1.6, label=arm, zorder=2)
-            ax.plot(x, means, "_", color=colour, markersize=11, markeredgewidth=2.2, zorder=4)
-        ax.set_xticks(range(len(sets)), sets.values())
-        ax.set_xlim(-0.5, len(sets) - 0.5)
-        ax.set_ylim(bottom=-0.02 * ax.get_ylim()[1])  # a dot at nought is a whole dot
-        ax.tick_params(axis="x", length=0)
+        dots(ax, sets, lambda arm, set_, study=study: study.end(arm, set_, decoding, metric).to_numpy())
         if len(studies) > 1:
             ax.set_title(title)
-        ax.grid(axis="y")
-        charts.in_percent(ax.yaxis)
     axes[0, 0].set_ylabel(what)
     charts.legend(fig)
     return fig
+
+
+def dots(ax: Axes, sets: Mapping[str, str], ends: Callable[[str, str], Iterable[float]]) -> None:
+    """`ends(arm, set)` of each seed as dots, their means as lines, over the labels of the sets."""
+    for place, (arm, colour) in enumerate(charts.COLOURS.items()):
+        x, means = np.arange(len(sets)) + (place - 1) * APART, []
+        for at, set_ in zip(x, sets):
+            values = np.asarray(ends(arm, set_), float)
+            means.append(values.mean() if len(values) else np.nan)
+            ax.plot(np.full(len(values), at), values, "o", color=colour, markersize=4, alpha=0.55, zorder=3)
+        ax.plot(x, means, color=colour, linewidth=1.6, label=arm, zorder=2)
+        ax.plot(x, means, "_", color=colour, markersize=11, markeredgewidth=2.2, zorder=4)
+    ax.set_xticks(range(len(sets)), sets.values())
+    ax.set_xlim(-0.5, len(sets) - 0.5)
+    ax.set_ylim(bottom=-0.02 * ax.get_ylim()[1])  # a dot at nought is a whole dot
+    ax.tick_params(axis="x", length=0)
+    ax.grid(axis="y")
+    charts.in_percent(ax.yaxis)
 
 
 def growth(rows: Mapping[str, tuple[Study, str]], columns: Mapping[str, str]) -> Figure:

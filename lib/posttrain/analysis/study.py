@@ -130,9 +130,16 @@ class Study(Results):
 
     def outcomes(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
         """Array [seeds, cases] of an arm's outcomes at its last (Init: first) checkpoint."""
-        values, step = self.hands[metric].to_numpy(float, na_value=np.nan), 0 if arm == "Init" else -1
-        arm = "SFT" if arm == "Init" else arm
-        return np.stack([values[self._cases[arm, seed, set_, decoding][step]] for seed in self.seeds])
+        values = self.hands[metric].to_numpy(float, na_value=np.nan)
+        return np.stack([values[rows] for rows in self._ends(arm, set_, decoding)])
+
+    def cases(self, arm: str, set_: str, decoding: str) -> list[pd.DataFrame]:
+        """The same rows of `hands`, a table for each seed."""
+        return [self.hands.iloc[rows] for rows in self._ends(arm, set_, decoding)]
+
+    def _ends(self, arm: str, set_: str, decoding: str) -> list[np.ndarray]:
+        name, step = ("SFT", 0) if arm == "Init" else (arm, -1)
+        return [self._cases[name, seed, set_, decoding][step] for seed in self.seeds]
 
     @cached_property
     def _cases(self) -> dict[tuple, list[np.ndarray]]:
