@@ -206,6 +206,31 @@ def test_a_claim_may_name_other_arms_and_ask_for_fewer_seeds():
     )
 
 
+def test_a_claim_can_be_about_one_kind_of_hands():
+    """RL solves all hands that adding solves, and no other."""
+    hands, tables = ["A 6 7 10", "A 2 3 4", "9 9 3 3", "3 3 8 8"], []  # the first and the third add up
+    for arm, right in (("init", [1, 1, 0, 0]), ("ppo", [1, 0, 1, 0])):
+        for seed in (0, 1, 2):
+            for set_ in ("id", "seen"):
+                where = {"arm": arm, "seed": seed, "set": set_, "decoding": "sampled", "step": 1}
+                tables.append(pd.DataFrame({"hand": hands, "first_try": right}).assign(**where))
+    outcomes = Outcomes(pd.concat(tables, ignore_index=True))
+    measure = Measure("first_try", "sampled")
+    for kind, gain in (("adding", 0.5), ("other", -0.5)):
+        one = outcomes.of_kind(kind)
+        assert one.level("ppo", 0, "id", measure) == (kind == "adding")
+        claim = {
+            "id": "gp-l-x",
+            "test": "difference",
+            "minuend": "RL",
+            "subtrahend": "Init",
+            "set": "id",
+            "kind": kind,
+        }
+        row = claims.decide(outcomes, claim | {"direction": "above", "seeds": 3}, "strict", measure, SECOND)
+        assert row["estimate"] == pytest.approx(gain) and row["init"] == 0.5
+
+
 def test_the_second_editions_claims_are_well_formed():
     ids = [said["id"] for said in SECOND["claims"]]
     assert len(set(ids)) == len(ids) >= 35
@@ -213,7 +238,7 @@ def test_the_second_editions_claims_are_well_formed():
     for said in SECOND["claims"]:
         assert set(said) <= {
             *("id", "figure", "test", "minuend", "subtrahend", "set", "other", "direction"),
-            *("threshold", "published", "measures", "statement", "study", "seeds"),
+            *("threshold", "published", "measures", "statement", "study", "seeds", "kind"),
         }
         assert said["test"] in ("difference", "gap", "matched", "level") and said["set"] in sets
         assert said["direction"] in ("above", "below") and ("other" in said) == (said["test"] == "gap")

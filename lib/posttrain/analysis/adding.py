@@ -1,7 +1,7 @@
 """Which hands the arms solve: those whose numbers make 24 by adding and subtracting alone, and the others;
 and of what shapes their formulas are.
 
-Looked at after the runs: no claim of data/claims.yaml is about it.
+Found after the runs of GP-L and GP-VL; the claims about it in data/claims.yaml are about later ones.
 
     by_kind(Book("cpu").study("gp-l"), ("seen", "id", "ood"))
 """
@@ -29,8 +29,14 @@ KINDS = {True: "24 by adding and subtracting", False: "24 only with × or ÷"}
 def adds(numbers: Iterable[int], target: int = general_points.TARGET) -> bool:
     """Can `target` be made of all the numbers with + and - alone? (Brackets only turn signs.)"""
     numbers = list(numbers)
-    signed = product((1, -1), repeat=len(numbers))
-    return any(sum(s * n for s, n in zip(signs, numbers)) == target for signs in signed if max(signs) > 0)
+    signed = (signs for signs in product((1, -1), repeat=len(numbers)) if 1 in signs)
+    return any(sum(sign * number for sign, number in zip(signs, numbers)) == target for signs in signed)
+
+
+def kinds(hands: Iterable[str], rule: str) -> np.ndarray:
+    """Can 24 be made of a hand ("8 K 3 3") by adding and subtracting alone, with the numbers of `rule`?"""
+    numbers = general_points.Rule.parse(rule).numbers
+    return np.array([adds(numbers(hand.split())) for hand in hands])
 
 
 def by_kind(study: Study, sets: Iterable[str], metric: str = "first_try") -> pd.DataFrame:
@@ -38,11 +44,10 @@ def by_kind(study: Study, sets: Iterable[str], metric: str = "first_try") -> pd.
     that of the hands of a set that are of this kind."""
     rows = []
     for set_ in sets:
-        rule = general_points.Rule.parse(TASKS[study.task].sets[set_].rule)
+        rule = TASKS[study.task].sets[set_].rule
         for arm in charts.COLOURS:
             for seed, outcomes in zip(study.seeds, study.cases(arm, set_, "sampled")):
-                kinds = [adds(rule.numbers(hand.split())) for hand in outcomes["hand"]]
-                for kind, hands in outcomes.groupby(np.array(kinds)):
+                for kind, hands in outcomes.groupby(kinds(outcomes["hand"], rule)):
                     row = {"set": set_, "adding": bool(kind), "arm": arm, "seed": seed}
                     rows.append(row | {"success": hands[metric].mean(), "share": len(hands) / len(outcomes)})
     return pd.DataFrame(rows)

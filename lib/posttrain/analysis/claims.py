@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from posttrain.analysis import statistics, study
+from posttrain.analysis import adding, statistics, study
 from posttrain.analysis.statistics import Interval, Term
+from posttrain.tasks import TASKS
 
 STATES = ("holds", "reversed", "undecided", "no headroom")
 RATIOS = {"per_step": ("right", "answers"), "first_turns": ("first_turns", "turns")}  # of a route's counts
@@ -40,8 +41,17 @@ class Outcomes:
 
     def __init__(self, hands: pd.DataFrame):
         self.seeds = sorted(hands["seed"].unique().tolist())
-        keys = ["arm", "seed", "set", "decoding"]
+        self.hands, keys = hands, ["arm", "seed", "set", "decoding"]
         self._tables = {key: table for key, table in hands.groupby(keys, sort=False)}
+
+    def of_kind(self, kind: str) -> Outcomes:
+        """Those of the hands that adding and subtracting solve ("adding"), or of all others ("other")."""
+        points = TASKS["general-points"].sets
+        rules = {name: points[name].rule for name in self.hands["set"].unique()}
+        adds = self.hands.groupby("set")["hand"].transform(
+            lambda hands: adding.kinds(hands, rules[hands.name])
+        )
+        return Outcomes(self.hands[adds == (kind == "adding")])
 
     def steps(self, arm: str, seed: int, set_: str, measure: Measure) -> list[int]:
         """The steps at which it was judged."""
@@ -142,6 +152,7 @@ def _parts(outcomes: Outcomes, claim: dict, measure: Measure) -> list[list[Part]
 def decide(outcomes: Outcomes, claim: dict, name: str, measure: Measure, rules: dict) -> dict[str, Any]:
     """One claim by one measure (`name`: paper or strict), as a row; `rules`: data/claims.yaml."""
     threshold = claim.get("threshold", 0.0)
+    outcomes = outcomes.of_kind(claim["kind"]) if "kind" in claim else outcomes
     row = {
         "claim": claim["id"],
         "measure": name,
