@@ -102,18 +102,13 @@ def foundation(name: str) -> dict:
 
 
 def everything() -> dict[str, Golden]:
-    """All goldens of `make invariant`, by name; parents first. Left out is what stands on a foundation of
-    which only the card is kept, and would have to be pretrained."""
-    found, there = {}, lib.config.load(PROFILE)
+    """All goldens of `make invariant`, by name; parents first."""
+    found = {}
     for name, config in foundations().items():
-        if hasattr(config, "language") and config.text.kept == "card":
-            continue
         seeing = ("pictures", "chat") if hasattr(config, "language") else ()
         task = "navigation" if "directions" in name or "streets" in name else "general-points"
         found[name] = Golden(("foundation", task, *seeing), partial(foundation, name), *ALLOWED)
     for name, one in arms().items():
-        if there.foundations[there.studies[name.split("/")[0]].foundation].kept == "card":
-            continue
         parts = trajectories.parts(one.task, one.algorithm)
         found[name.replace("/", ".")] = Golden(parts, partial(arm, name), *ALLOWED)
     return found
