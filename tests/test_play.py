@@ -181,7 +181,7 @@ def test_what_cannot_be_exported_is_one_line(said, monkeypatch, tmp_path):
 def test_published_models_are_those_of_published_runs():
     said = (PAGE / "data.js").read_text()
     profile = config.load("cpu")
-    runs = [f"gp-l/{arm}/{profile.studies['gp-l'].seeds[0]}" for arm in ("init", "sft", "ppo")]
+    runs = [f"gp-l/{arm}/{profile.seeds[0]}" for arm in ("init", "sft", "ppo")]
     assert json.dumps(runs, separators=(",", ":")) in said
     assert {profile.run(run).name for run in runs} == set(runs)
 

@@ -42,6 +42,11 @@ def test_a_verdict_shows_both_intervals_and_init():
         ["It shrinks.", "**undecided**", ""],
     ]
     assert table.columns.tolist() == ["claim", *(f"{m}: first try, sampled" for m in ("paper", "strict"))]
+    rows[2] |= {"metric": "within", "estimate": -0.1, "low": -0.2, "high": 0.1}
+    several = prose.decided(rows, claims).set_index("claim")
+    assert several.columns.tolist() == ["paper", "strict: first try, sampled"]
+    assert several["paper"]["It grows."] == f"{holds}; Init 30% (first try, sampled)"
+    assert several["paper"]["It shrinks."] == "**undecided** −10.0 % [−20.0 %, 10.0 %] (within, sampled)"
 
 
 @pytest.mark.parametrize("content", ["a *word*", pd.DataFrame({"a": [1], "b": ["x"]})])

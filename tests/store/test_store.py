@@ -218,7 +218,7 @@ def test_a_profile_takes_what_is_published_unless_all_is_made_anew():
     merged = config.merged(config.read("cpu"), {k: v for k, v in settings.items() if k != "extends"})
     mine, fresh = config.check("mine", merged), config.check("mine", merged, True)
     to_make = [run.name for run in mine.runs() if store.find(mine, run) is None]
-    assert to_make == [f"gp-vl/ppo/{seed}" for seed in mine.studies["gp-vl"].seeds]
+    assert to_make == [f"gp-vl/ppo/{seed}" for seed in mine.seeds]
     assert all(store.find(fresh, run) is None for run in fresh.runs()) and mine.root != fresh.root
     assert status.status(mine, mine.run("gp-vl/init/0")).word == "current"
     state = status.status(mine, mine.run("gp-vl/ppo/0"))

@@ -68,10 +68,13 @@ def runs(results: Results) -> pd.DataFrame:
 
 
 def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
-    """`claims.verdicts` as a table, one row a claim: by each measure the estimate, both of its intervals
-    (over seeds and cases; Student's over seeds) and the state; Init where headroom is read."""
+    """`claims.verdicts` as a table, one row a claim: by each measure the state, the estimate, both of its
+    intervals (over seeds and cases; Student's over seeds), Init where headroom is read, and what was
+    measured where that is not the same in all rows."""
     said, shown = {claim["id"]: claim["statement"] for claim in claims["claims"]}, {}
-    for one in rows:
+    what = [(one["measure"], f"{one['metric'].replace('_', ' ')}, {one['decoding']}") for one in rows]
+    several = {name for name, _ in set(what) if len({words for other, words in what if other == name}) > 1}
+    for one, (measure, words) in zip(rows, what):
         row = shown.setdefault(one["claim"], {"claim": said[one["claim"]]})
         cell = f"**{one['state']}**"
         if one["estimate"] is not None:
@@ -79,8 +82,9 @@ def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
         if one["seeds_low"] is not None:
             low, high = (number(one[key]).replace("%", " %") for key in ("seeds_low", "seeds_high"))
             cell += f", over seeds [{low}, {high}]"
-        measure = f"{one['measure']}: {one['metric'].replace('_', ' ')}, {one['decoding']}"
-        row[measure] = cell + ("" if one["init"] is None else f"; Init {one['init']:.0%}")
+        cell += "" if one["init"] is None else f"; Init {one['init']:.0%}"
+        head, note = (measure, f" ({words})") if measure in several else (f"{measure}: {words}", "")
+        row[head] = (cell + note).replace("-", "−")
     return pd.DataFrame(shown.values()).fillna("")
 
 
