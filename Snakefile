@@ -152,8 +152,10 @@ rule html:
     output: HTML
     log: f"{BUILD}/logs/html.log"
     params: book=f"{BASE}/book", out=f"{BASE}/book/_build", absent=" ".join(ABSENT)
-    shell:  # a build that failed or was killed is begun anew (tools/stage_book.py says why)
+    # A build that failed or was killed is begun anew (tools/stage_book.py says why). Sphinx copies styles and scripts only where a page is
+    # out of date, so one always is.
+    shell:
         "if [ -e {params.out}/.unfinished ]; then rm -rf {params.out}; fi; mkdir -p {params.out}; touch {params.out}/.unfinished; "
-        "(python tools/stage_book.py {SITE} {FIGURES} {params.absent} && "
+        "(python tools/stage_book.py {SITE} {FIGURES} {params.absent} && touch {SITE}/book/intro.md && "
         "jupyter-book build -q {SITE} --config book/_config.yml --toc book/_toc.yml --path-output {params.book} -W -n --keep-going) > {log} 2>&1; "
         "rm {params.out}/.unfinished"
