@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -35,8 +36,12 @@ def adds(numbers: Iterable[int], target: int = general_points.TARGET) -> bool:
 
 def kinds(hands: Iterable[str], rule: str) -> np.ndarray:
     """Can 24 be made of a hand ("8 K 3 3") by adding and subtracting alone, with the numbers of `rule`?"""
-    numbers = general_points.Rule.parse(rule).numbers
-    return np.array([adds(numbers(hand.split())) for hand in hands])
+    return np.array([_adds(hand, rule) for hand in hands])
+
+
+@cache  # every arm and seed is asked the same hands
+def _adds(hand: str, rule: str) -> bool:
+    return adds(general_points.Rule.parse(rule).numbers(hand.split()))
 
 
 def by_kind(study: Study, sets: Iterable[str], metric: str = "first_try") -> pd.DataFrame:

@@ -196,9 +196,9 @@ def found(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, str]:
         what = f"Under {TASK.sets[set_].actions} actions, {trained},"
         clauses.append(f"{what} {_listed(finished, 'finishes')} of the routes.")
         if words:
-            told = _listed(words, "has")
+            shares = _listed(words, "has")
             clauses.append(
-                f"Of the points that it fails there, {told} answered rightly, but in the trained words."
+                f"Of the points that it fails there, {shares} answered rightly, but in the trained words."
             )
     endless = unstopping(ends[ends["decoding"] == decoding])
     chains = dict.fromkeys(zip(endless["arm"], endless["seed"]))
