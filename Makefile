@@ -40,7 +40,7 @@ book: .venv/.installed $(MODEL) ## run what is missing, draw the figures, build 
 	@$(call snakemake,book)
 
 test: .venv/.installed ## run the tests, a process a core, with coverage of the library
-	python -m pytest --ignore=tests/benchmarks --ignore=tests/pages -n $(CORES) --dist loadfile --cov=posttrain \
+	python -m pytest --ignore=tests/benchmarks --ignore=tests/pages -n $(CORES) --dist loadfile --no-loadscope-reorder --cov=posttrain \
 	  --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 pages: .venv/.installed ## look at every built page in a headless browser, narrow and wide, light and dark (after make book)

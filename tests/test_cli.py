@@ -12,7 +12,8 @@ def test_help_lists_the_commands(capsys):
 def test_plan_lists_every_run(capsys):
     assert cli.main(["plan", "--profile", "smoke"]) == 0
     out = capsys.readouterr().out
-    assert [name in out for name in (run.name for run in config.load("smoke").runs())] == [True] * 15
+    runs = [run.name for run in config.load("smoke").runs()]
+    assert len(runs) > 15 and all(name in out for name in runs)
 
 
 def test_settings_lists_every_field_with_what_is_allowed(capsys):
