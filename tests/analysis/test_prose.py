@@ -99,3 +99,9 @@ def test_recognition_beside_the_format(toy):
 def test_runs_are_listed(toy):
     table = prose.runs(toy({("SFT", "id"): {}}))
     assert len(table) == 6 and table.iloc[0].tolist() == ["gp-l/init/0", 1.5, 7, "abc1234"]
+
+
+def test_a_figure_in_words(toy):
+    ends = {("Init", "id"): {"first_try": 0.1}, ("SFT", "id"): {"first_try": [0.2, 0.4]}, ("RL", "ood"): {}}
+    said = prose.in_words(toy(ends), {"id": "other\nnumbers", "seen": "not asked"}, {"first_try": "right"})
+    assert said == "At the end. right, other numbers: Init 10%, SFT 30%, RL 50%."

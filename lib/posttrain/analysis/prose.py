@@ -195,6 +195,19 @@ def among_recognized(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
 # --- sentences ----------------------------------------------------------------------------------------------
 
 
+def in_words(study: Study, sets: Mapping[str, str], metrics: Mapping[str, str], decoding="sampled") -> str:
+    """A figure's result for those who do not see it: means of the seeds at the end of each arm, for each
+    metric and set (columns and names, with what to call them); what was not measured is left out."""
+    said = []
+    for metric, title in metrics.items():
+        for set_, label in sets.items():
+            ends = {arm: study.end(arm, set_, decoding, metric).mean() for arm in ARMS.values()}
+            shares = ", ".join(f"{arm} {end:.0%}" for arm, end in ends.items() if np.isfinite(end))
+            if shares:
+                said.append(f"{title}, {' '.join(label.split())}: {shares}")
+    return f"At the end. {'; '.join(said)}."
+
+
 def landmarks(study: Study) -> str:
     """Navigation with pictures: what becomes of the landmarks' names, which no reward pays for."""
     seen = {arm: study.end(arm, "id", "greedy", "recognized") for arm in ARMS.values()}
