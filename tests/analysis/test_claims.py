@@ -238,7 +238,7 @@ def test_the_second_editions_claims_are_well_formed():
     for said in SECOND["claims"]:
         assert set(said) <= {
             *("id", "figure", "test", "minuend", "subtrahend", "set", "other", "direction"),
-            *("threshold", "published", "measures", "statement", "study", "seeds", "kind"),
+            *("threshold", "published", "measures", "statement", "study", "seeds", "kind", "init"),
         }
         assert said["test"] in ("difference", "gap", "matched", "level") and said["set"] in sets
         assert said["direction"] in ("above", "below") and ("other" in said) == (said["test"] == "gap")
@@ -246,6 +246,7 @@ def test_the_second_editions_claims_are_well_formed():
         if said.get("study", "").startswith("gp-l-") and said["test"] == "difference":
             arms = config.read("second")["studies"][said["study"]]["arms"]
             assert {said["minuend"], said["subtrahend"]} <= {*arms, "Init"}
+            assert said.get("init", "init") in arms  # where headroom is read
         name, look = claims.task(said["id"], SECOND["measures"]).split("-")
         task = TASKS[{"gp": "general-points", "virl": "navigation"}[name] + "-vision" * (look == "vl")]
         judged = {said["set"], said.get("other", said["set"])}

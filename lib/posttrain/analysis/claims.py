@@ -167,7 +167,8 @@ def decide(outcomes: Outcomes, claim: dict, name: str, measure: Measure, rules: 
         told = level(outcomes, claim["set"], measure)
     else:
         at = rules["headroom"]["at"][task(claim["id"], rules["measures"]).split("-")[0]][claim["set"]]
-        row["init"] = float(np.mean([outcomes.level("init", s, at, measure) for s in outcomes.seeds]))
+        init = claim.get("init", "init")
+        row["init"] = float(np.mean([outcomes.level(init, s, at, measure) for s in outcomes.seeds]))
         if not rules["headroom"]["floor"] <= row["init"] <= rules["headroom"]["ceiling"]:
             row["state"] = "no headroom"
         if (parts := _parts(outcomes, claim, measure)) is None:
