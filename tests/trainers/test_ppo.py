@@ -440,6 +440,7 @@ def test_an_iteration_on_routes_learns_from_every_point_reached(policy):
     assert (
         metrics["within"] == metrics["first_try"] == 0 and metrics["answers"] == 2 and metrics["reward"] <= -2
     )
+    assert metrics["spread"] == 0  # all routes were paid alike
 
 
 def test_advantages_are_normalised_over_answers_that_exist(policy):

@@ -90,7 +90,8 @@ class PPO:
 
     def iterate(self) -> dict[str, float]:
         """Roll out, estimate advantages, update. Returns what was measured: first_try, rule_following, valid
-        over dialogues; within (all last answers are right), reward, answers over episodes."""
+        over dialogues; within (all last answers are right), reward, answers over episodes; spread: the
+        deviation between the episodes' rewards, without which there is nothing to learn from."""
         began = time.perf_counter()
         games = self.rollout()
         rolled = time.perf_counter()
@@ -104,13 +105,15 @@ class PPO:
         self.processed += self._total(tokens)
         self.trained += self._total(tokens) * self.config.epochs
         first = [d.verdicts[0] for d in dialogues]
+        rewards = torch.zeros(len(games)).index_add(0, batch.episode, batch.rewards.sum(1))
         return {
             "iteration": self.iteration,
             "first_try": _mean(v.correct for v in first),
             "within": _mean(all(d.correct for d in game) for game in games),
             "rule_following": _mean(v.follows_rule for v in first),
             "valid": _mean(v.valid for v in first),
-            "reward": float(batch.rewards.sum()) / len(games),
+            "reward": float(rewards.mean()),
+            "spread": float(rewards.std(correction=0)),
             "answers": float(batch.answered.sum()) / len(games),
             **metrics,
             "tokens": tokens,
