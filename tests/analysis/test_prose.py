@@ -36,7 +36,7 @@ def test_a_verdict_shows_both_intervals_and_init():
         {**row, **none, "claim": "two", "state": "undecided"},
     ]
     table = prose.decided(rows, claims)
-    holds = "**holds** 10.0 % [5.0 %, 15.0 %], over seeds [1.0 %, 19.0 %]"
+    holds = "**holds** 10.0 % [5.0 %, 15.0 %], over repetitions [1.0 %, 19.0 %]"
     assert table.values.tolist() == [
         ["It grows.", f"{holds}; Init 30%", holds],
         ["It shrinks.", "**undecided**", ""],

@@ -81,7 +81,7 @@ def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
             cell += f" {interval(Interval(*(one[key] for key in ('estimate', 'low', 'high'))))}"
         if one["seeds_low"] is not None:
             low, high = (number(one[key]).replace("%", " %") for key in ("seeds_low", "seeds_high"))
-            cell += f", over seeds [{low}, {high}]"
+            cell += f", over repetitions [{low}, {high}]"
         cell += "" if one["init"] is None else f"; Init {one['init']:.0%}"
         head, note = (measure, f" ({words})") if measure in several else (f"{measure}: {words}", "")
         row[head] = (cell + note).replace("-", "−")
