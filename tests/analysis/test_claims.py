@@ -238,14 +238,16 @@ def test_the_second_editions_claims_are_well_formed():
     for said in SECOND["claims"]:
         assert set(said) <= {
             *("id", "figure", "test", "minuend", "subtrahend", "set", "other", "direction"),
-            *("threshold", "published", "measures", "statement", "study", "seeds", "kind", "init"),
+            *("threshold", "published", "measures", "statement", "study", "seeds", "kind", "init", "arm"),
         }
         assert said["test"] in ("difference", "gap", "matched", "level") and said["set"] in sets
         assert said["direction"] in ("above", "below") and ("other" in said) == (said["test"] == "gap")
         assert set(claims.measures(said, SECOND)) == {"paper", "strict"}
-        if said.get("study", "").startswith("gp-l-") and said["test"] == "difference":
-            arms = config.read("second")["studies"][said["study"]]["arms"]
-            assert {said["minuend"], said["subtrahend"]} <= {*arms, "Init"}
+        studies = config.read("second")["studies"]
+        if said.get("study") in studies:
+            arms = studies[said["study"]]["arms"]
+            named = {said[word] for word in ("minuend", "subtrahend", "arm") if word in said}
+            assert named <= {*arms, "Init"} and (said["test"] == "level") == ("arm" in said)
             assert said.get("init", "init") in arms  # where headroom is read
         name, look = claims.task(said["id"], SECOND["measures"]).split("-")
         task = TASKS[{"gp": "general-points", "virl": "navigation"}[name] + "-vision" * (look == "vl")]
@@ -253,6 +255,14 @@ def test_the_second_editions_claims_are_well_formed():
         if said["test"] != "level":
             judged.add(SECOND["headroom"]["at"][name][said["set"]])
         assert judged <= {*task.sets, *task.more}
+
+
+def test_a_level_may_be_one_arms():
+    levels = {("one", "id"): 0.05, ("two", "id"): 0.5}
+    said = claim(test="level", set="id", direction="below", threshold=0.1)
+    for arm, state in (("one", "holds"), ("two", "reversed")):
+        row = claims.decide(table(levels), said | {"arm": arm}, "strict", PASS, RULES)
+        assert row["state"] == state
 
 
 def test_how_many_chains_a_difference_needs():

@@ -164,7 +164,7 @@ def decide(outcomes: Outcomes, claim: dict, name: str, measure: Measure, rules: 
         "state": "undecided",
     }
     if claim["test"] == "level":
-        told = level(outcomes, claim["set"], measure)
+        told = level(outcomes, claim["set"], measure, claim.get("arm"))
     else:
         at = rules["headroom"]["at"][task(claim["id"], rules["measures"]).split("-")[0]][claim["set"]]
         init = claim.get("init", "init")
@@ -184,9 +184,11 @@ def decide(outcomes: Outcomes, claim: dict, name: str, measure: Measure, rules: 
     return row
 
 
-def level(outcomes: Outcomes, set_: str, measure: Measure) -> tuple[Interval, np.ndarray]:
-    """Success of all arms and seeds together (Wilson: it has a width at 0), and of each seed."""
-    arms = dict.fromkeys(arm for arm, _, name, _ in outcomes._tables if name == set_)
+def level(
+    outcomes: Outcomes, set_: str, measure: Measure, of: str | None = None
+) -> tuple[Interval, np.ndarray]:
+    """Success of an arm, or of all arms, seeds together (Wilson: it has a width at 0), and of each seed."""
+    arms = [of] if of else dict.fromkeys(arm for arm, _, name, _ in outcomes._tables if name == set_)
     tables = [outcomes.counts(arm, seed, set_, measure) for arm in arms for seed in outcomes.seeds]
     right, cases = sum(t["count"].sum() for t in tables), sum(t["of"].sum() for t in tables)
     each = [np.mean([outcomes.level(arm, seed, set_, measure) for arm in arms]) for seed in outcomes.seeds]
