@@ -40,15 +40,35 @@ def test_what_the_foundation_read(toy):
     figure = reading.heed(studies, {"first_try": "turns right"})
     (axes,) = figure.axes
     lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
-    assert list(lines["RL"].get_xdata()) == [0.7, 1.0]
+    assert [round(x) for x in lines["RL"].get_xdata()] == [0, 1]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["70 %", "100 %"]
     assert lines["RL"].get_ydata() == pytest.approx([0.25, 0.85])
-    assert list(lines["RL, 5% of the lists invented"].get_xdata()) == [1.0]
+    assert [round(x) for x in lines["RL, 5% of the lists invented"].get_xdata()] == [1]
     plt.close(figure)
-    figure = reading.price(studies, {"gained": ("ood", "within")}, ("ood", "first_try"))
+    figure = reading.price(studies, {"gained": ("ood", "within")}, ("ood", "first_try"), "points")
     (axes,) = figure.axes
-    rl = next(line for line in axes.lines if line.get_label() == "RL")
-    assert sorted(rl.get_ydata()) == pytest.approx(sorted([-0.4, -0.3, -0.05, -0.05, -0.3, -0.3]))
+    rl = {line.get_label(): line for line in axes.lines}
+    assert rl["RL, 70% heed"].get_ydata() == pytest.approx([-40, -30])
+    assert rl["RL, 100% heed"].get_ydata() == pytest.approx([-5, -5])
+    assert rl["RL, 100% heed, 5% invented"].get_fillstyle() == "none"
     plt.close(figure)
+    same = reading.ranks(studies, {"itself": ("ood", "first_try")}, ("ood", "first_try"))
+    assert same["RL"].tolist() == pytest.approx([1.0])
+
+
+def test_numbers_for_the_prose(toy):
+    def level(sft, fake):
+        base = {"first_turns": 0.5, "fake": 0.5}
+        ends = {(arm, set_): base for arm in study.ARMS.values() for set_ in ("id", "ood")}
+        return toy(ends | {("SFT", "ood"): {"first_turns": sft, "fake": fake}}, task="navigation")
+
+    studies = {(0.5, 0.05): level(0, 0), (0.7, 0.5): level([0.6, 0.8], 0.1), (1.0, 0.5): level(0.9, 0.0)}
+    values = reading.values(studies, {})
+    assert (values["heed_low"], values["heed_high"]) == (0.7, 1.0)
+    assert (values["sft_ood_low"], values["sft_ood_high"]) == pytest.approx((0.7, 0.9))
+    assert values["sft_fake_low"] == pytest.approx(0.1)
+    assert (values["sft_fell"], values["rl_fell"], values["repetitions"]) == (2, 0, 6)
+    assert values["sft_fell_high"] == 0
 
 
 def test_rates_stand_as_shares_of_the_chosen_one(toy):
