@@ -235,6 +235,7 @@ def test_the_second_editions_claims_are_well_formed():
     ids = [said["id"] for said in SECOND["claims"]]
     assert len(set(ids)) == len(ids) >= 35
     sets = {name for task in TASKS.values() for name in (*task.sets, *task.more)}
+    studies = config.read("second")["studies"]
     for said in SECOND["claims"]:
         assert set(said) <= {
             *("id", "figure", "test", "minuend", "subtrahend", "set", "other", "direction"),
@@ -243,7 +244,6 @@ def test_the_second_editions_claims_are_well_formed():
         assert said["test"] in ("difference", "gap", "matched", "level") and said["set"] in sets
         assert said["direction"] in ("above", "below") and ("other" in said) == (said["test"] == "gap")
         assert set(claims.measures(said, SECOND)) == {"paper", "strict"}
-        studies = config.read("second")["studies"]
         if said.get("study") in studies:
             arms = studies[said["study"]]["arms"]
             named = {said[word] for word in ("minuend", "subtrahend", "arm") if word in said}
