@@ -16,17 +16,17 @@ LONGEST = {
     "test_bite": False,
     "test_play": False,
     "test_arm": True,
-    "test_config": False,
+    "test_config": True,
     "test_goldens": False,
     "test_training": True,
     "test_full": False,
-    "test_second": False,
+    "test_second": True,
     "test_pictures": False,
     "test_grids": False,
     "test_curves": False,
     "test_workflow": True,
-    "test_hardware": False,
-    "test_cards": False,
+    "test_hardware": True,
+    "test_cards": True,
 }
 
 
