@@ -39,11 +39,11 @@ def test_what_the_foundation_read(toy):
     studies = {level: toy(said, task="navigation") for level, said in shares.items()}
     figure = reading.heed(studies, {"first_try": "turns right"})
     (axes,) = figure.axes
-    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
-    assert [round(x) for x in lines["RL"].get_xdata()] == [0, 1]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["70 %", "100 %"]
-    assert lines["RL"].get_ydata() == pytest.approx([0.25, 0.85])
-    assert [round(x) for x in lines["RL, 5% of the lists invented"].get_xdata()] == [1]
+    means = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert [round(x) for x in means["RL"].get_xdata()] == [0, 1, 2]
+    assert means["RL"].get_ydata() == pytest.approx([0.25, 0.85, 0.5])
+    ticks = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert ticks == ["70 %\n50 % invented", "100 %\n50 % invented", "100 %\n5 % invented"]
     plt.close(figure)
     figure = reading.price(studies, {"gained": ("ood", "within")}, ("ood", "first_try"), "points")
     (axes,) = figure.axes
@@ -58,9 +58,9 @@ def test_what_the_foundation_read(toy):
 
 def test_numbers_for_the_prose(toy):
     def level(sft, fake):
-        base = {"first_turns": 0.5, "fake": 0.5}
+        base = {"first_turns": 0.5, "fake": 0.5, "per_step": 0.5, "kl_back": 0.0}
         ends = {(arm, set_): base for arm in study.ARMS.values() for set_ in ("id", "ood")}
-        return toy(ends | {("SFT", "ood"): {"first_turns": sft, "fake": fake}}, task="navigation")
+        return toy(ends | {("SFT", "ood"): base | {"first_turns": sft, "fake": fake}}, task="navigation")
 
     studies = {(0.5, 0.05): level(0, 0), (0.7, 0.5): level([0.6, 0.8], 0.1), (1.0, 0.5): level(0.9, 0.0)}
     values = reading.values(studies, {})
@@ -68,7 +68,7 @@ def test_numbers_for_the_prose(toy):
     assert (values["sft_ood_low"], values["sft_ood_high"]) == pytest.approx((0.7, 0.9))
     assert values["sft_fake_low"] == pytest.approx(0.1)
     assert (values["sft_fell"], values["rl_fell"], values["repetitions"]) == (2, 0, 6)
-    assert values["sft_fell_high"] == 0
+    assert 0 < values["fell_among"] <= 12 and values["sft_per_step_high"] == 0.5
 
 
 def test_rates_stand_as_shares_of_the_chosen_one(toy):

@@ -46,20 +46,27 @@ def other_rates(book: Book, studies: Mapping[Level, Study]) -> dict[Level, tuple
 def values(studies: Mapping[Level, Study], others: Mapping[Level, tuple[Study, Results]]) -> dict[str, float]:
     """Numbers for the prose: turns right at the end, first answers sampled, means of the seeds; `low` and
     `high` are the least and the most heedful levels of those with most invented lists; `_fell` counts the
-    runs of all levels, or of the highest, that lost more than FALLEN points."""
+    runs of all levels that lost more than FALLEN points, which are among the `fell_among` that moved
+    furthest from Init's answers in distribution."""
     share = max(invented for _, invented in studies)
     heeds = [heed for heed, invented in studies if invented == share]
     ends = {"levels": len(studies), "repetitions": sum(len(study.seeds) for study in studies.values())}
-    for name in ("SFT", "RL"):
-        fell = {at: (changes(one, name, "ood", "first_turns") < -FALLEN).sum() for at, one in studies.items()}
-        ends[f"{name.lower()}_fell"] = int(sum(fell.values()))
-        ends[f"{name.lower()}_fell_high"] = int(fell[max(heeds), share])
+    lost, moved = (
+        {arm: [changes(one, arm, *at) for one in studies.values()] for arm in ("SFT", "RL")}
+        for at in (("ood", "first_turns"), ("id", "kl_back"))
+    )
+    fell = {arm: np.concatenate(each) < -FALLEN for arm, each in lost.items()}
+    ends |= {f"{arm.lower()}_fell": int(those.sum()) for arm, those in fell.items()}
+    order = stats.rankdata([-x for each in moved.values() for run in each for x in run])
+    ends["fell_among"] = int(order[np.concatenate(list(fell.values()))].max(initial=0))
     for word, level in (("low", (min(heeds), share)), ("high", (max(heeds), share))):
         ends[f"heed_{word}"] = level[0]
         for arm, name in ARMS.items():
             for set_ in ("id", "ood"):
                 turns = studies[level].end(name, set_, "sampled", "first_turns")
                 ends[f"{arm}_{set_}_{word}"] = float(turns.mean())
+            steps = studies[level].end(name, "ood", "sampled", "per_step")
+            ends[f"{arm}_per_step_{word}"] = float(steps.mean())
             ends[f"{arm}_fake_{word}"] = float(studies[level].end(name, "ood", "sampled", "fake").mean())
     for (heed, _), (_, results) in others.items():
         for record in results.records:
@@ -73,27 +80,30 @@ def values(studies: Mapping[Level, Study], others: Mapping[Level, tuple[Study, R
 def heed(
     studies: Mapping[Level, Study], metrics: Mapping[str, str], set_: str = "ood", decoding: str = "sampled"
 ) -> Figure:
-    """The arms' ends at each share of writers who heeded the list, a panel a metric: seeds as dots side by
-    side, means as lines, dashed where fewer lists were invented. metrics: columns, with what to call them."""
+    """The arms' ends at each level, a panel a metric: a dot for each seed, those of one seed joined by a thin
+    line, means as bars. metrics: columns, with what to call them. Levels stand side by side, not to scale."""
     size = (3.2 * len(metrics) + 0.4, 3.4)
     fig, axes = plt.subplots(1, len(metrics), figsize=size, sharex=True, layout="constrained", squeeze=False)
-    heeds = sorted({heed for heed, _ in studies})
-    shares = sorted({invented for _, invented in studies}, reverse=True)
+    several = len({invented for _, invented in studies}) > 1
+    names = [f"{100 * h:g} %" + f"\n{100 * i:g} % invented" * several for h, i in studies]
     for ax, (metric, title) in zip(axes[0], metrics.items()):
-        for beside, (arm, colour) in zip((-0.17, 0, 0.17), charts.COLOURS.items()):
-            for invented, style in zip(shares, ("-", (0, (3, 2)), ":")):
-                at = {i + beside: (h, invented) for i, h in enumerate(heeds) if (h, invented) in studies}
-                ends = [studies[level].end(arm, set_, decoding, metric).to_numpy() for level in at.values()]
-                label = arm if invented == shares[0] else f"{arm}, {invented:.0%} of the lists invented"
-                line = {"color": colour, "linestyle": style, "linewidth": 1.5, "label": label}
-                ax.plot(list(at), [values.mean() for values in ends], **line)
-                for x, values in zip(at, ends):
-                    dots = {"color": colour, "markersize": 3.5, "alpha": 0.55}
-                    ax.plot(np.full(len(values), x), values, "o", **dots)
+        ends = {
+            arm: [study.end(arm, set_, decoding, metric).to_numpy() for study in studies.values()]
+            for arm in charts.COLOURS
+        }
+        places = {arm: np.arange(len(studies)) + beside for arm, beside in zip(ends, (-0.25, 0, 0.25))}
+        for level in range(len(studies)):
+            x = [place[level] for place in places.values()]
+            ax.plot(x, [each[level] for each in ends.values()], color=charts.QUIET, linewidth=0.6, alpha=0.6)
+        for arm, colour in charts.COLOURS.items():
+            for x, values in zip(places[arm], ends[arm]):
+                ax.plot(np.full(len(values), x), values, "o", color=colour, markersize=3.5, alpha=0.7)
+            bars = {"color": colour, "markersize": 13, "markeredgewidth": 2.2, "label": arm}
+            ax.plot(places[arm], [values.mean() for values in ends[arm]], "_", **bars)
         ax.set_title(title)
-        ax.set_xticks(range(len(heeds)), [f"{100 * heed:g} %" for heed in heeds])
-        ax.set_xlim(-0.5, len(heeds) - 0.5)
-        ax.set_xlabel("share of writers who heed the list")
+        ax.set_xticks(range(len(studies)), names)
+        ax.set_xlim(-0.5, len(studies) - 0.5)
+        ax.set_xlabel("writers who heed the list")
         ax.grid(axis="y")
         charts.in_percent(ax.yaxis)
         ax.set_ylim(-0.02, 1.02)
