@@ -63,7 +63,7 @@ def test_numbers_for_the_prose(toy):
         return toy(ends | {("SFT", "ood"): base | {"first_turns": sft, "fake": fake}}, task="navigation")
 
     studies = {(0.5, 0.05): level(0, 0), (0.7, 0.5): level([0.6, 0.8], 0.1), (1.0, 0.5): level(0.9, 0.0)}
-    values = reading.values(studies, {})
+    values = reading.values(studies)
     assert (values["heed_low"], values["heed_high"]) == (0.7, 1.0)
     assert (values["sft_ood_low"], values["sft_ood_high"]) == pytest.approx((0.7, 0.9))
     assert values["sft_fake_low"] == pytest.approx(0.1)

@@ -43,7 +43,7 @@ def other_rates(book: Book, studies: Mapping[Level, Study]) -> dict[Level, tuple
     return found
 
 
-def values(studies: Mapping[Level, Study], others: Mapping[Level, tuple[Study, Results]]) -> dict[str, float]:
+def values(studies: Mapping[Level, Study]) -> dict[str, float]:
     """Numbers for the prose: turns right at the end, first answers sampled, means of the seeds; `low` and
     `high` are the least and the most heedful levels of those with most invented lists; `_fell` counts the
     runs of all levels that lost more than FALLEN points, which are among the `fell_among` that moved
@@ -68,12 +68,6 @@ def values(studies: Mapping[Level, Study], others: Mapping[Level, tuple[Study, R
             steps = studies[level].end(name, "ood", "sampled", "per_step")
             ends[f"{arm}_per_step_{word}"] = float(steps.mean())
             ends[f"{arm}_fake_{word}"] = float(studies[level].end(name, "ood", "sampled", "fake").mean())
-    for (heed, _), (_, results) in others.items():
-        for record in results.records:
-            for set_ in ("id", "ood"):
-                turns = results.end(record["arm"], set_, "sampled", "first_turns")
-                key = f"{record['arm'].replace('-', '_')}_{set_}_h{100 * heed:.0f}"
-                ends[key] = float(turns.mean())
     return ends
 
 
