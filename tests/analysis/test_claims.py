@@ -1,5 +1,7 @@
 """Claims: states, contrasts, matched comparisons, headroom, on tables that are made up here."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -246,8 +248,7 @@ def test_the_second_editions_claims_are_well_formed():
         assert set(claims.measures(said, SECOND)) == {"paper", "strict"}
         if "study" in said:
             arms = studies[said["study"]]["arms"]
-            named = {said[word] for word in ("minuend", "subtrahend", "arm") if word in said}
-            assert named <= {*arms, "Init"} and ("arm" not in said or said["test"] == "level")
+            assert claims.arms_of(said) <= arms.keys() and ("arm" not in said or said["test"] == "level")
             assert said["test"] == "level" or said.get("init", "init") in arms  # where headroom is read
         name, look = claims.task(said["id"], SECOND["measures"]).split("-")
         task = TASKS[{"gp": "general-points", "virl": "navigation"}[name] + "-vision" * (look == "vl")]
@@ -255,6 +256,15 @@ def test_the_second_editions_claims_are_well_formed():
         if said["test"] != "level":
             judged.add(SECOND["headroom"]["at"][name][said["set"]])
         assert judged <= {*task.sets, *task.more}
+
+
+def test_claims_about_arms_that_a_profile_lacks_are_left_out():
+    arms = {"init": {}, "ppo": {}}
+    said = [claim(id="gp-l-one", minuend="RL", subtrahend="Init"), claim(id="gp-l-two")]
+    levels = {("ppo", "ood"): 0.5, ("init", "ood"): 0.3, ("init", "calibration"): 0.3}
+    profile = SimpleNamespace(studies={"gp-l": SimpleNamespace(arms=arms)})
+    book = SimpleNamespace(claims={**RULES, "claims": said}, profile=profile, results=lambda _: table(levels))
+    assert {row["claim"] for row in claims.verdicts(book)} == {"gp-l-one"}
 
 
 def test_a_level_may_be_one_arms():

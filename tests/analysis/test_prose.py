@@ -105,3 +105,8 @@ def test_a_figure_in_words(toy):
     ends = {("Init", "id"): {"first_try": 0.1}, ("SFT", "id"): {"first_try": [0.2, 0.4]}, ("RL", "ood"): {}}
     said = prose.in_words(toy(ends), {"id": "other\nnumbers", "seen": "not asked"}, {"first_try": "right"})
     assert said == "At the end. right, other numbers: Init 10%, SFT 30%, RL 50%."
+    one = prose.in_words(toy(ends), {"id": "id"}, {"first_try": "right"}, arms=["SFT"])
+    assert one == "At the end. right, id: SFT 30%."
+    assert list(prose.ends(toy(ends), {"id": "id"}, [("greedy", "first_try", "first")], arms=["SFT"])) == [
+        *("set", "measure", "SFT")
+    ]

@@ -50,6 +50,25 @@ def test_ends_are_those_of_the_last_checkpoint(toy):
     assert set(small.checkpoints["checkpoint"]) == {1, 2}
 
 
+def test_arms_alone_in_another_order_and_by_other_names(book):
+    names = {"ppo-two": "twice", "ppo-half": "half"}
+    every = book.results("gp-l-base")
+    some = every.only(names)
+    assert (
+        list(dict.fromkeys(some.checkpoints["arm"]))
+        == list(dict.fromkeys(some.hands["arm"]))
+        == ["twice", "half"]
+    )
+    assert {record["arm"] for record in some.records} == {"twice", "half"} and some.seeds == every.seeds
+    for arm, name in names.items():
+        expected = every.end(arm, "id", "sampled", "within")
+        assert some.end(name, "id", "sampled", "within").equals(expected)
+    init = {"init": "Init", "ppo": "RL"}
+    chain = book.results("virl-l-h70-i50").only(init).checkpoints
+    assert chain[chain["arm"] == "Init"]["step"].nunique() == 1, "where the others start, and not before"
+    assert chain[chain["arm"] == "RL"]["step"].nunique() > 1
+
+
 def test_published_values_are_what_a_chapter_computes(walks, book):
     published = json.loads((book.figures / "values" / "navigation-pictures.json").read_text())
     assert walks.run_ids == published["run_ids"]

@@ -214,13 +214,21 @@ def measures(claim: dict, rules: dict) -> dict[str, Measure]:
     return {name: Measure(*words.split()) for name, words in said.items()}
 
 
+def arms_of(claim: dict) -> set[str]:
+    """The arms that a claim names, as profiles call them."""
+    named = (claim[part] for part in (*SIDES, "arm", "init") if part in claim)
+    return {ARMS.get(arm, arm) for arm in named}
+
+
 def verdicts(book: Any, studies: list[str] | None = None) -> list[dict[str, Any]]:
-    """A row for each claim and measure of the studies (those of `book`'s profile), in the file's order."""
+    """A row for each claim and measure of the studies (those of `book`'s profile), in the file's order.
+    Claims about arms that the profile does not have are left out."""
     rules, rows = book.claims, []
     there = [name for name in book.profile.studies if studies is None or name in studies]
     outcomes = {name: Outcomes(book.results(name).hands) for name in there}
     for claim in rules["claims"]:
-        if (name := study_of(claim, rules)) in outcomes:
+        name = study_of(claim, rules)
+        if name in outcomes and arms_of(claim) <= book.profile.studies[name].arms.keys():
             for word, measure in measures(claim, rules).items():
                 rows.append({"task": name, **decide(outcomes[name], claim, word, measure, rules)})
     return rows

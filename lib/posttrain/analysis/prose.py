@@ -7,7 +7,7 @@ would be false of other results stands here, where it can be tested, and not in 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -88,11 +88,16 @@ def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
     return pd.DataFrame(shown.values()).fillna("")
 
 
-def ends(study: Study, sets: Mapping[str, str], measures: Sequence[tuple[str, str, str]], what: str = "set"):
+def ends(
+    study: Results,
+    sets: Mapping[str, str],
+    measures: Sequence[tuple[str, str, str]],
+    what: str = "set",
+    arms: Collection[str] = ARMS.values(),
+) -> pd.DataFrame:
     """Last checkpoints, the seeds' mean and range: a row for each set and (decoding, metric, label)."""
     return pd.DataFrame(
-        {what: name, "measure": label}
-        | {arm: spread(study.end(arm, set_, decoding, metric)) for arm in ARMS.values()}
+        {what: name, "measure": label} | {arm: spread(study.end(arm, set_, decoding, metric)) for arm in arms}
         for set_, name in sets.items()
         for decoding, metric, label in measures
     )
@@ -195,13 +200,19 @@ def among_recognized(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
 # --- sentences ----------------------------------------------------------------------------------------------
 
 
-def in_words(study: Study, sets: Mapping[str, str], metrics: Mapping[str, str], decoding="sampled") -> str:
+def in_words(
+    study: Results,
+    sets: Mapping[str, str],
+    metrics: Mapping[str, str],
+    decoding: str = "sampled",
+    arms: Collection[str] = ARMS.values(),
+) -> str:
     """A figure's result for those who do not see it: means of the seeds at the end of each arm, for each
     metric and set (columns and names, with what to call them); what was not measured is left out."""
     said = []
     for metric, title in metrics.items():
         for set_, label in sets.items():
-            ends = {arm: study.end(arm, set_, decoding, metric).mean() for arm in ARMS.values()}
+            ends = {arm: study.end(arm, set_, decoding, metric).mean() for arm in arms}
             shares = ", ".join(f"{arm} {end:.0%}" for arm, end in ends.items() if np.isfinite(end))
             if shares:
                 said.append(f"{title}, {' '.join(label.split())}: {shares}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -109,6 +109,15 @@ class Results:
         rows = self.at(set_, decoding)
         ends = rows[rows["arm"] == arm].sort_values("step").groupby("seed").tail(1)
         return ends.set_index("seed")[metric].sort_index()
+
+    def only(self, arms: Mapping[str, str]) -> Results:
+        """These arms alone, in this order and by other names; of Init only its end, where others start."""
+        records = [{**record, "arm": arms[record["arm"]]} for record in self.records if record["arm"] in arms]
+        of = (self.checkpoints, self.training, self.hands)
+        tables = [pd.concat([t[t["arm"] == arm].assign(arm=name) for arm, name in arms.items()]) for t in of]
+        ends = tables[0].groupby(["arm", "seed"])["step"].transform("max")
+        tables[0] = tables[0][(tables[0]["arm"] != "Init") | (tables[0]["step"] == ends)]
+        return Results(self.name, records, *tables, self.book)
 
 
 class Study(Results):
