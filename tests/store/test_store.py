@@ -390,7 +390,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from posttrain import store
-with store.locked(Path(sys.argv[1]), "one/init/0"):
+with store.locked(Path(sys.argv[1]), "0123", "one/init/0"):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -405,12 +405,12 @@ def test_the_second_process_waits_and_a_killed_one_holds_nothing(tmp_path, capfd
         return process
 
     process, began = hold(1.0), time.monotonic()
-    with store.locked(tmp_path, "one/init/0"):
+    with store.locked(tmp_path, "0123", "two/init/0"):
         assert time.monotonic() - began > 0.5
-    assert "one/init/0: another process is making it; waiting" in capfd.readouterr().err
+    assert "two/init/0: another process is making it; waiting" in capfd.readouterr().err
     process.wait()
     process = hold(60)
     process.kill()
     process.wait()
-    with store.locked(tmp_path, "one/init/0"):
+    with store.locked(tmp_path, "0123", "two/init/0"):
         pass

@@ -223,6 +223,39 @@ def test_two_processes_carry_out_one_run(whole, tmp_path, checkpoints):
         assert checkpoints_[checkpoints_.arm == arm].gflops.max() >= 0.35
 
 
+TWINS = """
+import json, os, sys
+from pathlib import Path
+import torch
+from posttrain import config
+from posttrain.trainers import arm as arms
+
+settings, root = json.loads(sys.argv[1])
+torch.set_num_threads(1)
+made = config.check("tiny", settings, True, root=Path(root))
+children = []
+for study in ("tiny", "other"):
+    if not (child := os.fork()):
+        arms.carry_out(made, made.run(f"{study}/init/0"))
+        os._exit(0)
+    children.append(child)
+assert not any(os.waitpid(child, 0)[1] for child in children)
+"""
+
+
+def test_a_run_that_two_studies_share_is_carried_out_once(tmp_path, checkpoints):
+    study = SETTINGS["studies"]["tiny"]
+    shared = {**SETTINGS, "studies": {"tiny": study, "other": study}, "model": checkpoints["pocket"]}
+    command = [sys.executable, "-c", TWINS, json.dumps([shared, str(tmp_path)])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0 and "another process is making it" in done.stderr, done.stderr[-3000:]
+    made = config.check("tiny", shared, True, root=tmp_path)
+    found = {store.find(made, made.run(f"{study}/init/0")) for study in ("tiny", "other")}
+    assert len(found) == 1 and None not in found and not list(made.state.iterdir())
+    told = store.read(made, made.run("other/init/0"))
+    assert set(told.checkpoints["step"]) == {0, 8} and len(told.training) == 8
+
+
 # --- killed -------------------------------------------------------------------------------------------------
 
 KILLER = """

@@ -21,7 +21,7 @@ def provide(profile: Profile, name: str, seed: int) -> dict[str, Any]:
     """The card of a profile's foundation, which is made if no store has it; a tower's text foundation too."""
     config = profile.foundation(name, seed)
     home = store.foundation_home(profile, name, seed)
-    with store.locked(profile.root, f"foundation {name}-{seed}"):
+    with store.locked(profile.root, config.identity, f"foundation {name}-{seed}"):
         if folder := store.find_foundation(profile, name, seed):
             if folder == home:  # a kill may have come before its card was kept
                 _keep_card(home, profile.models / home.name)

@@ -90,10 +90,10 @@ def shown(path: Path) -> Path:
 
 
 @contextmanager
-def locked(root: Path, name: str) -> Iterator[None]:
-    """One process at a time makes `name`; whoever comes later says so and waits. A killed process holds no
-    lock."""
-    path = root / "build" / "locks" / f"{name.replace('/', '-').replace(' ', '-')}.lock"
+def locked(root: Path, key: str, name: str) -> Iterator[None]:
+    """One process at a time makes what has this key; whoever comes later says so, by `name`, and waits. A
+    killed process holds no lock."""
+    path = root / "build" / "locks" / f"{key}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:

@@ -86,7 +86,7 @@ def check(profile: Profile, run: Run) -> None:
 def carry_out(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> Path:
     """Carry out `run` (or what is left of it) and publish its tables; returns their folder. A finished run is
     left alone."""
-    with _alone(profile, run.name, device):
+    with _alone(profile, run.identity, run.name, device):
         if folder := store.find(profile, run):
             return folder
         state = profile.state / run.identity
@@ -114,7 +114,7 @@ def adapter(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -
     StoreError where what was made again is not what the run's tables tell.
     """
     kept = [root / "build" / "adapters" / run.identity for root in store.roots(profile)]
-    with _alone(profile, f"adapter of {run.name}", device):
+    with _alone(profile, f"{run.identity}-again", f"adapter of {run.name}", device):
         for folder in kept:
             if policy.is_saved(folder):
                 return folder
@@ -189,14 +189,14 @@ def _processor() -> str:
 
 
 @contextmanager
-def _alone(profile: Profile, name: str, device: str) -> Iterator[None]:
-    """One program at a time makes `name`; under `accelerate launch` its first process holds the lock for
-    all."""
+def _alone(profile: Profile, key: str, name: str, device: str) -> Iterator[None]:
+    """One program at a time makes what has this key: two studies may have the same run. Under `accelerate
+    launch` its first process holds the lock for all."""
     processes = PartialState(
         cpu=device == "cpu"
     )  # the first call decides: without `cpu` it sees no other process on a CPU
     if processes.is_main_process:
-        with store.locked(profile.root, name):
+        with store.locked(profile.root, key, name):
             processes.wait_for_everyone()
             yield
     else:
