@@ -32,7 +32,7 @@ BASE = PROFILE.root.relative_to(ROOT)
 BUILD, SITE, FIGURES = BASE / "build", BASE / "build/site", BASE / "figures"
 HTML = f"{BASE}/book/_build/html/index.html"
 CHAPTERS = {  # the figures that each draws
-    "general-points": ("fig02", "fig03", "fig12"), "navigation": ("fig04", "fig14"), "foundation": ("ext",),
+    "general-points": ("fig02", "fig03", "fig12", "ext"), "navigation": ("fig04", "fig14"), "foundation": ("ext",),
     "rule-generalization": ("fig05", "fig06", "ext"), "navigation-rules": ("fig01", "ext"), "pictures": ("fig11", "fig13", "ext"),
     "visual-generalization": ("fig07", "ext"), "navigation-pictures": ("fig18", "ext"), "recognition": ("fig08", "ext"),
     "rl-without-sft": ("fig09",), "what-the-foundation-read": ("ext",), "gallery": (), "before-the-runs": (), "method": ("ext",),
