@@ -85,7 +85,7 @@ cluster: .venv/.installed $(PLUGIN) ## run a study through Slurm, started here, 
 	python -m tests.cluster
 
 lint: .venv/.installed ## check format and style of the code, and that notebooks carry no outputs
-	ruff format --check --quiet lib tests tools book/_ext
+	ruff format --check --quiet lib tests tools book/_ext notebooks
 	ruff check --quiet lib tests tools book/_ext
 	ruff check --quiet --select F notebooks
 	nbstripout --verify notebooks/*.ipynb
