@@ -34,8 +34,10 @@ from posttrain.verifiers import navigation as navigation_verifier
 
 
 def forget() -> None:
-    """Empty the library's caches, which hold what a patch may change: before and behind a patch."""
-    modules = [module for name, module in list(sys.modules.items()) if name.startswith("posttrain")]
+    """Empty the library's caches, which hold what a patch may change: before and behind a patch. What hands
+    have for solutions stays: it is a third of all the time, and no patch touches arithmetic."""
+    names = [name for name in sys.modules if name.startswith("posttrain") and name != "posttrain.formulas"]
+    modules = [sys.modules[name] for name in names]
     classes = [thing for module in modules for thing in vars(module).values() if isinstance(thing, type)]
     for owner in [*modules, *(c for c in classes if c.__module__.startswith("posttrain"))]:
         for thing in list(vars(owner).values()):
