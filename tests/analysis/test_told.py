@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 from posttrain import config, store
-from posttrain.analysis.told import common, failures, kept, side_by_side, solved, telling, told
+from posttrain.analysis.told import common, failures, kept, revised, side_by_side, solved, telling, told
 
 
 def table(*rows) -> pd.DataFrame:
@@ -78,3 +78,15 @@ def test_failures_are_counted_by_kind_with_the_first_of_the_most_frequent():
     text = failures(odd)["for instance"][0]
     assert text.startswith("``a\\|b'c xx") and "x … x" in text and len(text) < 130
     assert failures(TOLD.assign(outcome="correct", correct=True)).empty
+
+
+def test_first_and_later_answers_are_told_apart():
+    rows = [("RL", 1, "correct"), ("RL", 1, "no answer"), ("RL", 2, "no answer"), ("RL", 3, "wrong value")]
+    said = pd.DataFrame([*rows, ("SFT", 1, "wrong value")], columns=["arm", "answer", "outcome"])
+    shares = revised(said)
+    assert list(shares) == ["arm", "answer", "answers", "right", "no answer", "wrong value"]
+    assert shares.values.tolist() == [
+        ["RL", "first", 2, "50%", "50%", "0%"],
+        ["RL", "later", 2, "0%", "50%", "50%"],
+        ["SFT", "first", 1, "0%", "0%", "100%"],
+    ]

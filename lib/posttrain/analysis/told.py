@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 
 import pandas as pd
@@ -16,16 +16,20 @@ from posttrain.config import Profile
 
 
 def kept(
-    profile: Profile, study: str, seeds: Iterable[int] | None = None, stale: bool = False
+    profile: Profile,
+    study: str,
+    seeds: Iterable[int] | None = None,
+    stale: bool = False,
+    arms: Mapping[str, str] = ARMS,
 ) -> pd.DataFrame:
     """All dialogues that a study's arms kept, as `store.dialogues` has them, with the arm's name and the
     seed; empty if nothing was kept. StoreError, and `stale`, as there."""
     tables = []
     for run in profile.runs():
-        if run.study == study and run.arm in ARMS and (seeds is None or run.seed in seeds):
+        if run.study == study and run.arm in arms and (seeds is None or run.seed in seeds):
             said = store.dialogues(profile, run, stale)
             if len(said):  # columns of an empty one would turn numbers into others
-                tables.append(said.assign(arm=ARMS[run.arm], seed=run.seed))
+                tables.append(said.assign(arm=arms[run.arm], seed=run.seed))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
@@ -77,6 +81,20 @@ def failures(table: pd.DataFrame, longest: int = 110) -> pd.DataFrame:
         rows.append((len(wrong), {"what was wrong": kind, **row, "for instance": _cell(text)}))
     rows.sort(key=lambda row: -row[0])
     return pd.DataFrame([row for _, row in rows], columns=["what was wrong", *of.index, "for instance"])
+
+
+def revised(table: pd.DataFrame) -> pd.DataFrame:
+    """How first answers and later ones of a dialogue come out: a row for each arm and the two, how many there
+    are, and what share of them the verifier found to be what, the right ones first."""
+    place = table["answer"].gt(1).map({False: "first", True: "later"}).rename("answer")
+    counts = table.groupby(["arm", place], sort=False)["outcome"].value_counts().unstack(fill_value=0)
+    kinds = counts.sum().drop("correct", errors="ignore").sort_values(ascending=False).index
+    of = counts.sum(axis=1)
+    shares = counts.reindex(columns=["correct", *kinds], fill_value=0).div(of, axis=0)
+    order = [(arm, which) for arm in table["arm"].unique() for which in ("first", "later")]
+    shown = shares.rename(columns={"correct": "right"}).map("{:.0%}".format)
+    shown.insert(0, "answers", of)
+    return shown.reindex([key for key in order if key in shown.index]).rename_axis(columns=None).reset_index()
 
 
 def _cell(text: str) -> str:
