@@ -16,6 +16,7 @@ def test_an_interval_reads_well():
 def test_the_side_that_a_bound_lies_on_is_never_rounded_away():
     assert prose.interval(Interval(0.005, 0.0004, 0.01)) == "0.5 % [0.04 %, 1.0 %]"
     assert prose.interval(Interval(0, -0.00002, 0)) == "0.0 % [-0.002 %, 0.0 %]"
+    assert prose.interval(Interval(-1e-17, -0.1, 0.1)) == "0.0 % [-10.0 %, 10.0 %]", "a sum that is nought"
 
 
 def test_spread_and_percentages():

@@ -27,11 +27,12 @@ def show(content: str | pd.DataFrame, **options) -> None:
 
 
 def number(x: float, spec: str = ".1%") -> str:
-    """`x` with more decimals where it would seem to be nought: the side that a bound lies on decides."""
+    """`x` with more decimals where it would seem to be nought, and is not: the side that a bound lies on
+    decides."""
     text, decimals = format(x, spec), re.search(r"\.(\d+)[f%]", spec)
-    if x and not re.search("[1-9]", text) and decimals and int(decimals[1]) < 6:
+    if abs(x) > 1e-9 and not re.search("[1-9]", text) and decimals and int(decimals[1]) < 6:
         return number(x, spec.replace(decimals[0], f".{int(decimals[1]) + 1}{decimals[0][-1]}"))
-    return text
+    return text if re.search("[1-9]", text) else text.removeprefix("-")
 
 
 def interval(value: Interval, spec: str = ".1%") -> str:
