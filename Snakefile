@@ -39,7 +39,7 @@ CHAPTERS = {  # the figures that each draws
     "gallery": (), "before-the-runs": (), "method": ("ext",), "every-hand": ("ext",), "every-route": ("ext",), "new-task": ()}
 NEEDS = {  # the studies that a chapter cannot do without; where the profile lacks one, a page says so in its place
     "rule-generalization": "gp-l", "every-hand": "gp-l", "new-task": "gp-l", "rl-without-sft": "gp-l-base", "navigation-rules": "virl-l", "every-route": "virl-l",
-    "visual-generalization": "gp-vl", "recognition": "gp-vl", "navigation-pictures": "virl-vl", "what-the-foundation-read": "virl-l-h98-i50",
+    "visual-generalization": "gp-vl", "recognition": "gp-vl", "navigation-pictures": "virl-vl", "what-the-foundation-read": "virl-l-h98-i50 virl-l-h98-rates",
     "verification-steps": "gp-l-steps", "flawed-demonstrations": "gp-l-errors"}
 ABSENT = sorted(chapter for chapter, needed in NEEDS.items() if not PROFILE.studies.keys() >= set(needed.split()))
 LONG = ("rule-generalization", "navigation-pictures", "rl-without-sft", "pictures", "visual-generalization")  # begun first

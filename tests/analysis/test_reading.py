@@ -100,3 +100,7 @@ def test_rates_stand_as_shares_of_the_chosen_one(toy):
     assert lines["RL"].get_xydata() == pytest.approx(np.array([[1 / 3, 0.4], [1.0, 0.2]]))
     assert lines["Init"].get_ydata()[0] == pytest.approx(0.6)
     plt.close(figure)
+    told = reading.at_rates(own, others, "ood", "first_try")
+    assert list(told["SFT"]) == pytest.approx([0.1, 1.0]) and told["RL"][1.0].tolist() == [0.2, 0.2]
+    seeds = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_linewidth() < 1]
+    assert len(seeds) == 4, "one for each arm and seed"

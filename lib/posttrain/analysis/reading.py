@@ -153,6 +153,37 @@ def ranks(
     return pd.DataFrame(rows)
 
 
+def at_rates(
+    study: Study, others: Results, set_: str, metric: str, decoding: str = "sampled"
+) -> dict[str, dict[float, pd.Series]]:
+    """Ends of SFT and RL by learning rate, a share of the study's own, lowest first; each by seed."""
+    found = {}
+    for arm, name in (("SFT", "sft"), ("RL", "ppo")):
+        ends = {1.0: study.end(arm, set_, decoding, metric)}
+        for record in others.records:
+            if record["settings"]["algorithm"] == name:
+                share = (
+                    record["settings"][name]["learning_rate"] / study.settings[name][name]["learning_rate"]
+                )
+                ends[share] = others.end(record["arm"], set_, decoding, metric)
+        found[arm] = {share: ends[share] for share in sorted(ends)}
+    return found
+
+
+def rate_values(pairs: Mapping[Level, tuple[Study, Results]]) -> dict[str, float]:
+    """Numbers for the prose, as in `values`, at each rate: `sft_33_ood_h98` is the mean at a third of the
+    chosen rate where 98 % heed, `sft_33_least_ood_h98` the lowest seed."""
+    told = {}
+    for (heed_, _), pair in pairs.items():
+        for set_ in ("id", "ood"):
+            for arm, ends in at_rates(*pair, set_, "first_turns").items():
+                for share, end in ends.items():
+                    at = f"{set_}_h{round(100 * heed_)}"
+                    told[f"{arm.lower()}_{round(100 * share)}_{at}"] = float(end.mean())
+                    told[f"{arm.lower()}_{round(100 * share)}_least_{at}"] = float(end.min())
+    return told
+
+
 def rates(
     studies: Mapping[str, tuple[Study, Results]],
     sets: Mapping[str, str],
@@ -160,7 +191,8 @@ def rates(
     decoding: str = "sampled",
 ) -> Figure:
     """Ends against the learning rate: a row for each pair of a study and the runs at its other rates, a
-    column for each set. Seeds as dots, means as lines; the rate as a share of the chosen one, Init dashed."""
+    column for each set. Seeds as dots joined by thin lines, means as lines; the rate as a share of the
+    chosen one, Init dashed."""
     size = (3.2 * len(sets) + 0.4, 2.5 * len(studies) + 0.5)
     fig, axes = plt.subplots(
         len(studies), len(sets), figsize=size, sharex=True, sharey=True, layout="constrained", squeeze=False
@@ -174,19 +206,10 @@ def rates(
                 linewidth=1.2,
                 label="Init",
             )
-            for arm, name in (("SFT", "sft"), ("RL", "ppo")):
-                own = study.settings[name][name]["learning_rate"]
-                ends = {1.0: study.end(arm, set_, decoding, metric)}
-                for record in others.records:
-                    if record["settings"]["algorithm"] == name:
-                        share = record["settings"][name]["learning_rate"] / own
-                        ends[share] = others.end(record["arm"], set_, decoding, metric)
-                x = sorted(ends)
-                colour = charts.COLOURS[arm]
-                ax.plot(x, [ends[at].mean() for at in x], color=colour, linewidth=1.6, label=arm)
-                for at in x:
-                    dots = {"color": colour, "markersize": 4, "alpha": 0.6}
-                    ax.plot(np.full(len(ends[at]), at), ends[at], "o", **dots)
+            for arm, ends in at_rates(study, others, set_, metric, decoding).items():
+                colour, seeds = charts.COLOURS[arm], pd.DataFrame(ends)  # [seeds, rates]
+                ax.plot(seeds.columns, seeds.mean(), color=colour, linewidth=1.6, label=arm)
+                ax.plot(seeds.columns, seeds.T, "o-", color=colour, markersize=4, linewidth=0.6, alpha=0.5)
             ax.grid(axis="y")
             charts.in_percent(ax.yaxis)
         row[0].set_ylabel(title)
