@@ -8,7 +8,9 @@ import yaml
 from posttrain.analysis.statistics import (
     LEVEL,
     Interval,
+    Term,
     bootstrap,
+    contrast,
     decide,
     pooled_ratio,
     seeds_interval,
@@ -128,3 +130,16 @@ def test_a_pooled_ratio_divides_sums():
     for bad in (((right, answers[:1]), "same seeds and cases"), ((right, answers * 0), "must be positive")):
         with pytest.raises(ValueError, match=bad[1]):
             pooled_ratio(*bad[0], rng=1)
+
+
+def test_draws_that_are_kept_are_those_that_would_be_made():
+    rng = np.random.default_rng(1)
+    tables = [rng.random((3, cases)) for cases in (40, 40, 25)]
+    weights = np.ones(3)
+    terms = [
+        Term(table, np.ones_like(table), f"{table.shape[1]} cases", sign * weights)
+        for table, sign in zip(tables, (1, -1, -1))
+    ]
+    kept, again = (contrast(terms, 0, 700) for _ in range(2))
+    made = contrast(terms, np.random.default_rng(0), 700)
+    assert kept[0] == again[0] == made[0]

@@ -17,7 +17,8 @@ intervals.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -69,6 +70,20 @@ class Term(NamedTuple):
     weight: ArrayLike = 1.0
 
 
+@lru_cache(8)  # claims on the same numbers of cases have the same draws, and to draw is most of the time
+def _draws(
+    rng: np.random.Generator | int, cases: tuple[int, ...], seeds: int, samples: int
+) -> list[tuple[list[np.ndarray], np.ndarray]]:
+    """Resampled cases and seeds, at most 500 at a time: how often each case is drawn, [cases, draws] for each
+    number of cases; and which seeds, [seeds, draws]."""
+    rng, made = np.random.default_rng(rng), []
+    for start in range(0, samples, 500):
+        count = min(500, samples - start)
+        drawn = [rng.multinomial(number, np.full(number, 1 / number), count).T for number in cases]
+        made.append(([one.astype(np.uint16) for one in drawn], rng.integers(seeds, size=(seeds, count))))
+    return made
+
+
 def contrast(
     terms: list[Term], rng: np.random.Generator | int, samples: int = 2000
 ) -> tuple[Interval, np.ndarray]:
@@ -89,26 +104,22 @@ def contrast(
             raise ValueError(f"outcomes on {term.cases} hold values that cannot be")
     if not terms or len({shape[0] for shape in shapes.values()}) > 1 or not min(map(min, shapes.values())):
         raise ValueError("a contrast needs terms, all of the same seeds, and cases")
-    seeds, rng = next(iter(shapes.values()))[0], np.random.default_rng(rng)
+    seeds, cases = next(iter(shapes.values()))[0], tuple(shape[1] for shape in shapes.values())
 
-    def value(weights: dict[str, np.ndarray]) -> np.ndarray:
+    def value(weights: Iterable[np.ndarray]) -> np.ndarray:
         """[seeds, draws], with the weights [cases, draws] of each case."""
-        total = 0.0
+        of, total = dict(zip(shapes, weights)), 0.0
         for term in terms:
-            ratio = (term.counts @ weights[term.cases]) / (term.of @ weights[term.cases])
+            ratio = (term.counts @ of[term.cases]) / (term.of @ of[term.cases])
             total = total + np.broadcast_to(term.weight, seeds)[:, None] * ratio
         return total
 
-    each = value({name: np.ones((cases, 1)) for name, (_, cases) in shapes.items()})[:, 0]
-    draws = []
-    for start in range(0, samples, 500):
-        count = min(500, samples - start)
-        weights = {
-            name: rng.multinomial(cases, np.full(cases, 1 / cases), count).T.astype(float)
-            for name, (_, cases) in shapes.items()
-        }
-        rows = rng.integers(seeds, size=(seeds, count))
-        draws.append(np.take_along_axis(value(weights), rows, 0).mean(0))
+    each = value(np.ones((number, 1)) for number in cases)[:, 0]
+    draw = _draws if isinstance(rng, int) else _draws.__wrapped__  # a generator goes on from call to call
+    draws = [
+        np.take_along_axis(value(one.astype(float) for one in weights), rows, 0).mean(0)
+        for weights, rows in draw(rng, cases, seeds, samples)
+    ]
     low, high = np.quantile(np.concatenate(draws), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Interval(float(each.mean()), float(low), float(high)), each
 
