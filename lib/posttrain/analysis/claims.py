@@ -224,8 +224,9 @@ def verdicts(book: Any, studies: list[str] | None = None) -> list[dict[str, Any]
     """A row for each claim and measure of the studies (those of `book`'s profile), in the file's order.
     Claims about arms that the profile does not have are left out."""
     rules, rows = book.claims, []
+    claimed = {study_of(claim, rules) for claim in rules["claims"]}  # other studies need not be read
     there = [name for name in book.profile.studies if studies is None or name in studies]
-    outcomes = {name: Outcomes(book.results(name).hands) for name in there}
+    outcomes = {name: Outcomes(book.results(name).hands) for name in there if name in claimed}
     for claim in rules["claims"]:
         name = study_of(claim, rules)
         if name in outcomes and arms_of(claim) <= book.profile.studies[name].arms.keys():
