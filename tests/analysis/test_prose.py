@@ -106,8 +106,26 @@ def test_a_figure_in_words(toy):
     ends = {("Init", "id"): {"first_try": 0.1}, ("SFT", "id"): {"first_try": [0.2, 0.4]}, ("RL", "ood"): {}}
     said = prose.in_words(toy(ends), {"id": "other\nnumbers", "seen": "not asked"}, {"first_try": "right"})
     assert said == "At the end. right, other numbers: Init 10%, SFT 30%, RL 50%."
-    one = prose.in_words(toy(ends), {"id": "id"}, {"first_try": "right"}, arms=["SFT"])
-    assert one == "At the end. right, id: SFT 30%."
-    assert list(prose.ends(toy(ends), {"id": "id"}, [("greedy", "first_try", "first")], arms=["SFT"])) == [
-        *("set", "measure", "SFT")
+    one = toy(ends).only({"SFT": "fine-tuned"})
+    assert (
+        prose.in_words(one, {"id": "id"}, {"first_try": "right"}) == "At the end. right, id: fine-tuned 30%."
+    )
+    assert list(prose.ends(one, {"id": "id"}, [("greedy", "first_try", "first")])) == [
+        *("set", "measure", "fine-tuned")
     ]
+    assert one.end_values(["id", "seen"], ["first_try"]) == {
+        "SFT_id_first_try_greedy": pytest.approx(0.3),
+        "SFT_id_first_try_sampled": pytest.approx(0.3),
+    }
+
+
+def test_how_a_table_of_verdicts_is_read():
+    rule = {"rule": {"level": 0.9, "seeds": 5}, "headroom": {"floor": 0.02, "ceiling": 0.95}}
+    one, two = ({"id": f"gp-{i}", "test": test} for i, test in enumerate(("difference", "level")))
+    claims = {**rule, "claims": [one | {"seeds": 3}, two, {"id": "virl-0", "test": "gap"}]}
+    said = prose.how_decided([{"claim": "gp-0"}], claims)
+    assert "90 % intervals: from repetitions and hands drawn anew" in said and "from 3 repetitions on" in said
+    assert "below 2 % or above 95 % there is no room" in said and "a share" not in said
+    level = prose.how_decided([{"claim": "gp-1"}], claims)
+    assert "A number is a share" in level and "from 5 repetitions on" in level and "Init" not in level
+    assert "success on routes of the training" in prose.how_decided([{"claim": "virl-0"}], claims)

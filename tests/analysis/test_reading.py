@@ -1,7 +1,5 @@
 """What the foundation read: levels, ends against them, and against the rate."""
 
-import numpy as np
-import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from posttrain.analysis import reading, study
@@ -69,38 +67,3 @@ def test_numbers_for_the_prose(toy):
     assert values["sft_fake_low"] == pytest.approx(0.1)
     assert (values["sft_fell"], values["rl_fell"], values["repetitions"]) == (2, 0, 6)
     assert 0 < values["fell_among"] <= 12 and values["sft_per_step_high"] == 0.5
-
-
-def test_rates_stand_as_shares_of_the_chosen_one(toy):
-    own = toy({("Init", "ood"): {"first_try": 0.6}, ("RL", "ood"): {"first_try": 0.2}}, task="navigation")
-    own.settings["sft"]["sft"], own.settings["ppo"]["ppo"] = {"learning_rate": 1e-3}, {"learning_rate": 3e-4}
-    rows = [("sft-tenth", "sft", 1e-4, 0.5), ("ppo-third", "ppo", 1e-4, [0.3, 0.5])]
-    records = [
-        {
-            "arm": arm,
-            "seed": seed,
-            "seconds": 1.0,
-            "settings": {"algorithm": kind, kind: {"learning_rate": rate}},
-        }
-        for arm, kind, rate, _ in rows
-        for seed in (0, 1)
-    ]
-    ends = [
-        {"arm": arm, "seed": seed, "set": "ood", "decoding": "sampled", "step": 5, "gflops": 1.0}
-        | {"first_try": value[seed] if isinstance(value, list) else value}
-        for arm, _, _, value in rows
-        for seed in (0, 1)
-    ]
-    none = pd.DataFrame()
-    others = study.Results("walks", records, pd.DataFrame(ends), none, none)
-    figure = reading.rates({"at 98 %": (own, others)}, {"ood": "relative"}, "first_try")
-    (axes,) = figure.axes
-    lines = {line.get_label(): line for line in axes.lines}
-    assert lines["SFT"].get_xydata().tolist() == pytest.approx(np.array([[0.1, 0.5], [1.0, 0.5]]))
-    assert lines["RL"].get_xydata() == pytest.approx(np.array([[1 / 3, 0.4], [1.0, 0.2]]))
-    assert lines["Init"].get_ydata()[0] == pytest.approx(0.6)
-    plt.close(figure)
-    told = reading.at_rates(own, others, "ood", "first_try")
-    assert list(told["SFT"]) == pytest.approx([0.1, 1.0]) and told["RL"][1.0].tolist() == [0.2, 0.2]
-    seeds = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_linewidth() < 1]
-    assert len(seeds) == 4, "one for each arm and seed"

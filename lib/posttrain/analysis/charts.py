@@ -57,22 +57,23 @@ def colours(arms: Iterable[str]) -> dict[str, str]:
     return {arm: COLOURS.get(arm) or AUXILIARY[others.index(arm)] for arm in arms}
 
 
-def curves(ax: Axes, table: pd.DataFrame, metric: str, percent: bool = True) -> None:
+def curves(
+    ax: Axes, table: pd.DataFrame, metric: str, percent: bool = True, palette: Mapping[str, str] | None = None
+) -> None:
     """Mean of `metric` over seeds against compute, the seeds' range as a band, each seed as a thin line.
 
     table: one row for each (arm, seed, checkpoint), with `flops`. Means are taken checkpoint by checkpoint,
     of compute as well, because seeds may reach a checkpoint with different compute. Rows of the arm Init
-    become a dashed line at their mean, over the whole width. `ValueError` if the table is empty, lacks a
-    column, or repeats a row.
+    become a dashed line at their mean, over the whole width. palette: the arms' colours, else `colours`.
+    `ValueError` if the table is empty, lacks a column, or repeats a row.
     """
     _require(table, ("arm", "seed", "checkpoint", "flops", metric))
     if repeated := table.duplicated(["arm", "seed", "checkpoint"]).sum():
         raise ValueError(f"{repeated} rows repeat an arm, seed and checkpoint; pass one set and decoding")
     for arm, colour in colours(table["arm"]).items():
-        rows = table[table["arm"] == arm]
+        rows, colour = table[table["arm"] == arm], (palette or {}).get(arm, colour)
         if arm == INIT:
-            style = {"linestyle": (0, (4, 2)), "linewidth": 1.2, "zorder": 1}
-            ax.axhline(rows[metric].mean(), color=colour, label=arm, **style)
+            init_line(ax, rows[metric].mean())
             continue
         for _, run in rows.sort_values("flops").groupby("seed"):
             ax.plot(run["flops"], run[metric], color=colour, linewidth=0.6, alpha=0.45, zorder=2)
@@ -88,6 +89,11 @@ def curves(ax: Axes, table: pd.DataFrame, metric: str, percent: bool = True) -> 
         ax.set_ylim(0, 0.01)  # nothing but zeros: matplotlib would centre them
     ax.xaxis.set_major_formatter(EngFormatter(unit="FLOP"))
     ax.xaxis.set_major_locator(MaxNLocator(3))
+
+
+def init_line(ax: Axes, mean: float) -> None:
+    """Where the arms start from, dashed, over the whole width."""
+    ax.axhline(mean, color=COLOURS[INIT], label=INIT, linestyle=(0, (4, 2)), linewidth=1.2, zorder=1)
 
 
 def bars(ax: Axes, estimates: Mapping[str, Interval], published: Mapping[str, float] | None = None) -> None:

@@ -7,7 +7,7 @@ would be false of other results stands here, where it can be tested, and not in 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -89,16 +89,43 @@ def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
     return pd.DataFrame(shown.values()).fillna("")
 
 
+def how_decided(rows: Sequence[Mapping], claims: Mapping) -> str:
+    """How to read the numbers, intervals and states of `decided`'s table of the same rows."""
+    rule, room = claims["rule"], claims["headroom"]
+    about = [claim for claim in claims["claims"] if claim["id"] in {row["claim"] for row in rows}]
+    levels = [claim for claim in about if claim["test"] == "level"]
+    cases = "routes" if any("virl" in claim["id"] for claim in about) else "hands"
+    seeds = min(claim.get("seeds", rule["seeds"]) for claim in about)
+    said = (
+        "A claim holds, or is reversed, only where both lie on one side of its bound (zero, or the number "
+        f"that it names), and from {seeds} repetitions on; nothing is corrected for the number of claims. "
+    )
+    if levels:
+        said = (
+            f"A number is a share, of all repetitions together. Brackets are its {rule['level']:.0%} "
+            f"intervals: from its {cases}, then from the repetitions alone. {said}"
+        )
+    if len(levels) < len(about):
+        said = (
+            "A number is a difference in percentage points, the arm named first minus the other, or minus "
+            "Init where no other is named, so *lowers* and *loses* hold where it is negative. Brackets are "
+            f"its {rule['level']:.0%} intervals: from repetitions and {cases} drawn anew, then from the "
+            f"repetitions alone. {said}"
+            f"*Init*: its success on {cases} of the training, or under a rule or with actions that are kept "
+            f"for calibration, which decide nothing; below {room['floor']:.0%} or above "
+            f"{room['ceiling']:.0%} there is no room to lose or to gain, and the claim gets no verdict "
+            "(*no headroom*)."
+        )
+    return said.strip().replace("%", " %")
+
+
 def ends(
-    study: Results,
-    sets: Mapping[str, str],
-    measures: Sequence[tuple[str, str, str]],
-    what: str = "set",
-    arms: Collection[str] = ARMS.values(),
+    study: Results, sets: Mapping[str, str], measures: Sequence[tuple[str, str, str]], what: str = "set"
 ) -> pd.DataFrame:
     """Last checkpoints, the seeds' mean and range: a row for each set and (decoding, metric, label)."""
     return pd.DataFrame(
-        {what: name, "measure": label} | {arm: spread(study.end(arm, set_, decoding, metric)) for arm in arms}
+        {what: name, "measure": label}
+        | {arm: spread(study.end(arm, set_, decoding, metric)) for arm in study.arms.values()}
         for set_, name in sets.items()
         for decoding, metric, label in measures
     )
@@ -202,18 +229,14 @@ def among_recognized(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
 
 
 def in_words(
-    study: Results,
-    sets: Mapping[str, str],
-    metrics: Mapping[str, str],
-    decoding: str = "sampled",
-    arms: Collection[str] = ARMS.values(),
+    study: Results, sets: Mapping[str, str], metrics: Mapping[str, str], decoding: str = "sampled"
 ) -> str:
     """A figure's result for those who do not see it: means of the seeds at the end of each arm, for each
     metric and set (columns and names, with what to call them); what was not measured is left out."""
     said = []
     for metric, title in metrics.items():
         for set_, label in sets.items():
-            ends = {arm: study.end(arm, set_, decoding, metric).mean() for arm in arms}
+            ends = {arm: study.end(arm, set_, decoding, metric).mean() for arm in study.arms.values()}
             shares = ", ".join(f"{arm} {end:.0%}" for arm, end in ends.items() if np.isfinite(end))
             if shares:
                 said.append(f"{title}, {' '.join(label.split())}: {shares}")

@@ -81,12 +81,13 @@ class Results:
 
     records: what each run says of itself. checkpoints, training, hands: tidy tables with arm and seed; a row
     for each checkpoint, set and decoding (`checkpoint`: 1, 2, 3; `flops`), for each iteration, for each case.
-    seeds, run_ids, seconds (of all runs); note: what a figure's footer must say of them, empty if they are
-    current and unedited.
+    arms: their names in the profile -> here; seeds, run_ids, seconds (of all runs); note: what a figure's
+    footer must say of them, empty if they are current and unedited.
     """
 
-    def __init__(self, name: str, records, checkpoints, training, hands, book: Book | None = None):
+    def __init__(self, name, records, checkpoints, training, hands, book=None, arms=None):
         self.book, self.name, self.records, self.training, self.hands = book, name, records, training, hands
+        self.arms: Mapping[str, str] = arms or {record["arm"]: record["arm"] for record in records}
         self.seeds = sorted(checkpoints["seed"].unique().tolist())
         self.run_ids = [f"{name}/{record['arm']}/{record['seed']}" for record in records]
         self.seconds = sum(record["seconds"] for record in records)
@@ -117,20 +118,34 @@ class Results:
         tables = [pd.concat([t[t["arm"] == arm].assign(arm=name) for arm, name in arms.items()]) for t in of]
         ends = tables[0].groupby(["arm", "seed"])["step"].transform("max")
         tables[0] = tables[0][(tables[0]["arm"] != "Init") | (tables[0]["step"] == ends)]
-        return Results(self.name, records, *tables, self.book)
+        return Results(self.name, records, *tables, self.book, arms)
+
+    def end_values(self, sets: Iterable[str], metrics: Iterable[str]) -> dict[str, float]:
+        """Columns of the last checkpoint for the prose, as `{arm}_{set}_{metric}_{decoding}` with the arm's
+        name in the profile; those that were measured."""
+        means = {
+            f"{arm}_{set_}_{metric}_{decoding}".replace("-", "_"): float(
+                self.end(name, set_, decoding, metric).mean()
+            )
+            for arm, name in self.arms.items()
+            for set_ in sets
+            for decoding in ("greedy", "sampled")
+            for metric in metrics
+        }
+        return {key: value for key, value in means.items() if np.isfinite(value)}
 
 
 class Study(Results):
     """A study with the arms Init, SFT and RL: Init is the others' start, and their flops hold its own."""
 
-    def __init__(self, name: str, records, checkpoints, training, hands, book: Book | None = None):
+    def __init__(self, name, records, checkpoints, training, hands, book=None):
         if missing := [arm for arm in ARMS if arm not in {record["arm"] for record in records}]:
             told = f"the study {name} has no arm {' and no arm '.join(missing)}"
             raise ValueError(f"{told}: read it with Book.results, or name its arms {', '.join(ARMS)}")
         tables = [table.assign(arm=table["arm"].map(ARMS)) for table in (checkpoints, training, hands)]
         start = tables[0][(tables[0]["arm"] == "SFT") & (tables[0]["step"] == 0)].assign(arm="Init")
         tables[0] = pd.concat([tables[0][tables[0]["arm"] != "Init"], start])
-        super().__init__(name, records, *tables, book)
+        super().__init__(name, records, *tables, book, ARMS)
         init = {record["seed"]: record["spent_gflops"] for record in records if record["arm"] == "init"}
         with_init = self.checkpoints["gflops"] + self.checkpoints["seed"].map(init)
         self.checkpoints = self.checkpoints.assign(flops=with_init * 1e9)
@@ -183,18 +198,6 @@ class Study(Results):
             return {arm: statistics.pooled_ratio(*pair, rng=SEED) for arm, pair in counts.items()}
         outcomes = {arm: self.outcomes(arm, set_, decoding, metric) for arm in ARMS.values()}
         return {arm: statistics.bootstrap(values, rng=SEED) for arm, values in outcomes.items()}
-
-    def end_values(self, sets: Iterable[str], metrics: Iterable[str]) -> dict[str, float]:
-        """Columns of the last checkpoint for the prose, as `{arm}_{set}_{metric}_{decoding}`; those that were
-        measured."""
-        means = {
-            f"{arm}_{set_}_{metric}_{decoding}": float(self.end(name, set_, decoding, metric).mean())
-            for arm, name in ARMS.items()
-            for set_ in sets
-            for decoding in ("greedy", "sampled")
-            for metric in metrics
-        }
-        return {key: value for key, value in means.items() if np.isfinite(value)}
 
     def hyperparameters(self) -> pd.DataFrame:
         """Every setting that decides the arms' numbers, defaults filled in, and what it means."""
