@@ -38,7 +38,7 @@ def test_rates_stand_as_shares_of_the_chosen_one(toy):
     plt.close(figure)
     told = rates.ends(own, others, "ood", "first_try")
     assert list(told["SFT"]) == pytest.approx([0.1, 1.0]) and told["RL"][1.0].tolist() == [0.2, 0.2]
-    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1/10", "1/3", "chosen"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1/10", "1/3", "1"]
     seeds = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_linewidth() < 1]
     assert len(seeds) == 4, "one for each arm and seed"
 

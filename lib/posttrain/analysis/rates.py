@@ -18,7 +18,7 @@ from posttrain.analysis import charts
 from posttrain.analysis.reading import Level
 from posttrain.analysis.study import Results, Study
 
-SHARES = {0.1: "1/10", 1 / 3: "1/3", 0.5: "1/2", 1.0: "chosen", 2.0: "2", 10.0: "10", 100.0: "100"}
+SHARES = {0.1: "1/10", 1 / 3: "1/3", 0.5: "1/2", 1.0: "1", 2.0: "2", 10.0: "10", 100.0: "100"}
 
 
 def beside(
@@ -49,8 +49,9 @@ def panel(ax: Axes, lines: Mapping[str, tuple[str, str, Mapping[float, pd.Series
     ax.grid(axis="y")
     charts.in_percent(ax.yaxis)
     ax.set_xscale("log")
-    there = sorted({share for *_, by_share in lines.values() for share in by_share})
-    ax.set_xticks(there, [next(word for near, word in SHARES.items() if 0.9 < near / x < 1.1) for x in there])
+    there = {share for *_, by_share in lines.values() for share in by_share}
+    ticks = [near for near in SHARES if any(0.9 < near / share < 1.1 for share in there)]
+    ax.set_xticks(ticks, [SHARES[near] for near in ticks])
     ax.minorticks_off()
     ax.set_xlabel("learning rate, of the chosen one")
 
