@@ -43,15 +43,13 @@ def test_rates_stand_as_shares_of_the_chosen_one(toy):
     assert len(seeds) == 4, "one for each arm and seed"
 
 
-def test_studies_side_by_side_share_colours_and_a_scale(toy):
-    study_ = toy({("SFT", "id"): {"first_try": 0.9}, ("RL", "id"): {"first_try": 0.1}})
-    left, right = study_.only({"SFT": "one", "RL": "two"}), study_.only({"RL": "two"})
-    figure = rates.beside({"both": left, "one of them": right}, {"id": "held out"}, "first_try")
+def test_studies_side_by_side_have_given_colours_and_one_scale(toy):
+    whole = toy({("SFT", "id"): {"first_try": 0.9}, ("RL", "id"): {"first_try": 0.1}})
+    studies = {"both": whole.only({"SFT": "one", "RL": "two"}), "one of them": whole.only({"RL": "two"})}
+    figure = rates.beside(studies, {"id": "held out"}, "first_try", {"one": "green", "two": "black"})
     first, second = figure.axes
-    colours = [
-        {x.get_label(): x.get_color() for x in ax.lines if x.get_label()[0] != "_"} for ax in (first, second)
-    ]
-    assert colours[0].keys() == {"one", "two"} and colours[1] == {"two": colours[0]["two"]}
+    colours = [{line.get_label(): line.get_color() for line in ax.lines} for ax in (first, second)]
+    assert (colours[0]["one"], colours[0]["two"], colours[1]["two"]) == ("green", "black", "black")
     assert first.get_ylim() == second.get_ylim() and first.get_ylim()[1] > 0.9
-    assert [ax.get_title() or ax.get_title("left") for ax in (first, second)] == ["both", "one of them"]
+    assert [ax.get_title() for ax in (first, second)] == ["both", "one of them"]
     plt.close(figure)

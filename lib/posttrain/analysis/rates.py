@@ -2,7 +2,7 @@
 
 Paper: Figures 16, 17 and 19.
 
-    beside({"tower frozen": runs.only({"tower-one": "chosen"})}, {"id": "held-out hands"}, "within")
+    beside({"tower frozen": runs.only({"tower-one": "1"})}, {"id": "held out"}, "within", {"1": "black"})
 """
 
 from __future__ import annotations
@@ -22,17 +22,21 @@ SHARES = {0.1: "1/10", 1 / 3: "1/3", 0.5: "1/2", 1.0: "1", 2.0: "2", 10.0: "10",
 
 
 def beside(
-    studies: Mapping[str, Results], sets: Mapping[str, str], metric: str, decoding: str = "sampled"
+    studies: Mapping[str, Results],
+    sets: Mapping[str, str],
+    metric: str,
+    palette: Mapping[str, str | tuple],
+    decoding: str = "sampled",
 ) -> Figure:
     """Curves of one measure: a titled column for each of `studies`, a labelled row with one scale for each
-    set; an arm of several columns has one colour in all."""
+    set. palette: a colour for each arm but Init."""
     fig, axes = charts.panels(list(studies), list(sets.values()))
-    palette = charts.colours(arm for study in studies.values() for arm in study.arms.values())
     for row, set_ in zip(axes, sets):
         for ax, study in zip(row, studies.values()):
             ax.sharey(row[0])
             charts.curves(ax, study.at(set_, decoding), metric, palette=palette)
         row[0].autoscale(axis="y")
+        row[0].set_ylim(0, max(0.01, row[0].get_ylim()[1]))
     charts.legend(fig)
     return fig
 
@@ -40,12 +44,13 @@ def beside(
 def panel(ax: Axes, lines: Mapping[str, tuple[str, str, Mapping[float, pd.Series]]], init: pd.Series) -> None:
     """Ends against the learning rate: seeds as dots joined by thin lines, their mean as a line; Init dashed.
 
-    lines: label -> colour, style and, for each rate (a share of the chosen one), the ends by seed."""
+    lines: label -> colour, style with its marker ("o-"), and the ends by seed for each rate (a share of the
+    chosen one)."""
     charts.init_line(ax, init.mean())
     for label, (colour, style, by_share) in lines.items():
         seeds = pd.DataFrame({share: by_share[share] for share in sorted(by_share)})  # [seeds, rates]
-        ax.plot(seeds.columns, seeds.mean(), style, color=colour, linewidth=1.6, label=label)
-        ax.plot(seeds.columns, seeds.T, f"o{style}", color=colour, markersize=4, linewidth=0.6, alpha=0.5)
+        ax.plot(seeds.columns, seeds.mean(), style, color=colour, markersize=5, linewidth=1.6, label=label)
+        ax.plot(seeds.columns, seeds.T, style, color=colour, markersize=3.5, linewidth=0.6, alpha=0.4)
     ax.grid(axis="y")
     charts.in_percent(ax.yaxis)
     ax.set_xscale("log")
@@ -103,7 +108,7 @@ def against_shares(
     for row, (title, (study, others)) in zip(axes, studies.items()):
         for ax, set_ in zip(row, sets):
             by_arm = ends(study, others, set_, metric, decoding).items()
-            lines = {arm: (charts.COLOURS[arm], "-", by_share) for arm, by_share in by_arm}
+            lines = {arm: (charts.COLOURS[arm], "o-", by_share) for arm, by_share in by_arm}
             panel(ax, lines, study.end("Init", set_, decoding, metric))
         row[0].set_ylabel(title)
     for ax, label in zip(axes[0], sets.values()):
