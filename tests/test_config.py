@@ -654,11 +654,7 @@ def test_what_the_settings_say_of_the_tasks_is_so():
     ) == len(tasks.TASKS)
     for name, task in tasks.TASKS.items():
         told = config.TASKS[name]
-        assert (told.verify_steps, (*told.sets, *told.more), told.revised) == (
-            task.verify_steps,
-            tuple(task.sets),
-            task.revised,
-        )
+        assert {*told.sets, *told.more} == {*task.sets} >= {*told.revised}
         run = config.Arm(algorithm="sft", steps=1, task=name)
         defaults = inspect.signature(task.environment).parameters
         posed = run.environment.arguments()

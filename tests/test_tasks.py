@@ -152,9 +152,8 @@ def test_a_game_goes_on_with_a_new_dialogue_where_the_environment_moves(policy, 
 
 
 def test_an_unknown_task_says_which_there_are():
-    for call in (lambda: tasks.task("chess"), lambda: CensusConfig(task="chess")):
-        with pytest.raises(ValueError, match="general-points, general-points-vision, navigation"):
-            call()
+    with pytest.raises(ValueError, match="general-points, general-points-vision, navigation"):
+        CensusConfig(task="chess")
     with pytest.raises(ValueError, match="choose one of id, ood, id_seen, ood_seen, cities"):
         CensusConfig(task="navigation", sets=("in_range_a",))
 

@@ -193,7 +193,7 @@ def divergence(policy: Policy, dialogues: list[Dialogue], tokens: int = 8192, ba
     """Mean KL(policy || starting model) of the first answer, in nats: summed over its tokens, exact at each
     position; with `back` KL(starting model || policy). The answers should be the former model's.
 
-    `tokens`: so many are read at once, padding included. ValueError if the policy has no adapter.
+    `tokens`: so many are read at once, padding included. ValueError if the policy keeps no starting model.
     """
     total, rows = 0.0, []
     for dialogue in dialogues:

@@ -80,7 +80,7 @@ def model_identity(model: str) -> str:
     folder = Path(model)
     if not folder.is_dir():
         return f"{model}@{_cached_commit(model)}"
-    kinds = (".json", ".jinja", ".model", ".safetensors", ".txt")
+    kinds = (".bin", ".jinja", ".json", ".model", ".safetensors", ".txt")
     return digest({path.name: _content(path) for path in sorted(folder.iterdir()) if path.suffix in kinds})
 
 

@@ -20,14 +20,12 @@ from posttrain.environments.sets import Hands, Routes
 
 @dataclass(frozen=True)
 class Task:
-    """A task as the study uses it. `training`: the environment's arguments; `revised`: the sets judged with
-    all `verify_steps` answers, the others with one."""
+    """A task as the study uses it. `training`: the environment's arguments; how its sets are judged where a
+    profile says nothing is in `posttrain.config.TASKS`."""
 
     environment: type[gymnasium.Env]
     training: dict[str, Any]
-    verify_steps: int
     sets: dict[str, Hands | Routes]
-    revised: tuple[str, ...]
 
 
 _POINTS = {
@@ -68,15 +66,8 @@ _WALKED = {"actions": "absolute", "city": TRAINING_CITY, "split": "train"}
 _SEEN = {**_WALKED, "vision": True}
 
 TASKS = {
-    "general-points": Task(GeneralPointsEnv, _DEALT, 5, _POINTS, ("id", "ood")),
-    "general-points-vision": Task(GeneralPointsEnv, _SHOWN, 5, _CARDS, ("id", "ood", "visual")),
-    "navigation-vision": Task(NavigationEnv, _SEEN, 2, _SIGHTS, tuple(_SIGHTS)[:-1]),
-    "navigation": Task(NavigationEnv, _WALKED, 2, _ROUTES, tuple(_ROUTES)[:-1]),
+    "general-points": Task(GeneralPointsEnv, _DEALT, _POINTS),
+    "general-points-vision": Task(GeneralPointsEnv, _SHOWN, _CARDS),
+    "navigation-vision": Task(NavigationEnv, _SEEN, _SIGHTS),
+    "navigation": Task(NavigationEnv, _WALKED, _ROUTES),
 }
-
-
-def task(name: str) -> Task:
-    """The task called `name`; ValueError lists them."""
-    if name not in TASKS:
-        raise ValueError(f"unknown task {name!r}: choose one of {', '.join(TASKS)}")
-    return TASKS[name]

@@ -231,6 +231,10 @@ def test_a_claim_can_be_about_one_kind_of_hands():
         }
         row = claims.decide(outcomes, claim | {"direction": "above", "seeds": 3}, "strict", measure, SECOND)
         assert row["estimate"] == pytest.approx(gain) and row["init"] == 0.5
+        assert claims.spread(outcomes, claim, measure) == pytest.approx([gain] * 3)
+        level = {"id": "gp-l-y", "test": "level", "set": "id"}  # no difference, so nothing to decide
+        two = [one | {"measures": {"strict": "first_try sampled"}} for one in (claim, level)]
+        assert claims.power(outcomes, two, SECOND)["claim"].tolist() == ["gp-l-x"]
 
 
 def test_the_second_editions_claims_are_well_formed():

@@ -173,7 +173,7 @@ def bench_rollouts(name, record, monkeypatch):
     torch.set_num_threads(THREADS)
     profile = config.load("cpu")
     run = profile.run(f"{name}/ppo/0")
-    policy, known = arm.start(profile, run), tasks.task(run.task)
+    policy, known = arm.start(profile, run), tasks.TASKS[run.task]
     cases = known.sets["ood"].cases(np.random.default_rng(0), 64)
     seconds = {"plain": [], "guessed": []}
     for turn in range(6):

@@ -152,14 +152,16 @@ def test_a_foundation_is_told_by_its_settings_and_a_tower_by_its_text_too(tmp_pa
     ]
 
 
-def test_a_real_model_is_told_by_its_content(tmp_path):
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_real_model_is_told_by_its_content(tmp_path, whole):
     first, second = tmp_path / "a", tmp_path / "b"
-    for folder, weights in ((first, b"1"), (second, b"1")):
+    weights = "model.safetensors" if whole else "pytorch_model.bin"
+    for folder in (first, second):
         folder.mkdir()
         (folder / "config.json").write_text("{}")
-        (folder / "model.safetensors").write_bytes(weights)
+        (folder / weights).write_bytes(b"1")
     assert numerics.model_identity(str(first)) == numerics.model_identity(str(second))
-    (second / "model.safetensors").write_bytes(b"2")
+    (second / weights).write_bytes(b"2")
     numerics.model_identity.cache_clear()
     assert numerics.model_identity(str(first)) != numerics.model_identity(str(second))
     assert numerics.model_identity("nobody/nothing") == "nobody/nothing@main"
@@ -225,6 +227,16 @@ def test_a_profile_takes_what_is_published_unless_all_is_made_anew():
     assert state.word == "missing" and 1 < state.minutes < 100  # expected from the published one
     gpu = config.load("gpu")
     assert {status.status(gpu, run).minutes for run in gpu.runs()} == {None}  # another model altogether
+
+
+def test_what_a_killed_run_left_is_no_measure_of_minutes(tmp_path, monkeypatch):
+    cpu = config.load("cpu")
+    run, folder = cpu.run("gp-l/sft/0"), tmp_path / "data/results/gp-l/sft"
+    for name, seconds in (("0", 600.0), (".1.new", 0.0)):
+        (folder / name).mkdir(parents=True)
+        (folder / name / store.RECORD).write_text(json.dumps({"seconds": seconds, "settings": {}}))
+    monkeypatch.setattr(status, "ROOT", tmp_path)
+    assert status._expected(run) == 10
 
 
 def test_everything_published_is_current_and_unedited():

@@ -137,6 +137,15 @@ def test_an_init_that_comes_out_otherwise_is_refused(whole, tmp_path):
         arms.adapter(made, made.run("tiny/init/0"))
 
 
+def test_an_export_trains_where_its_profile_says(whole, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(arms, "carry_out", lambda profile, run, threads, device: asked.append(device))
+    monkeypatch.setattr(arms, "adapter", lambda profile, run, threads, device: asked.append(device) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        arms.export(whole.model_copy(update={"device": "cuda"}), whole.run("tiny/ppo/0"), tmp_path / "x")
+    assert asked == ["cuda", "cuda"]
+
+
 @pytest.mark.parametrize("arm", ["init", "ppo"])
 def test_an_exported_model_is_an_ordinary_folder(whole, tmp_path, arm):
     import torch

@@ -237,6 +237,7 @@ def verdicts(book: Any, studies: list[str] | None = None) -> list[dict[str, Any]
 
 def spread(outcomes: Outcomes, claim: dict, measure: Measure) -> np.ndarray:
     """What each seed alone says of a claim, on its own cases; empty where it is not matched."""
+    outcomes = outcomes.of_kind(claim["kind"]) if "kind" in claim else outcomes
     parts = _parts(outcomes, claim, measure) or []
     told = [
         sum(p.weight * outcomes.level(p.arm, seed, p.set, measure, p.step) for p in one)
@@ -247,9 +248,9 @@ def spread(outcomes: Outcomes, claim: dict, measure: Measure) -> np.ndarray:
 
 def power(outcomes: Outcomes, claims: list[dict], rules: dict, seeds: int = 5) -> pd.DataFrame:
     """The least difference that Student's t interval over `seeds` chains would decide, from the deviation
-    between the chains at hand: claim, measure, mean, deviation, decidable."""
+    between the chains at hand: claim, measure, mean, deviation, decidable; claims of a level left out."""
     rows = []
-    for claim in claims:
+    for claim in (claim for claim in claims if claim["test"] != "level"):
         for name, measure in measures(claim, rules).items():
             each = spread(outcomes, claim, measure)
             if len(each) > 1:

@@ -184,13 +184,6 @@ class Study(Results):
         """What the paper's per-step accuracy divides: right answers, answers up to the first failure."""
         return [self.outcomes(arm, set_, decoding, column) for column in ("right", "answers")]
 
-    def by_seed(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
-        """The measure of each seed. per_step divides a seed's sums over its routes, as the paper does."""
-        if metric == "per_step":
-            right, answers = self._counts(arm, set_, decoding)
-            return right.sum(1) / answers.sum(1)
-        return self.outcomes(arm, set_, decoding, metric).mean(1)
-
     def estimates(self, set_: str, decoding: str, metric: str) -> dict[str, Interval]:
         """Init, SFT and RL with bootstrap intervals."""
         if metric == "per_step":

@@ -23,10 +23,10 @@ NEAR = 0.01  # of two trials not further apart the one with the lower learning r
 
 
 def changed(run: Run) -> dict[str, Any]:
-    """What a trial says of its trainer, as its profile has it: the settings in which trials differ."""
-    said = (
-        {} if run.algorithm == "init" else getattr(run.settings, run.algorithm).model_dump(exclude_unset=True)
-    )
+    """A trial's learning rate, and what its profile says of its trainer: the settings in which trials
+    differ."""
+    trainer = getattr(run.settings, run.algorithm)
+    said = {"learning_rate": trainer.learning_rate} | trainer.model_dump(exclude_unset=True)
     skipped = getattr(run.settings.environment, "skip_failed", False)
     return said | ({"skip_failed": True} if skipped else {})
 
@@ -76,7 +76,7 @@ def chosen(table: pd.DataFrame, algorithm: str) -> str | None:
     if mine.empty or mine["seeds"].nunique() > 1 or not mine["seeds"].iloc[0]:
         return None
     near = mine[mine["chosen_by"] >= mine["chosen_by"].max() - NEAR - 1e-12]
-    rates = near["settings"].map(lambda said: said.get("learning_rate", 0.0))
+    rates = near["settings"].map(lambda said: said["learning_rate"])
     return near.loc[rates.idxmin(), "arm"]
 
 

@@ -9,8 +9,8 @@ which are not ours to give. The folder holds, as released::
     street_views/<id>.jpg                   equirectangular, twice as wide as high
     street_views/<id>.metadata.json         {"rotation": where the picture's middle looks, degrees clockwise}
 
-Everything is checked at the start, nothing is ever fetched from a network. Left out on purpose: walking off
-the rails.
+Where routes begin and turn is checked at the start, what lies between when it is walked; nothing is ever
+fetched from a network. Left out on purpose: walking off the rails.
 
     env = PanoramaEnv("VLN_mini/NewYork", actions="relative", pixels=280)
 """
@@ -44,8 +44,8 @@ class PanoramaEnv(NavigationEnv):
     """`NavigationEnv` with `vision`, its pictures cut from the panorama nearest to where one stands.
 
     `folder` as above; `routes` instead of its route_infos.json if given; `pixels`: side of a view; the other
-    settings are `NavigationEnv`'s. RouteError if a point of a route has no panorama within NEAR metres,
-    FileNotFoundError or ValueError if a picture or its metadata is missing or wrong.
+    settings are `NavigationEnv`'s. Also from a step: RouteError if a point of a route has no panorama within
+    NEAR metres, FileNotFoundError or ValueError if a picture or its metadata is missing or wrong.
     """
 
     def __init__(self, folder: str | Path, pixels: int = 300, **settings: Any):

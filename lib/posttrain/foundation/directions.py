@@ -110,7 +110,7 @@ def plain_choice(rng: Generator, writer: Writer = Writer()) -> Document:
 
 
 def plain_steps(rng: Generator, writer: Writer = Writer()) -> Document:
-    """A plan and what is seen -> the log of what is done, and why where that changes, in other words."""
+    """Options and a plan -> the log: what is seen and done, and why where that changes, in other words."""
     drawn = convention(rng, writer)
     sentences, points = walk(rng, drawn)
     joint, at, (turning, on, halt) = pick(rng, JOINTS), pick(rng, _AT), pick(rng, _NEW)
@@ -124,7 +124,7 @@ def plain_steps(rng: Generator, writer: Writer = Writer()) -> Document:
 
 
 def plain_list(rng: Generator, writer: Writer = Writer()) -> Document:
-    """A numbered list of short things and some of its numbers -> what stands there."""
+    """A numbered list of short things and its numbers in another order -> what stands there."""
     draws = rng.random(int(rng.integers(3, 2 * navigation.LEGS + 1))).tolist()
     lists = [None if x < 0.3 else FIRST if x < 0.5 else WORDS if x < 0.8 else COMPASS for x in draws]
     things = [pick(rng, options) if options else sight(rng) for options in lists]

@@ -205,7 +205,7 @@ class Policy:
     @contextmanager
     def start(self):
         """The model that the adapter started from (Init, or the base): the reference of the KL. ValueError
-        without adapter."""
+        where it keeps none."""
         if not self.has_start:
             raise ValueError(
                 "the policy has no adapter, so it has no starting model; call policy.add_lora first"

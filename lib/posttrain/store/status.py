@@ -44,7 +44,7 @@ def _expected(run: Run) -> float | None:
     """Minutes of the published runs of the same study and arm, a change of budget or steps counted in; None
     for a real model, of which they tell nothing."""
     minutes, now = [], run.resolved()
-    for folder in sorted(ROOT.glob(f"data/results/{run.study}/{run.arm}/*")) if run.foundation else ():
+    for folder in sorted(ROOT.glob(f"data/results/{run.study}/{run.arm}/[!.]*")) if run.foundation else ():
         before = _field(folder, "settings", {})
         size = next((name for name in ("budget_gflop", "steps") if before.get(name) and now.get(name)), None)
         minutes.append(_field(folder, "seconds", 0) / 60 * (now[size] / before[size] if size else 1))

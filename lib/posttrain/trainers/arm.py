@@ -215,10 +215,10 @@ def export(profile: Profile, run: Run, folder: Path, only_adapter: bool = False,
         raise FileExistsError(f"{folder} is there already: name a new folder")
     if only_adapter and run.settings.lora.full:
         raise ValueError(f"{run.name} tunes every weight and has no adapter: leave --adapter out")
-    carry_out(profile, run, threads)
-    trained = adapter(profile, run, threads)
+    carry_out(profile, run, threads, profile.device)
+    trained = adapter(profile, run, threads, profile.device)
     model = policy.load(store.model_path(profile, run))
-    model = _descended(model, profile, run, threads)
+    model = _descended(model, profile, run, threads, profile.device)
     base = folder / "base" if only_adapter else folder
     if only_adapter:
         shutil.copytree(trained, folder / "adapter")

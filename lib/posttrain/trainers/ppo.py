@@ -276,7 +276,7 @@ class PPO:
         }
 
     def load_state(self, state: dict) -> None:
-        """Go on where `state()` was called; KeyError or RuntimeError if it is another trainer's."""
+        """Go on where `state()` was called; KeyError, RuntimeError or ValueError if it is not its own."""
         self.policy.model.load_state_dict(state["adapter"], strict=False)
         self.policy.value_head.load_state_dict(state["value_head"])
         self.optimizer.load_state_dict(state["optimizer"])

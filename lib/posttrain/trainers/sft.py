@@ -112,7 +112,7 @@ class Demonstrations:
 def take(
     stream: Iterator[Example], steps: int | None, tokens: int | None, batch_size: int
 ) -> tuple[Demonstrations, list[int]]:
-    """Whole batches from `stream`: `steps` of them, or as many as `tokens` pay for. Also the running token
+    """Whole batches from `stream`: `steps` of them, or until they have cost `tokens`. Also the running token
     count after each.
 
     A batch holds `batch_size` examples for every process; all processes make the same data and train on their
@@ -211,7 +211,7 @@ def train(
     saved. ValueError if `data` is empty.
     """
     if not len(data.rows):
-        raise ValueError("no examples to train on: the budget is smaller than one batch")
+        raise ValueError("no examples to train on")
     steps = len(data.rows) // (config.batch_size * PartialState().num_processes)
     arguments = trl.SFTConfig(
         output_dir=str(folder),

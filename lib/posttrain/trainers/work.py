@@ -18,7 +18,7 @@ from posttrain.config import ALGORITHMS, Profile, Run
 from posttrain.evaluation import census
 from posttrain.policy import Chat, Policy
 from posttrain.progress import Progress
-from posttrain.tasks import task
+from posttrain.tasks import TASKS
 from posttrain.trainers import ppo, sft
 from posttrain.trainers.curves import Curves
 
@@ -28,7 +28,7 @@ PLAYED = 256  # environments in which a model makes its errors, side by side
 def environment(run: Run, **changes) -> gymnasium.Env:
     """The run's training environment; its profile's `environment` settings are the environment's
     arguments."""
-    known = task(run.task)
+    known = TASKS[run.task]
     return known.environment(**{**known.training, **run.settings.environment.arguments(), **changes})
 
 

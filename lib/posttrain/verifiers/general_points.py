@@ -62,6 +62,7 @@ class Rule(NamedTuple):
         return tuple(_VALUES[rank] if rank in _VALUES else self[FACES.index(rank)] for rank in ranks)
 
 
+OLD_RULE = Rule(10, 10, 10)  # the training's
 _VALUES = {"A": 1, **{str(n): n for n in range(2, 11)}}
 
 
@@ -78,32 +79,27 @@ class GeneralPointsVerifier(Verifier):
     """Judge answers to GeneralPoints deals. ValueError for an unknown setting.
 
     protocol: "clean" or "as_released"; feedback: "informative", "verdict" or "none"; vision: the cards must
-    be recognized too; old_rule: the rule whose correct answers are `fake` where the deal's own refuses them.
+    be recognized too. Correct answers under `OLD_RULE` are `fake` where the deal's own rule refuses them.
     """
 
-    def __init__(
-        self,
-        protocol: str = "clean",
-        feedback: str = "informative",
-        vision: bool = False,
-        old_rule: Rule | str = "10",
-    ):
+    def __init__(self, protocol: str = "clean", feedback: str = "informative", vision: bool = False):
         super().__init__(protocol, feedback)
-        self.vision, self.old_rule = vision, Rule.parse(old_rule)
+        self.vision = vision
 
     def judge(self, text: str, deal: Deal) -> Verdict:
         """Verdict on the reply `text` to `deal`. Never raises on any text."""
         reply = answers.read(text, FORM)
         cards, numbers, formula = reply.fields.values()
         recognized = cards is not None and sorted(cards) == sorted(deal.ranks)
-        if self.protocol == "as_released":
-            judged = released.judge_formula(text, deal.ranks, deal.numbers, deal.target, self.vision)
-        elif self.vision and not recognized:
+        if self.vision and not recognized:
             judged = WRONG_CARDS, "the cards are not the ones shown", "wrong cards", None
         else:
             judged = _judge(reply, deal)
+        valid = judged[2] in ("correct", "wrong value", "wrong numbers")
+        if self.protocol == "as_released":
+            judged = released.judge_formula(text, deal.ranks, deal.numbers, deal.target, self.vision)
         reward, complaint, outcome, expression = judged
-        correct, old = reward == CORRECT, self.old_rule.numbers(deal.ranks)
+        correct, old = reward == CORRECT, OLD_RULE.numbers(deal.ranks)
         may_be_fake = not correct and expression is not None and old != deal.numbers
         ordered = tuple if cards == deal.ranks else sorted
         return Verdict(
@@ -111,7 +107,7 @@ class GeneralPointsVerifier(Verifier):
             self.message(correct, complaint),
             correct,
             strict=reply.strict and re.search(r"=[0-9]+\Z", formula) is not None,
-            valid=outcome in ("correct", "wrong value", "wrong numbers"),
+            valid=valid,
             follows_rule=numbers is not None and ordered(numbers) == ordered(deal.numbers),
             recognized=recognized,
             fake=may_be_fake and _judge_expression(expression, old, deal.target)[0] == CORRECT,
