@@ -103,7 +103,7 @@ def data(profile: Profile, runs: dict[str, Run]) -> dict[str, Any]:
         for hand in general_points.hands("10", split="test")
     }
     chains = {name: [*run.ancestors, run] for name, run in runs.items()}
-    made = {run.arm: adapter(arm.adapter(profile, run, device=profile.device)) for chain in chains.values() for run in chain}
+    made = {run.arm: adapter(arm.adapter(profile, run)) for chain in chains.values() for run in chain}
     return {
         "config": {
             "layers": said.num_hidden_layers,

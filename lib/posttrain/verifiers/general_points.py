@@ -2,7 +2,8 @@
 
 Paper: sections 4.1 and 5.1, appendix A.3 (rewards). Exact arithmetic, one outcome per answer: +5 correct,
 -1 wrong value, -2 wrong numbers, -3 not a formula, -1.5 wrong cards (vision). `verifiers.answers` says what
-a reply may contain, `verifiers.released` what "as_released" pays and says (its flags are those of "clean").
+a reply may contain, `verifiers.released` what "as_released" pays and says (its flags are those of
+"clean", but `valid` is what it took for a formula).
 
 Model text is parsed, never executed. Left out on purpose: any judgement of `cards` and `number` in the text
 task (the paper's reward ignores them); they are flags, because rule-following is read off them.
@@ -91,13 +92,12 @@ class GeneralPointsVerifier(Verifier):
         reply = answers.read(text, FORM)
         cards, numbers, formula = reply.fields.values()
         recognized = cards is not None and sorted(cards) == sorted(deal.ranks)
-        if self.vision and not recognized:
+        if self.protocol == "as_released":
+            judged = released.judge_formula(text, deal.ranks, deal.numbers, deal.target, self.vision)
+        elif self.vision and not recognized:
             judged = WRONG_CARDS, "the cards are not the ones shown", "wrong cards", None
         else:
             judged = _judge(reply, deal)
-        valid = judged[2] in ("correct", "wrong value", "wrong numbers")
-        if self.protocol == "as_released":
-            judged = released.judge_formula(text, deal.ranks, deal.numbers, deal.target, self.vision)
         reward, complaint, outcome, expression = judged
         correct, old = reward == CORRECT, OLD_RULE.numbers(deal.ranks)
         may_be_fake = not correct and expression is not None and old != deal.numbers
@@ -107,7 +107,7 @@ class GeneralPointsVerifier(Verifier):
             self.message(correct, complaint),
             correct,
             strict=reply.strict and re.search(r"=[0-9]+\Z", formula) is not None,
-            valid=valid,
+            valid=outcome in ("correct", "wrong value", "wrong numbers"),
             follows_rule=numbers is not None and ordered(numbers) == ordered(deal.numbers),
             recognized=recognized,
             fake=may_be_fake and _judge_expression(expression, old, deal.target)[0] == CORRECT,
