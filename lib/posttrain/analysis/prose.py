@@ -95,7 +95,7 @@ def how_decided(rows: Sequence[Mapping], claims: Mapping) -> str:
     about = [claim for claim in claims["claims"] if claim["id"] in {row["claim"] for row in rows}]
     levels = [claim for claim in about if claim["test"] == "level"]
     cases = "routes" if any("virl" in claim["id"] for claim in about) else "hands"
-    seeds = min(claim.get("seeds", rule["seeds"]) for claim in about)
+    seeds = min((claim.get("seeds", rule["seeds"]) for claim in about), default=rule["seeds"])
     said = (
         "A claim holds, or is reversed, only where both lie on one side of its bound (zero, or the number "
         f"that it names), and from {seeds} repetitions on; nothing is corrected for the number of claims. "
