@@ -34,20 +34,13 @@ def draw_dialogue():
     return fig
 
 
-def draw_hand():
-    fig, (ax, below) = plt.subplots(2)
-    drawings.hand(ax, ["A", "10", "Q", "K"], ["S", "H", "D", "C"])
-    drawings.hand(below, ["A", "10", "Q", "K"])
-    return fig
-
-
 def draw_map():
     fig, ax = plt.subplots()
     drawings.street_map(ax, cities.city("Calvero"), cities.routes("Calvero", "benchmark")[0])
     return fig
 
 
-@pytest.mark.parametrize("draw", [draw_dialogue, draw_hand, draw_map, drawings.chain])
+@pytest.mark.parametrize("draw", [draw_dialogue, draw_map, drawings.chain])
 def test_a_drawing_is_written_with_the_same_bytes_each_time(draw, tmp_path):
     pairs = [charts.save(draw(), "ext-test", tmp_path / folder) for folder in ("one", "two")]
     assert pairs[0][0].read_bytes() == pairs[1][0].read_bytes()
@@ -59,13 +52,6 @@ def test_a_picture_is_shown_pixel_by_pixel():
     drawings.picture(ax, np.zeros((4, 6, 3)), "nothing")
     assert ax.images[0].get_interpolation() == "nearest" and not ax.axison
     assert ax.get_title("left") == "nothing"
-
-
-def test_cards_without_suits_show_their_ranks_large():
-    fig = draw_hand()
-    above, below = ([text.get_text() for text in ax.texts] for ax in fig.axes)
-    assert above == ["A", "A", "10", "10", "Q", "Q", "K", "K"] and below == ["A", "10", "Q", "K"]
-    assert fig.axes[0].texts[2].get_color() == fig.axes[0].texts[4].get_color() != charts.INK, "red suits"
 
 
 def test_a_dialogue_fits():
@@ -126,9 +112,6 @@ def test_a_dialogue_shows_where_its_picture_stands():
         lambda ax: drawings.dialogue(ax, []),
         lambda ax: drawings.dialogue(ax, MESSAGES, VERDICTS[:1]),
         lambda ax: drawings.dialogue(ax, [{"role": "tool", "content": ""}]),
-        lambda ax: drawings.hand(ax, []),
-        lambda ax: drawings.hand(ax, ["A"], ["S", "H"]),
-        lambda ax: drawings.hand(ax, ["A"], ["X"]),
     ],
 )
 def test_bad_input(call):

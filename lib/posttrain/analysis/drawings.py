@@ -1,4 +1,4 @@
-"""Drawings: dialogues, cards, routes on their city's map.
+"""Drawings: dialogues, pictures, routes on their city's map.
 
 Paper: figures 2 to 4 and 11 to 14. Everything is drawn from live objects of the environments, on axes that
 the caller makes.
@@ -14,8 +14,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon
-from matplotlib.path import Path as Outline
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.patheffects import withStroke
 
 from posttrain.analysis.charts import AUXILIARY, COLOURS, INK, MINUS, PAPER, QUIET
@@ -32,7 +31,6 @@ ROLES = {  # title, edge, fill
 GAP, HEAD, LINE = 0.7, 2.1, 1.32  # between boxes and around a box's text, in lines; a line, in font sizes
 INDENT, LETTER = 6, 0.602  # of answers, in letters; a letter of DejaVu Sans Mono, in font sizes
 MARGIN = 90.0  # metres that a map shows around its route
-SUITS = {"S": "spade", "H": "heart", "D": "diamond", "C": "club"}
 
 
 def picture(ax: Axes, image: Any, title: str = "", interpolation: str | None = "nearest") -> None:
@@ -116,57 +114,6 @@ def _wrap(text: str, columns: int) -> list[str]:
     return [
         line for part in paragraphs for line in textwrap.wrap(part, columns, break_on_hyphens=False) or [""]
     ]
-
-
-def hand(ax: Axes, ranks: Sequence[str], suits: Sequence[str] = ()) -> None:
-    """Playing cards side by side, rank in two corners and suit (S, H, D or C) in the middle.
-
-    Without `suits`, as in the text task, the rank stands in the middle. `ValueError` without cards, for an
-    unknown suit, or if cards and suits are not as many.
-    """
-    if not ranks or (suits and len(suits) != len(ranks)):
-        raise ValueError(f"a hand needs cards, and a suit for each or none: {list(ranks)}, {list(suits)}")
-    if unknown := [suit for suit in suits if suit not in SUITS]:
-        raise ValueError(f"unknown suits {unknown}; use {', '.join(SUITS)}")
-    ax.set(xlim=(-0.08, 1.1 * len(ranks) - 0.02), ylim=(-0.08, 1.48), aspect="equal")
-    ax.axis("off")
-    ax.figure.draw_without_rendering()  # only then is the size of a card known
-    width = abs(np.subtract(*ax.transData.transform([(0, 0), (1, 0)]))[0]) * 72 / ax.figure.dpi  # points
-    frame = {"boxstyle": "round,pad=0,rounding_size=0.09", "facecolor": PAPER, "edgecolor": QUIET}
-    for number, rank in enumerate(ranks):
-        left, suit = 1.1 * number, SUITS[suits[number]] if suits else ""
-        colour = "#c4342d" if suit in ("heart", "diamond") else INK
-        ax.add_patch(FancyBboxPatch((left, 0), 1, 1.4, linewidth=1, **frame))
-        font = {"fontweight": "bold", "color": colour, "ha": "center", "va": "center"}
-        if not suit:
-            ax.text(left + 0.5, 0.7, rank, fontsize=0.48 * width, **font)
-            continue
-        corner = 0.2 if len(rank) == 1 else 0.26
-        ax.text(left + corner, 1.2, rank, fontsize=0.24 * width, **font)
-        ax.text(left + 1 - corner, 0.2, rank, fontsize=0.24 * width, rotation=180, **font)
-        _suit(ax, suit, left + 0.5, 0.7, 0.3, colour)
-
-
-def _suit(ax: Axes, suit: str, x: float, y: float, size: float, colour: str) -> None:
-    """Our own drawing: a font's symbols would turn into coloured emoji on some screens."""
-    paint = {"facecolor": colour, "edgecolor": "none"}
-    if suit == "diamond":
-        corners = [(x, y + size), (x + 0.75 * size, y), (x, y - size), (x - 0.75 * size, y)]
-        ax.add_patch(Polygon(corners, **paint))
-        return
-    if suit == "club":
-        for dx, dy, radius in ((0, 0.5, 0.45), (-0.5, -0.2, 0.45), (0.5, -0.2, 0.45), (0, 0, 0.25)):
-            ax.add_patch(Circle((x + dx * size, y + dy * size), radius * size, **paint))
-    else:
-        up = -1 if suit == "spade" else 1  # a spade is a heart on its head, with a stem
-        half = [(0, 0.55), (0.1, 1.05), (0.95, 1.05), (0.95, 0.4), (0.95, -0.1), (0.3, -0.5), (0, -0.95)]
-        points = half + [(-a, b) for a, b in half[-2::-1]]
-        shift = 0.12 * size if up < 0 else 0
-        codes = [Outline.MOVETO] + [Outline.CURVE4] * 12
-        outline = Outline([(x + a * size, y + b * up * size + shift) for a, b in points], codes)
-        ax.add_patch(PathPatch(outline, **paint))
-    if suit != "heart":
-        ax.add_patch(Polygon([(x, y), (x + 0.32 * size, y - size), (x - 0.32 * size, y - size)], **paint))
 
 
 def street_map(ax: Axes, city: City, route: Route, others: bool = True) -> None:
