@@ -419,7 +419,9 @@ def test_the_published_profiles_are_taken(name):
     arms = sum(len(study.arms) * len(study.seeds or profile.seeds) for study in profile.studies.values())
     assert profile.name == name and len(profile.runs()) == arms >= 15
     for run in profile.runs():
-        assert profile.run(run.name) == run and (run.parent is None or run.parent.arm == "init")
+        start = profile.studies[run.study].arms[run.arm].start
+        assert profile.run(run.name) == run and (run.parent.arm if run.parent else None) == start
+        assert all(one.algorithm == "init" for one in run.ancestors[:1]), "every chain begins with Init"
 
 
 def test_numbers_as_people_write_them(profiles):

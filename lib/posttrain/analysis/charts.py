@@ -41,6 +41,7 @@ INIT = "Init"
 COLOURS = {INIT: "#7f7f7f", "SFT": "#d55e00", "RL": "#0072b2"}
 AUXILIARY = ("#009e73", "#cc79a7", "#56b4e9", "#000000", "#e69f00")
 NAME = re.compile(r"(fig\d\d|ext)-[a-z0-9-]+")
+POINTS = re.compile(r'^(?: *<path [^>]*?d="| *)[MLCQ] [-\d. ]+', re.MULTILINE)  # of an SVG's paths
 
 
 def use_style() -> None:
@@ -253,6 +254,9 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
             fig.set_layout_engine(None)  # with any engine, also a "none" one, every file is drawn twice
         with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "posttrain"}):
             fig.savefig(drafts[0], format="svg", metadata={"Date": None, "Creator": None}, **options)
+        # A hundredth of a point is enough.
+        drawn = POINTS.sub(lambda line: re.sub(r"(\.\d\d)\d+", r"\1", line[0]), drafts[0].read_text())
+        drafts[0].write_text(drawn)
         options["pil_kwargs"] = {"compress_level": 1}  # packed again below
         fig.savefig(drafts[1], format="png", metadata={"Software": None}, **options)
         with Image.open(drafts[1]) as image:  # a palette is a third of the size, and enough for a plot
