@@ -71,11 +71,12 @@ def curves(
     _require(table, ("arm", "seed", "checkpoint", "flops", metric))
     if repeated := table.duplicated(["arm", "seed", "checkpoint"]).sum():
         raise ValueError(f"{repeated} rows repeat an arm, seed and checkpoint; pass one set and decoding")
-    for arm, colour in colours(table["arm"]).items():
-        rows, colour = table[table["arm"] == arm], (palette or {}).get(arm, colour)
+    palette = palette or colours(table["arm"])
+    for arm, rows in table.groupby("arm", sort=False):
         if arm == INIT:
             init_line(ax, rows[metric].mean())
             continue
+        colour = palette[arm]
         for _, run in rows.sort_values("flops").groupby("seed"):
             ax.plot(run["flops"], run[metric], color=colour, linewidth=0.6, alpha=0.45, zorder=2)
         over = rows.groupby("checkpoint").agg(
