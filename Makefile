@@ -24,7 +24,7 @@ snakemake = snakemake $(1) --cores $(CORES) --nolock --rerun-incomplete --rerun-
 	--logger calm --config profile=$(PROFILE) stale=$(STALE) $(2)
 
 # What a profile starts from that no foundation is: made once.
-MODEL = $(if $(filter smollm,$(PROFILE)),build/models/smollm2-135m/model.safetensors)
+MODEL = $(if $(filter smollm%,$(PROFILE)),build/models/smollm2-135m/model.safetensors)
 
 # Beside the environment, where nothing but `make cluster` finds it.
 PLUGIN = build/cluster/snakemake_executor_plugin_slurm

@@ -22,7 +22,7 @@ STALE = str(config.get("stale", "")) == "show"  # superseded and edited results 
 REMAKE = bool(int(config.get("remake", 0)))  # superseded runs are made again
 MAIN = workflow.is_main_process
 try:
-    PROFILE = load(str(NAME), fresh=FRESH)
+    PROFILE, PUBLISHED = load(str(NAME), fresh=FRESH), load("cpu")
 except ConfigError as error:
     raise WorkflowError(str(error))
 if MAIN and not STALE and (problems := status.obstacles(PROFILE, REMAKE)):
@@ -36,14 +36,22 @@ CHAPTERS = {  # the figures that each draws
     "rule-generalization": ("fig05", "fig06", "ext"), "navigation-rules": ("fig01", "ext"), "pictures": ("fig11", "fig13", "ext"),
     "visual-generalization": ("fig07", "ext"), "navigation-pictures": ("fig18", "ext"), "recognition": ("fig08", "ext"),
     "rl-without-sft": ("fig09",), "verification-steps": ("fig10", "ext"), "flawed-demonstrations": ("fig15",), "rates-and-parts": ("fig16", "fig17", "ext"),
-    "over-trained-sft": ("fig19",), "what-the-foundation-read": ("ext",),
+    "over-trained-sft": ("fig19",), "real-language-model": ("ext",), "what-the-foundation-read": ("ext",),
     "gallery": (), "before-the-runs": (), "method": ("ext",), "every-hand": ("ext",), "every-route": ("ext",), "new-task": ()}
 NEEDS = {  # the studies that a chapter cannot do without; where the profile lacks one, a page says so in its place
     "rule-generalization": "gp-l", "every-hand": "gp-l", "new-task": "gp-l", "rl-without-sft": "gp-l-base", "navigation-rules": "virl-l", "every-route": "virl-l",
     "visual-generalization": "gp-vl", "recognition": "gp-vl", "navigation-pictures": "virl-vl", "what-the-foundation-read": "virl-l-h98-i50 virl-l-h98-rates",
     "verification-steps": "gp-l-steps", "flawed-demonstrations": "gp-l-errors", "rates-and-parts": "gp-vl-sft gp-vl-rl",
     "over-trained-sft": "gp-l-late"}
-ABSENT = sorted(chapter for chapter, needed in NEEDS.items() if not PROFILE.studies.keys() >= set(needed.split()))
+HEADLINE = ("gp-l", "gp-vl", "virl-l", "virl-vl")  # of these also every set of cases that the published profile judges
+
+
+def judged(profile, study):
+    return {name for arm in profile.studies[study].arms.values() for name in arm.census.sets} if study in HEADLINE else set()
+
+
+THERE = [study for study in PROFILE.studies if study not in HEADLINE or judged(PROFILE, study) >= judged(PUBLISHED, study)]
+ABSENT = sorted(chapter for chapter, needed in NEEDS.items() if not set(THERE) >= set(needed.split()))
 LONG = ("rule-generalization", "navigation-pictures", "rl-without-sft", "pictures", "visual-generalization")  # begun first
 FIGURE = config.get("figure", "")
 WANTED = [chapter for chapter, figures in CHAPTERS.items() if chapter not in ABSENT and (not FIGURE or FIGURE in figures)]

@@ -38,6 +38,18 @@ def test_it_covers_what_pyproject_declares_and_tests_that_exist(versions):
     assert all((ROOT / path).exists() for path in versions.TESTS)
 
 
+def test_profiles_of_a_model_that_is_not_here_are_left_out(versions, monkeypatch, tmp_path):
+    folder = tmp_path / "notebooks" / "profiles"
+    folder.mkdir(parents=True)
+    texts = {"own": "seeds: [0]", "real": "model: ./build/real", "more": "extends: real", "hub": "model: a/b"}
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(f"# a profile\n{text}\n")
+    monkeypatch.setattr(versions, "ROOT", tmp_path)
+    assert versions.profiles() == ["hub", "own"]
+    (tmp_path / "build" / "real").mkdir(parents=True)
+    assert versions.profiles() == ["hub", "more", "own", "real"]
+
+
 def test_a_version_that_agrees_or_is_not_there_is_no_fault(versions, capfd):
     assert versions.main() == 0
     said = capfd.readouterr().out

@@ -64,8 +64,12 @@ def environment(version: str, python: str) -> str:
 def profiles() -> list[str]:
     """The names of all profiles but those of a model that is not here (`tools.smollm` makes one)."""
     said = {path.stem: path.read_text() for path in sorted((ROOT / "notebooks" / "profiles").glob("*.yaml"))}
-    folders = {name: re.search(r"^model: (\./\S+)", text, re.MULTILINE) for name, text in said.items()}
-    return [name for name, folder in folders.items() if not folder or (ROOT / folder[1]).is_dir()]
+
+    def folder(name: str) -> str:
+        model, below = (re.search(rf"^{key}: (\S+)", said[name], re.MULTILINE) for key in ("model", "extends"))
+        return model[1] if model else folder(below[1]) if below else "."
+
+    return [name for name in said if not folder(name).startswith(".") or (ROOT / folder(name)).is_dir()]
 
 
 def main() -> int:

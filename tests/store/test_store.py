@@ -394,6 +394,28 @@ def test_tables_of_a_study(tmp_path):
         store.collect(profile, "two")
 
 
+def test_tables_of_a_folder_whose_profile_is_not_asked(tmp_path):
+    profile = tiny(tmp_path)
+    for run in profile.runs():
+        published(profile, run.name)
+    folder = profile.results / "one"
+    for own, asked in zip(store.shelved(folder), store.collect(profile, "one")):
+        if isinstance(own, list):
+            key = lambda record: (record["arm"], record["seed"])  # noqa: E731
+            assert sorted(own, key=key) == sorted(asked, key=key)
+        else:
+            rows = [table.sort_values(["run"], kind="stable", ignore_index=True) for table in (own, asked)]
+            pd.testing.assert_frame_equal(*rows)
+    (folder / ".ppo.old").mkdir()
+    (folder / "init" / ".0.new").mkdir()
+    assert len(store.shelved(folder)[0]) == 6
+    (folder / "ppo" / "1" / "training.csv").write_text("iteration,loss\n1,2\n")
+    with pytest.raises(store.StoreError, match="training.csv"):
+        store.shelved(folder)
+    with pytest.raises(store.StoreError, match="holds no runs"):
+        store.shelved(profile.results / "two")
+
+
 # --- two processes ------------------------------------------------------------------------------------------
 
 HOLD = """

@@ -44,8 +44,11 @@ class Outcomes:
         self.hands, keys = hands, ["arm", "seed", "set", "decoding"]
         self._tables = {key: table for key, table in hands.groupby(keys, sort=False)}
 
-    def of_kind(self, kind: str) -> Outcomes:
-        """Those of the hands that adding and subtracting solve ("adding"), or of all others ("other")."""
+    def of_kind(self, kind: str | None) -> Outcomes:
+        """Those of the hands that adding and subtracting solve ("adding"), of all others ("other"), of
+        all."""
+        if kind is None:
+            return self
         points = TASKS["general-points"].sets
         rules = {name: points[name].rule for name in self.hands["set"].unique()}
         adds = self.hands.groupby("set")["hand"].transform(
@@ -152,7 +155,7 @@ def _parts(outcomes: Outcomes, claim: dict, measure: Measure) -> list[list[Part]
 def decide(outcomes: Outcomes, claim: dict, name: str, measure: Measure, rules: dict) -> dict[str, Any]:
     """One claim by one measure (`name`: paper or strict), as a row; `rules`: data/claims.yaml."""
     threshold = claim.get("threshold", 0.0)
-    outcomes = outcomes.of_kind(claim["kind"]) if "kind" in claim else outcomes
+    outcomes = outcomes.of_kind(claim.get("kind"))
     row = {
         "claim": claim["id"],
         "measure": name,
@@ -237,7 +240,7 @@ def verdicts(book: Any, studies: list[str] | None = None) -> list[dict[str, Any]
 
 def spread(outcomes: Outcomes, claim: dict, measure: Measure) -> np.ndarray:
     """What each seed alone says of a claim, on its own cases; empty where it is not matched."""
-    outcomes = outcomes.of_kind(claim["kind"]) if "kind" in claim else outcomes
+    outcomes = outcomes.of_kind(claim.get("kind"))
     parts = _parts(outcomes, claim, measure) or []
     told = [
         sum(p.weight * outcomes.level(p.arm, seed, p.set, measure, p.step) for p in one)

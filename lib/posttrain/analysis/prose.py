@@ -131,6 +131,21 @@ def ends(
     )
 
 
+def iterations(parts: Mapping[str, pd.DataFrame], columns: Mapping[str, str], what: str) -> pd.DataFrame:
+    """Means over some of RL's iterations: a row for each of `parts` (of `Results.training`), a column for
+    each of `columns` (with its heading; shares in percent). Beside the spread of returns, which is the
+    deviation between an iteration's episodes, in how many there was none, so nothing to learn from."""
+    shares, rows = ("first_try", "within", "valid"), []
+    for label, some in parts.items():
+        row = {what: label}
+        for column, head in columns.items():
+            row[head] = format(some[column].mean(), ".0%" if column in shares else ".2f")
+        if "spread" in columns:
+            row["without any spread"] = f"{(some['spread'] < 1e-3).sum()} of {len(some)}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def beside_policies(
     study: Study,
     sets: Mapping[str, tuple[str, str]],

@@ -41,18 +41,22 @@ def beside(
     return fig
 
 
+def joined(ax: Axes, ends: pd.DataFrame, label: str, colour: str, style: str = "o-") -> None:
+    """Ends [seeds, places on the x axis]: seeds as dots joined by thin lines, their mean as a line."""
+    ax.plot(ends.columns, ends.mean(), style, color=colour, markersize=5, linewidth=1.6, label=label)
+    ax.plot(ends.columns, ends.T, style, color=colour, markersize=3.5, linewidth=0.6, alpha=0.4)
+    ax.grid(axis="y")
+    charts.in_percent(ax.yaxis)
+
+
 def panel(ax: Axes, lines: Mapping[str, tuple[str, str, Mapping[float, pd.Series]]], init: pd.Series) -> None:
-    """Ends against the learning rate: seeds as dots joined by thin lines, their mean as a line; Init dashed.
+    """Ends against the learning rate, `joined`; Init dashed.
 
     lines: label -> colour, style with its marker ("o-"), and the ends by seed for each rate (a share of the
     chosen one)."""
     charts.init_line(ax, init.mean())
     for label, (colour, style, by_share) in lines.items():
-        seeds = pd.DataFrame({share: by_share[share] for share in sorted(by_share)})  # [seeds, rates]
-        ax.plot(seeds.columns, seeds.mean(), style, color=colour, markersize=5, linewidth=1.6, label=label)
-        ax.plot(seeds.columns, seeds.T, style, color=colour, markersize=3.5, linewidth=0.6, alpha=0.4)
-    ax.grid(axis="y")
-    charts.in_percent(ax.yaxis)
+        joined(ax, pd.DataFrame({share: by_share[share] for share in sorted(by_share)}), label, colour, style)
     ax.set_xscale("log")
     there = {share for *_, by_share in lines.values() for share in by_share}
     ticks = [near for near in SHARES if any(0.9 < near / share < 1.1 for share in there)]

@@ -50,6 +50,11 @@ class Book:
         """The same of a study with the arms init, sft and ppo. ValueError names one that is missing."""
         return Study(study, *store.collect(self.profile, study, self.stale), self)
 
+    def shelved(self, study: str) -> Results:
+        """All runs of a study that lie in a folder of data/ (`smollm/results/gp-l`), of whatever profile."""
+        folder = config.ROOT / "data" / study
+        return Results(folder.name, *store.shelved(folder), self)
+
     def studies(self, titles: dict[str, str]) -> dict[str, Study]:
         """Those of the named studies (title -> name) that the profile has."""
         return {title: self.study(name) for title, name in titles.items() if name in self.profile.studies}

@@ -48,6 +48,7 @@ __all__ = [
     "replace",
     "roots",
     "seal",
+    "shelved",
     "shown",
     "write",
 ]
@@ -194,6 +195,11 @@ def read(profile: Profile, run: Run, stale: bool = False) -> Stored:
     if folder is None:
         command = f"posttrain train --profile {profile.name} --run {run.name}"
         raise StoreError(f"run {run.name} has no results; carry it out with: {command}")
+    return _opened(folder, stale, note)
+
+
+def _opened(folder: Path, stale: bool = False, note: str = "") -> Stored:
+    """The run that lies in `folder`. StoreError where it was edited; with `stale` it is read all the same."""
     if problems := edits(folder, RECORD):
         if not stale:
             raise StoreError(problems[0])
@@ -213,19 +219,33 @@ def dialogues(profile: Profile, run: Run, stale: bool = False) -> pd.DataFrame:
     return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
 
 
-def collect(
-    profile: Profile, study: str, stale: bool = False
-) -> tuple[list[dict], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+Collected = tuple[list[dict], pd.DataFrame, pd.DataFrame, pd.DataFrame]
+
+
+def collect(profile: Profile, study: str, stale: bool = False) -> Collected:
     """All runs of a study as tidy tables with the columns arm, seed, run: records (with their `note`),
     checkpoints, training, hands."""
-    parts: list[list] = [[], [], [], []]
-    for run in (run for run in profile.runs() if run.study == study):
-        record, *tables, note = read(profile, run, stale)
-        parts[0].append({**record, "arm": run.arm, "study": study, "note": note})
-        for part, table in zip(parts[1:], tables):
-            part.append(table.assign(arm=run.arm, seed=run.seed, run=run.name))
-    if not parts[0]:
+    wanted = [run for run in profile.runs() if run.study == study]
+    if not wanted:
         raise StoreError(f"profile {profile.name} has no study {study!r}")
+    return _tidy(study, [(run.arm, run.seed, read(profile, run, stale)) for run in wanted])
+
+
+def shelved(folder: Path) -> Collected:
+    """The same of all runs that lie in a study's folder, whatever profile they are of: one whose model is not
+    on this machine cannot be loaded. StoreError where there are none or one was edited."""
+    places = [path.parent for path in sorted(folder.glob(f"*/[!.]*/{RECORD}"))]
+    if not places:
+        raise StoreError(f"{shown(folder)} holds no runs")
+    return _tidy(folder.name, [(place.parent.name, int(place.name), _opened(place)) for place in places])
+
+
+def _tidy(study: str, runs: list[tuple[str, int, Stored]]) -> Collected:
+    parts: list[list] = [[], [], [], []]
+    for arm, seed, (record, *tables, note) in runs:
+        parts[0].append({**record, "arm": arm, "study": study, "note": note})
+        for part, table in zip(parts[1:], tables):
+            part.append(table.assign(arm=arm, seed=seed, run=f"{study}/{arm}/{seed}"))
     return parts[0], *(pd.concat(part, ignore_index=True) for part in parts[1:])
 
 
