@@ -66,7 +66,9 @@ def profiles() -> list[str]:
     said = {path.stem: path.read_text() for path in sorted((ROOT / "notebooks" / "profiles").glob("*.yaml"))}
 
     def folder(name: str) -> str:
-        model, below = (re.search(rf"^{key}: (\S+)", said[name], re.MULTILINE) for key in ("model", "extends"))
+        model, below = (
+            re.search(rf"^{key}: (\S+)", said[name], re.MULTILINE) for key in ("model", "extends")
+        )
         return model[1] if model else folder(below[1]) if below else "."
 
     return [name for name in said if not folder(name).startswith(".") or (ROOT / folder(name)).is_dir()]

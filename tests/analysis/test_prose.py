@@ -119,6 +119,16 @@ def test_a_figure_in_words(toy):
     }
 
 
+def test_iterations_tell_where_there_was_nothing_to_learn_from():
+    some = pd.DataFrame({"first_try": [0.25, 0.5], "entropy": [0.5, 0.25], "spread": [0.0, 2.5]})
+    table = prose.iterations(
+        {"RL": some, "last": some[1:]}, {"first_try": "right", "entropy": "nats", "spread": "spread"}, "arm"
+    )
+    assert table.iloc[0].tolist() == ["RL", "38%", "0.38", "1.25", "1 of 2"]
+    assert table.loc[1, "without any spread"] == "0 of 1" and list(table)[:3] == ["arm", "right", "nats"]
+    assert "without any spread" not in prose.iterations({"RL": some}, {"entropy": "nats"}, "arm")
+
+
 def test_how_a_table_of_verdicts_is_read():
     rule = {"rule": {"level": 0.9, "seeds": 5}, "headroom": {"floor": 0.02, "ceiling": 0.95}}
     one, two = ({"id": f"gp-{i}", "test": test} for i, test in enumerate(("difference", "level")))
