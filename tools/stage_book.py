@@ -94,8 +94,8 @@ def status_page(site: Path) -> str:
 def stub(site: Path, name: str, title: str) -> None:
     """A page in the place of a chapter for which this copy's profile has no study, or none that judges
     enough, and of its numbers."""
-    said = "This copy of the book was made from a profile that has no study for this chapter, or one that judges "
-    said += "fewer sets of cases."
+    said = "This copy of the book was made from a profile that has no study for this chapter, or one that "
+    said += "judges fewer sets of cases."
     cell = {"cell_type": "markdown", "id": "absent", "metadata": {}, "source": f"{title}\n\n{said}"}
     page = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     write(site / "notebooks" / f"{name}.ipynb", json.dumps(page).encode())
