@@ -1,10 +1,9 @@
 """Goldens bite: what decides numbers is changed, one thing at a time, and exactly the goldens that should
 notice do.
 
-Component goldens are computed briefly (`components.brief`: the first of each kind of value), all of them
-for every patch; with some
-patches the runs of one task too. What is written down for a patch is the whole set that moves, no more and
-no less.
+Component goldens are computed briefly (`components.brief`: the first of each kind of value), for every patch
+all of those that call what is patched, which the others cannot notice; with some patches the runs of one task
+too. What is written down for a patch is the whole set that moves, no more and no less.
 """
 
 import json
@@ -230,16 +229,42 @@ PATCHES = {
 }
 
 
-@pytest.fixture(scope="module")
-def unpatched():
-    """What this machine computes without a patch, as goldens hold it: compared with that, everything counts,
-    whatever machine the goldens were recorded on."""
+def forget():
     lib.forget()
     trajectories.carried_out.cache_clear()
-    with components.brief():
-        values = {name: golden.compute() for name, golden in COMPONENTS.items()}
+
+
+@contextmanager
+def _watched(called):
+    """Whatever is patched below, and can be called, adds itself to the set `called` when it is."""
+
+    def watched(target):
+        real = getattr(*target)
+        return lambda *arguments, **keywords: (called.add(target), real(*arguments, **keywords))[1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for target in {target[:2] for target in PATCHES.values() if callable(getattr(*target[:2]))}:
+            patch.setattr(*target, watched(target))
+        yield
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """What this machine computes without a patch, as goldens hold it: compared with that, everything counts,
+    whatever machine the goldens were recorded on. And what each component calls."""
+    values, calls = {}, {name: set() for name in COMPONENTS}
+    for name, golden in COMPONENTS.items():
+        forget()
+        with components.brief(), _watched(calls[name]):
+            values[name] = golden.compute()
+    forget()
     values |= {name: trajectories.TRAJECTORIES[name].compute() for name in RUNS}
-    return {name: json.loads(json.dumps(value)) for name, value in values.items()}
+    return {name: json.loads(json.dumps(value)) for name, value in values.items()}, calls
+
+
+@pytest.fixture
+def unpatched(plain):
+    return plain[0]
 
 
 def _moved(unpatched, among) -> set[str]:
@@ -253,11 +278,9 @@ def _moved(unpatched, among) -> set[str]:
 @pytest.fixture(autouse=True)
 def nothing_cached():
     """No patch finds what was computed before it, and none is found behind it."""
-    lib.forget()
-    trajectories.carried_out.cache_clear()
+    forget()
     yield
-    lib.forget()
-    trajectories.carried_out.cache_clear()
+    forget()
 
 
 def test_nothing_moves_without_a_patch(unpatched):
@@ -266,10 +289,12 @@ def test_nothing_moves_without_a_patch(unpatched):
 
 
 @pytest.mark.parametrize("what", PATCHES)
-def test_exactly_the_right_goldens_move(what, unpatched, monkeypatch):
-    owner, name, value, expected, runs = PATCHES[what]
+def test_exactly_the_right_goldens_move(what, plain, monkeypatch):
+    (unpatched, calls), (owner, name, value, expected, runs) = plain, PATCHES[what]
+    at, constant = (owner, name), not callable(getattr(owner, name))
+    among = {name: golden for name, golden in COMPONENTS.items() if constant or at in calls[name]}
     monkeypatch.setattr(owner, name, value(owner, name) if callable(value) else value)
     with components.brief():
-        assert _moved(unpatched, COMPONENTS) == expected
+        assert _moved(unpatched, among) == expected
     if runs is not None:
         assert _moved(unpatched, {name: trajectories.TRAJECTORIES[name] for name in RUNS}) == runs
