@@ -35,11 +35,11 @@ CHAPTERS = {  # the figures that each draws
     "general-points": ("fig02", "fig03", "fig12", "ext"), "navigation": ("fig04", "fig14"), "foundation": ("ext",),
     "rule-generalization": ("fig05", "fig06", "ext"), "navigation-rules": ("fig01", "ext"), "pictures": ("fig11", "fig13", "ext"),
     "visual-generalization": ("fig07", "ext"), "navigation-pictures": ("fig18", "ext"), "recognition": ("fig08", "ext"),
-    "rl-without-sft": ("fig09",), "verification-steps": ("fig10", "ext"), "flawed-demonstrations": ("fig15",), "rates-and-parts": ("fig16", "fig17", "ext"),
+    "rl-without-sft": ("fig09", "ext"), "verification-steps": ("fig10", "ext"), "flawed-demonstrations": ("fig15",), "rates-and-parts": ("fig16", "fig17", "ext"),
     "over-trained-sft": ("fig19",), "real-language-model": ("ext",), "what-the-foundation-read": ("ext",),
     "gallery": (), "before-the-runs": (), "method": ("ext",), "every-hand": ("ext",), "every-route": ("ext",), "new-task": ()}
 NEEDS = {  # the studies that a chapter cannot do without; where the profile lacks one, a page says so in its place
-    "rule-generalization": "gp-l", "every-hand": "gp-l", "new-task": "gp-l", "rl-without-sft": "gp-l-base", "navigation-rules": "virl-l", "every-route": "virl-l",
+    "rule-generalization": "gp-l", "every-hand": "gp-l", "new-task": "gp-l", "rl-without-sft": "gp-l-base gp-l-start", "navigation-rules": "virl-l", "every-route": "virl-l",
     "visual-generalization": "gp-vl", "recognition": "gp-vl", "navigation-pictures": "virl-vl", "what-the-foundation-read": "virl-l-h98-i50 virl-l-h98-rates",
     "verification-steps": "gp-l-steps", "flawed-demonstrations": "gp-l-errors", "rates-and-parts": "gp-vl-sft gp-vl-rl",
     "over-trained-sft": "gp-l-late"}
