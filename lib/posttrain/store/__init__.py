@@ -53,6 +53,9 @@ __all__ = [
     "write",
 ]
 RECORD, CARD = "run.json", "card.json"
+# In tables of a few kilobytes schemas of Arrow's and statistics of columns are a third of the file.
+PACKED = {"index": False, "compression": "zstd", "compression_level": 19}
+PACKED |= {"store_schema": False, "write_statistics": False}
 
 
 # --- finding ------------------------------------------------------------------------------------------------
@@ -151,11 +154,11 @@ def publish(profile: Profile, run: Run, tables: Tables, facts: dict[str, Any]) -
     tables.get("checkpoints").to_csv(partial / "checkpoints.csv", index=False, float_format="%.6g")
     training = tables.get("training").drop(columns="step", errors="ignore")
     training.to_csv(partial / "training.csv", index=False, float_format="%.5g")
-    tables.get("hands").to_parquet(partial / "hands.parquet", index=False, compression="zstd")
+    tables.get("hands").to_parquet(partial / "hands.parquet", **PACKED)
     told = tables.get("dialogues")
     if len(told):  # what was said at the end
         last = told[told["step"] == told["step"].max()].drop(columns="step")
-        last.to_parquet(partial / "dialogues.parquet", index=False, compression="zstd")
+        last.to_parquet(partial / "dialogues.parquet", **PACKED)
     seal(partial, RECORD, {**run.record(), **facts})
     replace(partial, folder, old)
     return folder
