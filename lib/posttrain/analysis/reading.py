@@ -45,21 +45,17 @@ def other_rates(book: Book, studies: Mapping[Level, Study]) -> dict[Level, tuple
 
 def values(studies: Mapping[Level, Study]) -> dict[str, float]:
     """Numbers for the prose: turns right at the end, first answers sampled, means of the seeds; `low` and
-    `high` are the least and the most heedful levels of those with most invented lists; `_fell` counts the
-    runs of all levels that lost more than FALLEN points, which are among the `fell_among` that moved
-    furthest from Init's answers in distribution."""
+    `high` are the least and the most heedful levels of those with most invented lists, `worst` is the one
+    where RL lost most; `_fell` counts the runs of all levels that lost more than FALLEN points."""
     share = max(invented for _, invented in studies)
     heeds = [heed for heed, invented in studies if invented == share]
     ends = {"levels": len(studies), "repetitions": sum(len(study.seeds) for study in studies.values())}
-    lost, moved = (
-        {arm: [changes(one, arm, *at) for one in studies.values()] for arm in ("SFT", "RL")}
-        for at in (("ood", "first_turns"), ("id", "kl_back"))
-    )
-    fell = {arm: np.concatenate(each) < -FALLEN for arm, each in lost.items()}
-    ends |= {f"{arm.lower()}_fell": int(those.sum()) for arm, those in fell.items()}
-    order = stats.rankdata([-x for each in moved.values() for run in each for x in run])
-    ends["fell_among"] = int(order[np.concatenate(list(fell.values()))].max(initial=0))
-    for word, level in (("low", (min(heeds), share)), ("high", (max(heeds), share))):
+    for arm in ("SFT", "RL"):
+        lost = np.concatenate([changes(one, arm, "ood", "first_turns") for one in studies.values()])
+        ends[f"{arm.lower()}_fell"] = int((lost < -FALLEN).sum())
+    change = {heed_: changes(studies[heed_, share], "RL", "ood", "first_turns").mean() for heed_ in heeds}
+    named = {"low": min(heeds), "high": max(heeds), "worst": min(heeds, key=change.get)}
+    for word, level in ((word, (heed_, share)) for word, heed_ in named.items()):
         ends[f"heed_{word}"] = level[0]
         for arm, name in ARMS.items():
             for set_ in ("id", "ood"):
