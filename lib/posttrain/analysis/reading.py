@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from scipy import stats
 
 from posttrain.analysis import charts
 from posttrain.analysis.study import ARMS, Book, Results, Study
@@ -144,6 +143,6 @@ def ranks(
         for name, arms in {"SFT": ["SFT"], "RL": ["RL"], "both": ["SFT", "RL"]}.items():
             each = [(changes(s, arm, *at), changes(s, arm, *y)) for s in studies.values() for arm in arms]
             one, other = (np.concatenate(side) for side in zip(*each))
-            row[name] = float(stats.spearmanr(one, other).statistic)
+            row[name] = float(pd.DataFrame({"x": one, "y": other}).corr("spearman").loc["x", "y"])
         rows.append(row)
     return pd.DataFrame(rows)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95  # of every interval, as data/claims.yaml fixes it
 
@@ -135,13 +135,15 @@ def seeds_interval(values: ArrayLike) -> Interval:
 
 def seeds_half(deviation: float, n: int) -> float:
     """Half the width of that interval, from the deviation between `n` seeds, at least two."""
-    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * (deviation / np.sqrt(n)))
+    return float(special.stdtrit(n - 1, (1 + LEVEL) / 2) * (deviation / np.sqrt(n)))
 
 
 def wilson(successes: int, n: int) -> Interval:
     """Wilson's interval of a proportion: it has a width at 0 and 1, where sqrt(p(1-p)/n) has none."""
     if not (n >= 1 and 0 <= successes <= n):
         raise ValueError(f"successes must lie between 0 and n >= 1, not {successes} of {n}")
+    from scipy import stats  # takes as long as all else that a chapter imports, and few ask for it
+
     interval = stats.binomtest(successes, n).proportion_ci(LEVEL, "wilson")
     return Interval(successes / n, float(interval.low), float(interval.high))
 
