@@ -95,10 +95,14 @@ def at(path, value):
 
 
 def tried(leaf_values):
-    """(path, values) of leaves: all values at the first of a kind, whatever study and arm it is in, one at the others."""
+    """(path, value) of leaves: all values at the first of a kind, which is the same setting of the same task and algorithm, one
+    value at every other."""
     seen = set()
     for path, values in leaf_values:
-        kind = tuple(key for i, key in enumerate(path) if path[0] != "studies" or i not in (1, 3))
+        study = CPU["studies"][path[1]] if path[0] == "studies" else {}
+        arm = study["arms"][path[3]] if path[2:3] == ("arms",) else {}
+        setting = tuple(key for i, key in enumerate(path) if not study or i not in (1, 3))
+        kind = (study.get("task"), arm.get("algorithm"), setting)
         yield from ((path, value) for value in (values[:1] if kind in seen else values))
         seen.add(kind)
 

@@ -55,16 +55,17 @@ def test_what_the_foundation_read(toy):
 
 
 def test_numbers_for_the_prose(toy):
-    def level(sft, fake):
+    def level(sft, fake, rl=0.5):
         base = {"first_turns": 0.5, "fake": 0.5, "per_step": 0.5, "kl_back": 0.0}
         ends = {(arm, set_): base for arm in study.ARMS.values() for set_ in ("id", "ood")}
+        ends[("RL", "ood")] = base | {"first_turns": rl}
         return toy(ends | {("SFT", "ood"): base | {"first_turns": sft, "fake": fake}}, task="navigation")
 
-    studies = {(0.5, 0.05): level(0, 0), (0.7, 0.5): level([0.6, 0.8], 0.1), (1.0, 0.5): level(0.9, 0.0)}
+    studies = {(0.5, 0.05): level(0, 0), (0.7, 0.5): level([0.6, 0.8], 0.1), (1.0, 0.5): level(0.9, 0.0, 0.4)}
     values = reading.values(studies)
     assert (values["heed_low"], values["heed_high"]) == (0.7, 1.0)
     assert (values["sft_ood_low"], values["sft_ood_high"]) == pytest.approx((0.7, 0.9))
-    assert values["heed_worst"] in (0.7, 1.0) and values["ppo_ood_worst"] == 0.5
+    assert values["heed_worst"] == 1.0 and values["ppo_ood_worst"] == pytest.approx(0.4)
     assert values["sft_fake_low"] == pytest.approx(0.1)
     assert (values["sft_fell"], values["rl_fell"], values["repetitions"]) == (2, 0, 6)
     assert values["sft_per_step_high"] == 0.5
