@@ -7,6 +7,7 @@ import torch
 from posttrain import tasks
 from posttrain.config import CensusConfig
 from posttrain.decoding import prefixes
+from posttrain.decoding.fast import Fast
 from posttrain.evaluation import _cases, _outcome, _pose, census, divergence
 from posttrain.rollouts import Dialogue, Sampling, play
 from posttrain.verifiers.navigation import FORWARD, STOP
@@ -105,12 +106,15 @@ def test_a_question_that_is_asked_often_is_read_once(policy, task, monkeypatch):
             return [game[0] for game in play(model, *zip(*asked), sampling)]
 
     read = []
-    real = prefixes.Prefixes._read_once
-    monkeypatch.setattr(prefixes.Prefixes, "_read_once", lambda *a: read.append(len(a[2])) or real(*a))
+    real = Fast.extend
+    monkeypatch.setattr(Fast, "extend", lambda *a: read.append(a[1].shape) or real(*a))
     once = answers()
-    assert read == [len(asked) // 6]
-    monkeypatch.setattr(prefixes, "MANY", 10**9)
+    assert read[0][0] == len(asked) // 6  # rows: each question once, though it is asked six times
+    alone = sum(rows * columns for rows, columns in read)
+    read.clear()
+    monkeypatch.setattr(prefixes, "PAYS", 10**9)
     each = answers()
+    assert alone < sum(rows * columns for rows, columns in read)
     assert [d.ids for d in once] == [d.ids for d in each]
     for a, b in zip(once, each):
         assert np.allclose(a.logprobs, b.logprobs, atol=1e-4)

@@ -16,10 +16,12 @@ import pandas as pd
 import torch
 
 from posttrain.config import CensusConfig
+from posttrain.decoding import decoder_for
+from posttrain.decoding.prefixes import Prefixes
 from posttrain.environments.sets import Hands, Routes
 from posttrain.policy import Policy
-from posttrain.policy.batching import parts, stacked, supervised
-from posttrain.rollouts import Dialogue, Sampling, play
+from posttrain.policy.batching import Pictures, parts, right_aligned, stacked
+from posttrain.rollouts import Dialogue, Sampling, play, read
 from posttrain.tasks import TASKS
 
 Game = list[Dialogue]
@@ -193,22 +195,39 @@ def divergence(policy: Policy, dialogues: list[Dialogue], tokens: int = 8192, ba
     """Mean KL(policy || starting model) of the first answer, in nats: summed over its tokens, exact at each
     position; with `back` KL(starting model || policy). The answers should be the former model's.
 
-    `tokens`: so many are read at once, padding included. ValueError if the policy keeps no starting model.
+    `tokens`: so many are held at once, padding included. ValueError if the policy keeps no starting model.
     """
-    total, rows = 0.0, []
+    total, prompts, answers = 0.0, [], []
     for dialogue in dialogues:
         begin = dialogue.ask[0] + 1
         end = dialogue.ask[1] if len(dialogue.ask) > 1 else len(dialogue.ids)
         last = max(i for i in range(begin, end) if dialogue.sampled[i])
-        rows.append((dialogue.ids[:begin], dialogue.ids[begin : last + 1]))
-    for part in parts([len(prompt) + len(answer) for prompt, answer in rows], tokens):
-        ids, learned = supervised([rows[i] for i in part], policy.tokenizer.pad_token_id)
-        ids, learned = ids.to(policy.device), learned.to(policy.device)
-        inputs = stacked([dialogues[i].inputs for i in part])
-        inputs = {name: value.to(policy.device) for name, value in inputs.items()}
-        ours = policy.score(ids, learned, **inputs)[0].log_softmax(-1)
+        prompts.append(dialogue.ids[:begin])
+        answers.append(dialogue.ids[begin : last + 1])
+    # In alphabetical order the points of a route, whose prompts begin alike, are read side by side.
+    order = sorted(range(len(prompts)), key=prompts.__getitem__)
+    for part in parts([len(prompts[i]) + len(answers[i]) for i in order], tokens, sort=False):
+        rows = [order[i] for i in part]
+        inputs = stacked([dialogues[i].inputs for i in rows])
+        said = [prompts[i] for i in rows], [answers[i] for i in rows], inputs
+        ours = _weighed(policy, *said)
         with policy.start():
-            theirs = policy.score(ids, learned, **inputs)[0].log_softmax(-1)
+            theirs = _weighed(policy, *said)
         ours, theirs = (theirs, ours) if back else (ours, theirs)
         total += float((ours.exp() * (ours - theirs)).sum())
     return total / len(dialogues)
+
+
+def _weighed(
+    policy: Policy, prompts: list[list[int]], answers: list[list[int]], inputs: Pictures
+) -> torch.Tensor:
+    """Log-probabilities of every token where the answers' tokens stand, FloatTensor[tokens, vocabulary]."""
+    decoder, device = decoder_for(policy), policy.device
+    mask, unread = Prefixes().begin(decoder, prompts, device)
+    if inputs:
+        decoder.see({name: value.to(device) for name, value in inputs.items()})
+    unread = [new + answer[:-1] for new, answer in zip(unread, answers)]
+    ids, real = (t.to(device) for t in right_aligned(unread, policy.tokenizer.pad_token_id))
+    asked = right_aligned(answers, 0)[1].bool().to(device)
+    hidden, _ = read(decoder, mask, torch.arange(len(ids), device=device), ids, real, asked.shape[1])
+    return decoder.logits(hidden[asked]).log_softmax(-1)

@@ -21,7 +21,7 @@ from posttrain.decoding.prefixes import Prefixes
 from posttrain.decoding.sampling import Sampler
 from posttrain.environments.prompts import Message
 from posttrain.policy import Chat, Policy
-from posttrain.policy.batching import Pictures, padded
+from posttrain.policy.batching import Pictures, right_aligned
 from posttrain.rendering import Picture
 
 # (row, text) -> reward, what the verifier says, whether the dialogue is over, verdict
@@ -202,8 +202,7 @@ def answer(
     an answer, token by token or as many at once as were guessed right."""
     end, most, device = policy.tokenizer.eos_token_id, sampling.max_tokens, policy.device
     sampler = Sampler(sampling.temperatures(len(unread), device), most, sampling.generator)
-    ids = padded(unread, policy.tokenizer.pad_token_id, left=True).to(device)
-    real = padded([[1] * len(new) for new in unread], 0, left=True).to(device)
+    ids, real = (tensor.to(device) for tensor in right_aligned(unread, policy.tokenizer.pad_token_id))
     tokens = torch.zeros(len(unread), most, dtype=torch.long, device=device)
     logprobs, values = torch.zeros(len(unread), most, device=device), []
     lengths = torch.zeros(len(unread), dtype=torch.long, device=device)
@@ -213,7 +212,7 @@ def answer(
         drafted = draft.next(rows, lengths[rows])
         steps = drafted.shape[1] + 1
         ids = torch.cat([ids, drafted.clamp(min=0)], 1)
-        hidden, mask = _read(decoder, mask, rows, ids, torch.cat([real, (drafted >= 0).long()], 1), steps)
+        hidden, mask = read(decoder, mask, rows, ids, torch.cat([real, (drafted >= 0).long()], 1), steps)
         if not values and policy.value_head is not None:
             values = policy.value_head(hidden[:, 0]).tolist()
         positions = lengths[rows, None] + torch.arange(steps, device=device)
@@ -243,7 +242,7 @@ def answer(
     return Answers(cut(tokens), cut(logprobs), values, mask)
 
 
-def _read(
+def read(
     decoder: Decoder, mask: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor, real: torch.Tensor, last: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hidden states of the `last` columns of `ids` [n, new], read in `rows` [n], and the mask with them."""

@@ -147,7 +147,8 @@ def bench_precision(record, name):
 
 @pytest.mark.parametrize("name", ["gp-l", "virl-l"])
 def bench_draws(record, name, monkeypatch):
-    """A census of eight draws a case: questions read once for all draws, against once for each."""
+    """A census of eight draws a case, with divergences: beginnings of questions read ahead, against each for
+    itself."""
     torch.set_num_threads(1)
     profile = config.load("cpu")
     run = profile.run(f"{name}/ppo/0")
@@ -155,13 +156,13 @@ def bench_draws(record, name, monkeypatch):
     said = said.model_copy(
         update={"sets": ("id", "ood"), "revised": (), "limit": 24, "draws": 8, "decodings": ("sampled",)}
     )
-    seconds = {4: [], 10**9: []}
+    seconds = {prefixes.PAYS: [], 10**9: []}
     for turn in range(6):
-        many = list(seconds)[turn % 2]
-        monkeypatch.setattr(prefixes, "MANY", many)
+        pays = list(seconds)[turn % 2]
+        monkeypatch.setattr(prefixes, "PAYS", pays)
         start = perf_counter()
         census(policy, said)
-        seconds[many].append(perf_counter() - start)
+        seconds[pays].append(perf_counter() - start)
     once, each = (min(times) for times in seconds.values())
     record(f"draws-{name}", seconds_once=once, seconds_each=each, ratio=each / once, threads=1)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 
 from posttrain.decoding.interface import Decoder, Pair
-from posttrain.policy.batching import padded
+from posttrain.policy.batching import right_aligned
 
-MANY = 4  # times that openings are asked, on average, from which on each is read once
+PAYS = 2  # so many times fewer tokens to read, and openings are read ahead of the batch
 
 
 def alike(read: Sequence[int], new: Sequence[int], image: int) -> int:
@@ -18,6 +19,22 @@ def alike(read: Sequence[int], new: Sequence[int], image: int) -> int:
     picture."""
     most = min(len(read), len(new) - 1)
     return next((i for i in range(most) if read[i] != new[i] or read[i] == image), most)
+
+
+def grown(openings: list[list[int]], image: int) -> tuple[list[list[int]], list[int]]:
+    """Openings that are worth reading ahead, and to which of them each opening is alike: of draws of one
+    question that question, of the points of a route, whose questions grow out of each other, the longest."""
+    chosen: list[tuple] = []
+    kinds: dict[tuple, int] = {}
+    before: tuple = ()
+    for new, times in sorted(Counter(map(tuple, openings)).items()):
+        shorter = min(len(before), len(new))
+        if max(times, 2) * (shorter - alike(before, new, image)) >= shorter:
+            chosen.append(new)
+        elif len(new) > len(chosen[-1]):
+            chosen[-1] = new
+        kinds[new], before = len(chosen) - 1, new
+    return [list(opening) for opening in chosen], [kinds[tuple(opening)] for opening in openings]
 
 
 class Prefixes:
@@ -36,39 +53,40 @@ class Prefixes:
 
         Returns the cache's mask LongTensor[rows, columns], and what is left to read of each opening.
         """
-        skipped = [0] * len(openings)
-        once = list(dict.fromkeys(map(tuple, openings)))
-        # Of one opening alone all is shared that can be, below.
-        if decoder.shares and not self.openings and 1 < len(once) <= len(openings) / MANY:
-            self._read_once(decoder, [list(opening) for opening in once], device)
-            places = {opening: i for i, opening in enumerate(once)}
-            self.rows = [places[tuple(opening)] for opening in openings] if self.openings else []
+        skipped, common = [0] * len(openings), 0
+        if decoder.shares and not self.openings and len(openings) > 1:
+            # What the first and the last in alphabetical order share, all share.
+            common = alike(min(openings), max(openings), decoder.image)
+            common = min(common, min(map(len, openings)) - 1)
+            self._read_ahead(decoder, openings, common, device)
         if decoder.shares and self.openings:
             skipped = [alike(self.openings[i], new, decoder.image) for i, new in zip(self.rows, openings)]
             rows = torch.tensor(self.rows, device=device)
             columns = self.mask[rows].argsort(dim=1, descending=True, stable=True)[:, : max(skipped)]
             decoder.recall(self.cache, rows, columns)
-        elif decoder.shares and len(openings) > 1:
-            # What the first and the last in alphabetical order share, all share.
-            shared = alike(min(openings), max(openings), decoder.image)
-            shared = min(shared, min(map(len, openings)) - 1)
-            if shared:
-                ids = torch.tensor(openings[0][:shared], device=device)[None]
-                decoder.extend(ids, torch.ones_like(ids), torch.arange(shared, device=device)[None])
-            skipped = [shared] * len(openings)
+        elif common:
+            ids = torch.tensor(openings[0][:common], device=device)[None]
+            decoder.extend(ids, torch.ones_like(ids), torch.arange(common, device=device)[None])
+            skipped = [common] * len(openings)
         mask = torch.arange(max(skipped)) < torch.tensor(skipped)[:, None]
         return mask.long().to(device), [opening[n:] for n, opening in zip(skipped, openings)]
 
-    def _read_once(self, decoder: Decoder, once: list[list[int]], device: torch.device) -> None:
-        """Read openings, as if they were the batch before; pictures and each one's last token are left."""
-        unread = [opening[: alike(opening, opening, decoder.image)] for opening in once]
-        if not any(unread):
-            return
-        ids, mask = (
-            padded(rows, 0, left=True).to(device) for rows in (unread, [[1] * len(new) for new in unread])
+    def _read_ahead(
+        self, decoder: Decoder, openings: list[list[int]], common: int, device: torch.device
+    ) -> None:
+        """Read what many openings begin like, as if that were the batch before, where it saves enough;
+        pictures and each one's last token are left."""
+        known, kinds = grown(openings, decoder.image)
+        unread = [opening[: alike(opening, opening, decoder.image)] for opening in known]
+        ahead = sum(map(len, unread)) + sum(
+            len(new) - alike(known[kind], new, decoder.image) for kind, new in zip(kinds, openings)
         )
+        if PAYS * ahead > common + sum(len(new) - common for new in openings):
+            return
+        ids, mask = (tensor.to(device) for tensor in right_aligned(unread, 0))
         decoder.extend(ids, mask, (mask.cumsum(1) - 1).clamp(min=0))
-        self.hold(decoder, once, mask)
+        self.hold(decoder, known, mask)
+        self.rows = kinds
 
     def hold(self, decoder: Decoder, openings: list[list[int]], mask: torch.Tensor) -> None:
         """Keep the cache as it is now, `openings` read: what follows is written behind it, or elsewhere."""

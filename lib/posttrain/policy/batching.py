@@ -12,15 +12,19 @@ Pictures = dict[str, torch.Tensor]  # what a processor makes of pictures, one a 
 GRID = "image_grid_thw"  # where a processor lays the patches of all pictures end to end (Qwen2-VL): how many
 
 
-def padded(
-    rows: Sequence[Sequence], fill, dtype: torch.dtype = torch.long, width: int = 0, left: bool = False
-) -> torch.Tensor:
-    """Tensor[rows, longest, or `width` if that is more] of `dtype`: each row, and behind it (before it, if
-    `left`) `fill`."""
+def padded(rows: Sequence[Sequence], fill, dtype: torch.dtype = torch.long, width: int = 0) -> torch.Tensor:
+    """Tensor[rows, longest, or `width` if that is more] of `dtype`: each row, and behind it `fill`."""
     width = max(width, *map(len, rows))
-    gaps = [[fill] * (width - len(row)) for row in rows]
-    filled = [[*gap, *row] if left else [*row, *gap] for row, gap in zip(rows, gaps)]
+    filled = [[*row, *[fill] * (width - len(row))] for row in rows]
     return torch.tensor(filled, dtype=dtype).view(len(rows), width)
+
+
+def right_aligned(rows: Sequence[Sequence[int]], fill: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows that end together, `fill` before the shorter ones: ids LongTensor[rows, longest], and a mask of
+    that shape and type, 1 where a token of the row stands."""
+    gaps = [max(map(len, rows)) - len(row) for row in rows]
+    ids = torch.tensor([[*[fill] * gap, *row] for gap, row in zip(gaps, rows)], dtype=torch.long)
+    return ids, (torch.arange(ids.shape[1]) >= torch.tensor(gaps)[:, None]).long()
 
 
 def supervised(rows: Sequence[tuple[list[int], list[int]]], fill: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,12 +36,13 @@ def supervised(rows: Sequence[tuple[list[int], list[int]]], fill: int) -> tuple[
     )
 
 
-def parts(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Rows by length, the longest first, cut so that each part holds at most `tokens`, padding included (or
-    one row)."""
+def parts(lengths: Sequence[int], tokens: int, sort: bool = True) -> list[list[int]]:
+    """Rows by length, the longest first, or (not `sort`) as they stand, cut so that each part holds at most
+    `tokens`, padding included (or one row)."""
     cut: list[list[int]] = []
-    for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]):
-        if not cut or (len(cut[-1]) + 1) * lengths[cut[-1][0]] > tokens:
+    for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]) if sort else range(len(lengths)):
+        most = max(lengths[r] for r in (*(cut[-1] if cut else ()), row))
+        if not cut or (len(cut[-1]) + 1) * most > tokens:
             cut.append([])
         cut[-1].append(row)
     return cut
