@@ -43,7 +43,7 @@ def test_growth_shows_every_seed_and_shares_its_axis(points):
     left, right = figure.axes
     assert [axes.get_title() for axes in figure.axes] == ["seen", "another rule"]
     assert left.get_ylim() == right.get_ylim() and left.get_ylim()[0] == 0 and left.get_xscale() == "log"
-    table = points.at("ood", "sampled")
+    table = points.along("ood", "sampled")
     for arm in ("SFT", "RL"):
         rows = table[table["arm"] == arm]
         ends = rows.sort_values("flops").groupby("seed")["first_try"].last()
@@ -56,11 +56,12 @@ def test_growth_shows_every_seed_and_shares_its_axis(points):
 
 def test_where_the_format_is_lost_points_are_hollow():
     cards = study.Book("cpu").study("gp-vl")
-    cards.checkpoints.loc[cards.checkpoints["step"] == cards.checkpoints["step"].max(), "strict"] = 0.1
+    for table in (cards.checkpoints, cards.hands):
+        table.loc[table["step"] == cards.checkpoints["step"].max(), "strict"] = 0.1
     labels = ("success", "recognition")
     figure = answers.trails(cards, {"id": "in distribution"}, "within", "recognized", labels)
     (axes,) = figure.axes
-    table = cards.at("id", "sampled")
+    table = cards.along("id", "sampled")
     lost = table[(table["strict"] < answers.LOST) & (table["arm"] != "Init")]
     hollow = [line for line in axes.lines if line.get_label() == answers.HOLLOW]
     drawn = sorted(y for line in hollow for y in line.get_ydata())

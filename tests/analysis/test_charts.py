@@ -166,6 +166,10 @@ def test_bars_print_values_and_the_papers():
     assert {text.get_text() for text in ax.texts} == {"3.0 %", "11.0 %", "15.0 %", "−2.0 %"}
     (diamond,) = (line for line in ax.get_lines() if line.get_marker() == "D")
     assert diamond.get_ydata() == [0.115] and diamond.get_markerfacecolor() == "none"
+    charts.bars(ax, BARS, seeds={"Init": [0.05, 0.3]})
+    (dots,) = (line for line in ax.get_lines() if line.get_marker() == "o")
+    assert dots.get_ydata().tolist() == [0.05, 0.3]
+    assert ax.texts[-2].xy[1] == 0.3  # the printed share stands above the highest dot
 
 
 def test_colours_are_fixed_for_the_arms_and_ordered_for_the_rest():

@@ -49,6 +49,39 @@ def test_ends_are_those_of_the_last_checkpoint(toy):
     assert set(small.checkpoints["checkpoint"]) == {1, 2}
 
 
+def test_curves_are_of_the_cases_that_every_checkpoint_was_asked(points, walks, toy):
+    """Between the ends 80 hands of 250 were asked, and those are easier under the new rule."""
+    for source, metric, set_ in ((points, "within", "ood"), (walks, "first_turns", "id")):
+        every, along = source.at(set_, "sampled"), source.along(set_, "sampled")
+        keys = ["arm", "seed", "step"]
+        assert along[keys].equals(every[keys]) and along["flops"].equals(every["flops"])
+        assert along["n"].nunique() == 1 and along["n"].max() == every["n"].min()
+        fewest = every["n"] == every["n"].min()
+        assert along[fewest][metric].to_numpy() == pytest.approx(every[fewest][metric].to_numpy())
+        assert not np.allclose(along[~fewest][metric], every[~fewest][metric])
+    hands = points.hands[(points.hands["set"] == "ood") & (points.hands["decoding"] == "sampled")]
+    rl = hands[(hands["arm"] == "RL") & (hands["seed"] == 3)]
+    asked = set(rl.loc[rl["step"] == sorted(rl["step"].unique())[1], "hand"])
+    end = rl[(rl["step"] == rl["step"].max()) & rl["hand"].isin(asked)]["within"].mean()
+    along = points.along("ood", "sampled").query("arm == 'RL' and seed == 3")
+    assert along.sort_values("step")["within"].iloc[-1] == pytest.approx(end)
+    small = toy({("SFT", "id"): {"first_try": 0.5}})
+    assert small.along("id", "greedy").equals(small.at("id", "greedy")), "all were asked the same"
+
+
+def test_hours_are_the_stored_clocks(book):
+    hours = book.hours()
+    each = {
+        record["identity"]: record["seconds"]
+        for name in book.profile.studies
+        for record in book.results(name).records
+    }
+    assert hours["runs"] == pytest.approx(sum(each.values()) / 3600)
+    first = [r["seconds"] for n in study.MAIN for r in book.results(n).records if r["seed"] == 0]
+    assert sum(first) / 3600 < hours["one_seed"] < sum(first) / 3600 + 5400 * 4 / 3600
+    assert hours["foundations"] > 5
+
+
 def test_arms_alone_in_another_order_and_by_other_names(book):
     names = {"ppo-two": "twice", "ppo-half": "half"}
     every = book.results("gp-l-base")

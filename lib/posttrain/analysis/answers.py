@@ -85,7 +85,7 @@ def growth(rows: Mapping[str, tuple[Study, str]], columns: Mapping[str, str]) ->
     for row, (title, (study, metric)) in zip(axes, rows.items()):
         for ax, set_ in zip(row, columns):
             known = set_ if set_ in set(study.checkpoints["set"]) else SYNONYMS.get(set_, set_)
-            _grow(ax, study.at(known, "sampled"), metric)
+            _grow(ax, study.along(known, "sampled"), metric)
         row[0].set_ylabel(title)
         row[0].set_ylim(bottom=0)
     charts.legend(fig)
@@ -132,8 +132,8 @@ def trails(
     )
     for ax, (set_, label) in zip(axes[0], sets.items()):
         keys = ["arm", "seed", "step"]
-        across = study.at(against or set_, "sampled")[[*keys, x]].rename(columns={x: "x"})
-        table = study.at(set_, "sampled").rename(columns={y: "y"}).merge(across, on=keys)
+        across = study.along(against or set_, "sampled")[[*keys, x]].rename(columns={x: "x"})
+        table = study.along(set_, "sampled").rename(columns={y: "y"}).merge(across, on=keys)
         for arm, colour in charts.COLOURS.items():
             for number, (_, run) in enumerate(
                 table[table["arm"] == arm].sort_values("flops").groupby("seed")

@@ -98,13 +98,18 @@ def init_line(ax: Axes, mean: float) -> None:
     ax.axhline(mean, color=COLOURS[INIT], label=INIT, linestyle=(0, (4, 2)), linewidth=1.2, zorder=1)
 
 
-def bars(ax: Axes, estimates: Mapping[str, Interval], published: Mapping[str, float] | None = None) -> None:
-    """Figure 6's bars: a share for each label with its interval; the paper's number as a hollow diamond.
+def bars(
+    ax: Axes,
+    estimates: Mapping[str, Interval],
+    published: Mapping[str, float] | None = None,
+    seeds: Mapping[str, Iterable[float]] | None = None,
+) -> None:
+    """Figure 6's bars: a share for each label with its interval; the paper's number as a hollow diamond;
+    `seeds`: each repetition's share, a dot.
 
-    Estimates and `published` are fractions. `ValueError` if there is nothing to draw or a published label has
-    no bar.
+    All are fractions. `ValueError` if there is nothing to draw or a published label has no bar.
     """
-    published = published or {}
+    published, seeds = published or {}, seeds or {}
     if not estimates:
         raise ValueError("no estimates to draw")
     if unknown := set(published) - set(estimates):
@@ -114,6 +119,10 @@ def bars(ax: Axes, estimates: Mapping[str, Interval], published: Mapping[str, fl
         ax.bar(x, estimate, width=0.55, color=palette[label], zorder=2)
         ax.vlines(x, low, high, color=INK, linewidth=1.2, zorder=3)
         ax.hlines([low, high], x - 0.06, x + 0.06, color=INK, linewidth=1.2, zorder=3)
+        if label in seeds:
+            each = [*seeds[label]]
+            ax.plot([x - 0.2] * len(each), each, "o", color=INK, markersize=3, alpha=0.6, zorder=4)
+            high = max(high, *each)
         above = estimate >= 0
         ax.annotate(
             f"{100 * estimate:.1f} %".replace("-", MINUS),
@@ -179,7 +188,7 @@ def grid(
     fig, axes = panels([title for *_, title in measures], list(sets.values()))
     for row, set_ in zip(axes, sets):
         for ax, (decoding, metric, _) in zip(row, measures):
-            curves(ax, study.at(set_, decoding), metric)
+            curves(ax, study.along(set_, decoding), metric)
     legend(fig)
     return fig, axes
 
@@ -189,7 +198,7 @@ def causes(study: Study, sets: Mapping[str, str], metrics: Mapping[str, str], he
     fig, axes = plt.subplots(len(sets), len(metrics), figsize=(10, height), layout="constrained")
     for row, (set_, label) in zip(axes, sets.items()):
         for ax, (metric, title) in zip(row, metrics.items()):
-            curves(ax, study.at(set_, "sampled"), metric, percent=metric != "kl")
+            curves(ax, study.along(set_, "sampled"), metric, percent=metric != "kl")
             ax.set_title(f"{title}, {label}", fontsize=9)
     legend(fig)
     return fig

@@ -37,8 +37,12 @@ def number(x: float, spec: str = ".1%") -> str:
 
 def interval(value: Interval, spec: str = ".1%") -> str:
     """`15.0 % [12.1 %, 18.2 %]`."""
-    estimate, low, high = (number(x, spec).replace("%", " %") for x in value)
-    return f"{estimate} [{low}, {high}]"
+    return f"{number(value.estimate, spec).replace('%', ' %')} {bounds(value.low, value.high, spec)}"
+
+
+def bounds(low: float, high: float, spec: str = ".1%") -> str:
+    """`[12.1 %, 18.2 %]`."""
+    return f"[{', '.join(number(x, spec).replace('%', ' %') for x in (low, high))}]"
 
 
 def spread(values: pd.Series) -> str:
@@ -213,7 +217,7 @@ def lowest_recognition(study: Study, set_: str) -> pd.DataFrame:
     """Each seed's checkpoint of lowest recognition (sampled) and its end, with the answers in the format."""
     rows, heads = [], {"recognized": "recognized", "strict": "in the format"}
     for arm in ("SFT", "RL"):
-        table = study.at(set_, "sampled")
+        table = study.along(set_, "sampled")
         for seed, run in table[(table["arm"] == arm) & (table["step"] > 0)].groupby("seed"):
             lowest, end = run.loc[run["recognized"].idxmin()], run.loc[run["step"].idxmax()]
             of = f"{lowest['checkpoint'] - 1:.0f} of {end['checkpoint'] - 1:.0f}"

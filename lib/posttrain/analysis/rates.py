@@ -34,7 +34,7 @@ def beside(
     for row, set_ in zip(axes, sets):
         for ax, study in zip(row, studies.values()):
             ax.sharey(row[0])
-            charts.curves(ax, study.at(set_, decoding), metric, palette=palette)
+            charts.curves(ax, study.along(set_, decoding), metric, palette=palette)
         row[0].autoscale(axis="y")
         row[0].set_ylim(0, max(0.01, row[0].get_ylim()[1]))
     charts.legend(fig)

@@ -24,8 +24,10 @@ import yaml
 from posttrain import config, store
 from posttrain.analysis import statistics
 from posttrain.analysis.statistics import Interval
+from posttrain.tasks import TASKS
 
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
+MAIN = ("gp-l", "gp-vl", "virl-l", "virl-vl")  # the studies that decide the claims about the four tasks
 SEED = 0  # every interval draws anew from it, so one quantity has one interval
 
 
@@ -71,6 +73,27 @@ class Book:
                 cards[name][seed] = store.read_record(folder / store.CARD)
         return {name: by_seed for name, by_seed in cards.items() if by_seed}
 
+    def hours(self) -> dict[str, float]:
+        """What the profile costs from nothing, in hours of one core by the stored clocks: all runs, all
+        foundations, and one seed of the four tasks' main studies with the foundations it starts from."""
+        runs, cards, main, models = {}, self.foundations(), {}, set()  # runs by identity: studies share some
+        for run in self.profile.runs():
+            if folder := store.find(self.profile, run):
+                runs[run.identity] = store.read_record(folder / store.RECORD)["seconds"]
+                if run.study in MAIN and run.seed == min(self.profile.seeds):
+                    main[run.identity] = runs[run.identity]
+                    models |= {run.foundation, getattr(run.model, "language", None)}
+        pretrained = {
+            name: sum(card["seconds"] for card in by_seed.values()) for name, by_seed in cards.items()
+        }
+        first = [cards[name][min(cards[name])]["seconds"] for name in models & set(cards)]
+        seconds = {
+            "runs": sum(runs.values()),
+            "foundations": sum(pretrained.values()),
+            "one_seed": sum(main.values()) + sum(first),
+        }
+        return {name: value / 3600 for name, value in seconds.items()}
+
     def printed(self, figure: str, study: str) -> dict[str, float]:
         """The paper's numbers of SFT, Init and RL in a figure ("fig06"), as fractions."""
         numbers = self.paper["figures"][figure]["printed"][study]
@@ -101,6 +124,11 @@ class Results:
         self.checkpoints = checkpoints.assign(checkpoint=ranks, flops=checkpoints["gflops"] * 1e9)
 
     @property
+    def task(self) -> str:
+        """What its runs do, a name of `TASKS`."""
+        return self.records[0]["settings"].get("task", "general-points")
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What pages say of all its runs: which they are, of how many seeds, and their seconds."""
         return {"run_ids": self.run_ids, "seeds": len(self.seeds), "train_seconds": self.seconds}
@@ -109,6 +137,21 @@ class Results:
         """Every checkpoint of one set and decoding."""
         table = self.checkpoints
         return table[(table["set"] == set_) & (table["decoding"] == decoding)]
+
+    def along(self, set_: str, decoding: str) -> pd.DataFrame:
+        """The same on the cases that a seed was asked at all of them. Between the ends there are fewer, and
+        which ones makes more of a difference than much training: curves are drawn of these."""
+        rows = self.at(set_, decoding)
+        hands = self.hands[(self.hands["set"] == set_) & (self.hands["decoding"] == decoding)]
+        times = hands.groupby(["seed", "hand"])["step"].transform("size")
+        asked = hands[times == times.groupby(hands["seed"]).transform("max")]
+        if len(asked) == len(hands):
+            return rows
+        keys = ["arm", "seed", "step"]
+        judge = TASKS[self.task].sets[set_].summary
+        again = {key: {"n": len(cases), **judge(cases)} for key, cases in asked.groupby(keys)}
+        found = pd.DataFrame.from_dict(again, orient="index").rename_axis(keys)
+        return rows.drop(columns=found.columns).merge(found.reset_index(), on=keys).set_axis(rows.index)
 
     def end(self, arm: str, set_: str, decoding: str, metric: str) -> pd.Series:
         """A column of the arm's last checkpoint, by seed."""
@@ -148,14 +191,14 @@ class Study(Results):
             told = f"the study {name} has no arm {' and no arm '.join(missing)}"
             raise ValueError(f"{told}: read it with Book.results, or name its arms {', '.join(ARMS)}")
         tables = [table.assign(arm=table["arm"].map(ARMS)) for table in (checkpoints, training, hands)]
-        start = tables[0][(tables[0]["arm"] == "SFT") & (tables[0]["step"] == 0)].assign(arm="Init")
-        tables[0] = pd.concat([tables[0][tables[0]["arm"] != "Init"], start])
+        for i in (0, 2):  # checkpoints and hands
+            start = tables[i][(tables[i]["arm"] == "SFT") & (tables[i]["step"] == 0)].assign(arm="Init")
+            tables[i] = pd.concat([tables[i][tables[i]["arm"] != "Init"], start], ignore_index=True)
         super().__init__(name, records, *tables, book, ARMS)
         init = {record["seed"]: record["spent_gflops"] for record in records if record["arm"] == "init"}
         with_init = self.checkpoints["gflops"] + self.checkpoints["seed"].map(init)
         self.checkpoints = self.checkpoints.assign(flops=with_init * 1e9)
         self.settings = {record["arm"]: record["settings"] for record in records}
-        self.task = self.settings["ppo"].get("task", "general-points")
 
     def outcomes(self, arm: str, set_: str, decoding: str, metric: str) -> np.ndarray:
         """Array [seeds, cases] of an arm's outcomes at its last (Init: first) checkpoint."""
