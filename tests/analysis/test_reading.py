@@ -54,6 +54,19 @@ def test_what_the_foundation_read(toy):
     assert same["RL"].tolist() == pytest.approx([1.0])
 
 
+def test_levels_compared(toy):
+    said = {
+        ("Init", "ood"): {"first_turns": 0.5},
+        ("SFT", "ood"): {"first_turns": [0.2, 0.55]},
+        ("RL", "ood"): {"first_turns": [0.7, 0.6]},
+    }
+    table = reading.compared({(0.7, 0.5): toy(said, task="navigation")})
+    (row,) = table.to_dict("records")
+    assert row["SFT − Init"] == "−30 +5" and row["RL − Init"] == "+20 +10" and row["RL − SFT"] == "+50 +5"
+    assert (row["RL above"], row["alike"], row["SFT above"]) == (1, 1, 0)
+    assert row["writers who heed"] == "70%" and row["lists invented"] == "50%"
+
+
 def test_numbers_for_the_prose(toy):
     def level(sft, fake, rl=0.5):
         base = {"first_turns": 0.5, "fake": 0.5, "per_step": 0.5, "kl_back": 0.0}

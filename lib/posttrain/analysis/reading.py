@@ -18,6 +18,7 @@ from posttrain.analysis.study import ARMS, Book, Results, Study
 
 Level = tuple[float, float]  # heed, share of invented lists
 FALLEN = 20  # points of a percentage
+ALIKE = 10  # points of a percentage, within which two arms' ends are alike
 
 
 def levels(book: Book, prefix: str) -> dict[Level, Study]:
@@ -63,7 +64,8 @@ def values(studies: Mapping[Level, Study]) -> dict[str, float]:
             steps = studies[level].end(name, "ood", "sampled", "per_step")
             ends[f"{arm}_per_step_{word}"] = float(steps.mean())
             ends[f"{arm}_fake_{word}"] = float(studies[level].end(name, "ood", "sampled", "fake").mean())
-    return ends
+    counts = compared(studies)[["RL above", "alike", "SFT above"]].sum()
+    return ends | {f"count_{name.lower().replace(' ', '_')}": int(count) for name, count in counts.items()}
 
 
 def heed(
@@ -104,6 +106,21 @@ def changes(study: Study, arm: str, set_: str, metric: str, decoding: str = "sam
     """What an arm's end has more than Init, by seed: in points of a percentage, or nats for a divergence."""
     more = study.end(arm, set_, decoding, metric) - study.end("Init", set_, decoding, metric)
     return (more if metric.startswith("kl") else 100 * more).to_numpy()
+
+
+def compared(studies: Mapping[Level, Study]) -> pd.DataFrame:
+    """A row for each level: by how many points of the relative turns SFT and RL end above Init, and RL above
+    SFT, of each seed in its order; and in how many seeds the arms end more than ALIKE points apart."""
+    rows = []
+    for (heed_, invented), source in studies.items():
+        sft, rl = (changes(source, arm, "ood", "first_turns") for arm in ("SFT", "RL"))
+        apart = rl - sft
+        row = {"writers who heed": f"{heed_:.0%}", "lists invented": f"{invented:.0%}"}
+        for title, points in {"SFT − Init": sft, "RL − Init": rl, "RL − SFT": apart}.items():
+            row[title] = " ".join(f"{point:+.0f}".replace("-", charts.MINUS) for point in points)
+        counts = {"RL above": apart > ALIKE, "alike": abs(apart) <= ALIKE, "SFT above": apart < -ALIKE}
+        rows.append(row | {name: int(count.sum()) for name, count in counts.items()})
+    return pd.DataFrame(rows)
 
 
 def price(
