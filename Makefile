@@ -7,6 +7,7 @@ PYTHON ?= python3
 PROFILE ?= cpu
 CORES ?= 2
 PORT ?= 8000
+FRESH ?= 0
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/tools$(if $(PYTHONPATH),:$(PYTHONPATH))
@@ -59,9 +60,9 @@ runs: .venv/.installed $(MODEL) ## carry out what is missing or superseded, and 
 figures: .venv/.installed ## draw every figure
 	@$(call snakemake,figures)
 
-figure: .venv/.installed ## draw one figure, e.g. make figure ID=fig05
+figure: .venv/.installed ## draw one figure, e.g. make figure ID=fig05 (FRESH=1: from nothing, its runs alone)
 	@test -n "$(ID)" || { echo "Which one? For example: make figure ID=fig05" >&2; exit 2; }
-	@$(call snakemake,figures,figure=$(ID))
+	@$(call snakemake,figures,figure=$(ID) fresh=$(FRESH))
 
 verify: .venv/.installed ## check that stored results are whole, unedited and current
 	@posttrain verify --profile "$(PROFILE)"

@@ -3,6 +3,8 @@
 #   snakemake book --cores 2 --config profile=cpu            stored runs are read, missing ones trained
 #   snakemake book --cores 2 --config profile=smoke fresh=1  everything anew, under build/reproduce/smoke
 # `make` adds the options that keep the output short (tools/snakemake_logger_plugin_calm.py).
+import json
+import re
 import sys
 
 from filelock import FileLock, Timeout
@@ -31,11 +33,11 @@ if MAIN and not STALE and (problems := status.obstacles(PROFILE, REMAKE)):
 BASE = PROFILE.root.relative_to(ROOT)
 BUILD, SITE, FIGURES = BASE / "build", BASE / "build/site", BASE / "figures"
 HTML = f"{BASE}/book/_build/html/index.html"
-CHAPTERS = {  # the figures that each draws
+CHAPTERS = {  # the figures that each draws (20 and 21 are tables)
     "general-points": ("fig02", "fig03", "fig12", "ext"), "navigation": ("fig04", "fig14"), "foundation": ("ext",),
-    "rule-generalization": ("fig05", "fig06", "ext"), "navigation-rules": ("fig01", "ext"), "pictures": ("fig11", "fig13", "ext"),
+    "rule-generalization": ("fig05", "fig06", "ext"), "navigation-rules": ("fig01", "fig21", "ext"), "pictures": ("fig11", "fig13", "ext"),
     "visual-generalization": ("fig07", "ext"), "navigation-pictures": ("fig18", "ext"), "recognition": ("fig08", "ext"),
-    "rl-without-sft": ("fig09", "ext"), "verification-steps": ("fig10", "ext"), "flawed-demonstrations": ("fig15",), "rates-and-parts": ("fig16", "fig17", "ext"),
+    "rl-without-sft": ("fig09", "fig20", "ext"), "verification-steps": ("fig10", "ext"), "flawed-demonstrations": ("fig15",), "rates-and-parts": ("fig16", "fig17", "ext"),
     "over-trained-sft": ("fig19",), "real-language-model": ("ext",), "what-the-foundation-read": ("ext",),
     "gallery": (), "before-the-runs": (), "method": ("ext",), "every-hand": ("ext",), "every-route": ("ext",), "new-task": ()}
 NEEDS = {  # the studies that a chapter cannot do without; where the profile lacks one, a page says so in its place
@@ -58,6 +60,16 @@ WANTED = [chapter for chapter, figures in CHAPTERS.items() if chapter not in ABS
 if not WANTED:
     raise WorkflowError(f"no chapter draws {FIGURE!r}: figures are {', '.join(sorted({f for fs in CHAPTERS.values() for f in fs}))}")
 
+
+def reads(chapter):
+    """The profile's studies that a chapter's code names: for its figure alone no others are carried out."""
+    cells = json.loads((ROOT / f"notebooks/{chapter}.ipynb").read_text())["cells"]
+    code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    named = tuple(re.findall(r'"([\w-]+)"', code))
+    prefixes = tuple(name for name in named if name.endswith("-h"))  # levels of what the foundation read
+    return {study for study in PROFILE.studies if "verdicts(book)" in code or study in named or study.startswith(prefixes)}
+
+
 if MAIN:  # one build at a time; a killed one holds nothing
     (ROOT / BUILD).mkdir(parents=True, exist_ok=True)
     LOCK = FileLock(ROOT / BUILD / "book.lock")
@@ -68,10 +80,18 @@ if MAIN:  # one build at a time; a killed one holds nothing
         LOCK.acquire()
 
 # Jobs on a cluster read this file again, when some of the runs are there already: they must know all of them.
-TO_TRAIN = {run.identity: run for run in PROFILE.runs() if not MAIN or not status.there(PROFILE, run, STALE)}
-BELOW = {i for run in TO_TRAIN.values() if run.foundation for i in (run.model_identity, getattr(getattr(run.model, "text", None), "identity", None))}
-TO_PRETRAIN = {identity: (name, seed) for name, seed, identity in PROFILE.foundation_list()
-               if not MAIN or not (STALE and not TO_TRAIN or store.find_foundation(PROFILE, name, seed, weights=identity in BELOW))}
+RUNS = [run for run in PROFILE.runs() if not FIGURE or run.study in set.union(*map(reads, WANTED))]
+TO_TRAIN = {run.identity: run for run in RUNS if not MAIN or not status.there(PROFILE, run, STALE)}
+
+
+def below(runs):
+    """Identities of the foundations that runs start from."""
+    return {i for run in runs if run.foundation for i in (run.model_identity, getattr(getattr(run.model, "text", None), "identity", None))}
+
+
+BELOW, EVERY = below(TO_TRAIN.values()), not FIGURE or not all(map(reads, WANTED))  # a chapter of no study is of foundations
+TO_PRETRAIN = {identity: (name, seed) for name, seed, identity in PROFILE.foundation_list() if (EVERY or identity in below(RUNS))
+               and (not MAIN or not (STALE and not TO_TRAIN or store.find_foundation(PROFILE, name, seed, weights=identity in BELOW)))}
 STAMPS = BUILD / "stamps"
 if MAIN:
     for identity in {**TO_TRAIN, **TO_PRETRAIN}:  # what was removed since is to be made again

@@ -57,6 +57,22 @@ def test_made_anew_a_profile_trains_every_run_once():
     assert done.returncode == 0 and len(set(runs)) == len(runs) <= len(wanted) and len(foundations) <= 4
 
 
+@pytest.mark.parametrize(
+    "figure, studies",
+    [
+        ("fig10", {"gp-l-steps"}),
+        ("fig20", {"gp-l-base", "gp-l-start"}),
+        ("fig19", {"gp-l-late", "virl-l-late", "virl-vl-late"}),
+    ],
+)
+def test_one_figure_made_anew_trains_its_own_runs_alone(figure, studies):
+    done = dry_run("figures", "profile=smoke", "fresh=1", f"figure={figure}")
+    lines = done.stderr.splitlines()
+    runs = {line.split("] run ")[1].split()[0] for line in lines if "] run " in line}
+    assert done.returncode == 0, done.stderr
+    assert {run.split("/")[0] for run in runs} <= studies and sum("chapter" in line for line in lines) == 1
+
+
 @pytest.mark.parametrize("name", ["../../victim", "no-such-profile", "/tmp", "cpu;true"])
 def test_a_name_that_is_no_profile_touches_nothing(tmp_path, name):
     done = make("reproduce", f"PROFILE={name}")
