@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 import torch
-from posttrain import formulas, rollouts
+from posttrain import formulas, progress, rollouts
 from posttrain.environments import prompts
 from posttrain.environments.general_points import hands as all_hands
 from posttrain.environments.general_points import split_of
@@ -220,6 +220,17 @@ def test_the_same_hands_and_orders_at_every_checkpoint(monkeypatch):
     assert all(
         heat == [0.0] * heat.count(0.0) + [1.0] * heat.count(1.0) for _, heat in player.batches
     )  # greedy rows, then sampled ones
+
+
+def test_a_long_census_says_how_far_it_is(policy, monkeypatch, capsys):
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    config = CensusConfig(sets=("id",), limit=4, batch=2)
+    census(policy("pocket"), config, run="gp-l/sft/0")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 4 and all(line.startswith("gp-l/sft/0, evaluation  ") for line in lines)
+    census(policy("pocket"), config)
+    assert not capsys.readouterr().err
 
 
 def test_a_real_census_is_deterministic_and_kl_is_measured_where_sampled(policy):

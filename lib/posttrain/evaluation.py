@@ -21,6 +21,7 @@ from posttrain.decoding.prefixes import Prefixes
 from posttrain.environments.sets import Hands, Routes
 from posttrain.policy import Policy
 from posttrain.policy.batching import Pictures, parts, right_aligned, stacked
+from posttrain.progress import Progress
 from posttrain.rollouts import Dialogue, Sampling, play, read
 from posttrain.tasks import TASKS
 
@@ -51,18 +52,20 @@ def census(
     seed: int = 0,
     between: bool = False,
     told: list[dict[str, Any]] | None = None,
+    run: str = "",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Evaluate `policy` on every set: (summary, one row per set and decoding; hands, one row per case).
 
     Deterministic in `seed` on one machine. Summary columns: n (cases), the task's (`Hands.summary`,
     `Routes.summary`), kl (nats per first answer to the starting model; sampled decoding only), tokens; with
     `both_ways` kl_back, from the starting model. `between`: a checkpoint between the first and the last.
-    told: a list that gets what was said, a mapping for each answer of the first `config.told` cases.
+    told: a list that gets what was said, a mapping for each answer of the first `config.told` cases. run: the
+    name under which progress is told; without it none is.
     """
     sets = TASKS[config.task].sets
     cases = {name: _cases(config, name, seed, between) for name in config.sets}
     summaries, outcomes = [], []
-    for (name, decoding), played in _play(policy, config, cases, seed).items():
+    for (name, decoding), played in _play(policy, config, cases, seed, run).items():
         table = pd.DataFrame([_outcome(sets[name], one) for one in played])
         table.insert(0, "hand", [sets[name].label(case) for case in cases[name]])
         summary = {
@@ -147,7 +150,7 @@ def _pose(config: CensusConfig, cases: dict[str, list]) -> list[_Posed]:
 
 
 def _play(
-    policy: Policy, config: CensusConfig, cases: dict[str, list], seed: int
+    policy: Policy, config: CensusConfig, cases: dict[str, list], seed: int, run: str = ""
 ) -> dict[tuple[str, str], list[Played]]:
     """What was played of each case, by set and decoding; games of all of them share batches."""
     posed = _pose(config, cases)
@@ -161,8 +164,10 @@ def _play(
     # Whole games first: questions are asked once, in batches of their own.
     kinds = [[one for one in posed if one.whole is whole] for whole in (True, False)]
     batches = [kind[i : i + config.batch] for kind in kinds for i in range(0, len(kind), config.batch)]
-    with policy.merged():
-        for batch in batches:
+    progress = Progress(len(batches), "batch", f"{run}, evaluation", silent=not run)
+    with policy.merged(), progress:
+        for done, batch in enumerate(batches):
+            progress.update(done)
             heat = [float(one.key[1] == "sampled") for one in batch]
             sampling = Sampling(config.max_tokens, heat, generator)
             games = play(policy, [one.environment for one in batch], [one.info for one in batch], sampling)

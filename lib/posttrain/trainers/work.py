@@ -95,7 +95,9 @@ class Work:
         if self.main and self.judged:
             began = time.perf_counter()
             told: list[dict] = []
-            summary, hands = census(self.policy, self.run.settings.census, self.run.seed, between, told)
+            summary, hands = census(
+                self.policy, self.run.settings.census, self.run.seed, between, told, self.run.name
+            )
             seconds = time.perf_counter() - began
             # Last of all the table by which a resumed run sees that a checkpoint is there.
             self.put("hands", step, hands)
