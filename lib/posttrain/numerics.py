@@ -26,9 +26,21 @@ VERSIONS: dict[str, int] = {
     "census": 1,  # cases and their order, outcomes, summaries, divergence
     "foundation": 1,  # tokenizer, corpora, pretraining, gates
 }
-# Older versions whose runs stand: what was raised since moved no published arm. `make invariant` compares
-# every one of them, shortened, with what the older version did; the changelog says what did change.
-STANDS = {"general-points": 1, "navigation": 1}
+# A version that moved no published arm, and the older one whose runs it lets stand: `make invariant` compared
+# the arms, shortened, with what the older did; the changelog says what did change. A later version has no
+# entry here, so raising it supersedes.
+STANDS: dict[tuple[str, int], int] = {("general-points", 2): 1, ("navigation", 2): 1}
+# What a foundation's corpus is made of beside `foundation`: prompts and expert answers, dialogues as tokens,
+# pixels.
+CORPORA: dict[str, tuple[str, ...]] = {
+    "numbers": ("general-points",),
+    "directions": ("navigation",),
+    "cards": ("general-points", "chat", "pictures"),
+    "streets": ("navigation", "chat", "pictures"),
+}
+# Identities of foundations hold these parts only above these versions: when the stored ones were made, no
+# identity held them.
+NEUTRAL = {"general-points": 1, "navigation": 1, "chat": 1}
 
 
 def digest(thing: Any) -> str:
@@ -38,8 +50,20 @@ def digest(thing: Any) -> str:
 
 
 def versions(*parts: str) -> dict[str, int]:
-    """The versions of `parts` as identities hold them; KeyError for an unknown one."""
-    return {part: STANDS.get(part, VERSIONS[part]) for part in sorted(parts)}
+    """The versions of `parts` as identities hold them: the oldest whose runs stand; KeyError for an unknown
+    part."""
+    return {part: _standing(part, VERSIONS[part]) for part in sorted(parts)}
+
+
+def _standing(part: str, version: int) -> int:
+    while (part, version) in STANDS:
+        version = STANDS[part, version]
+    return version
+
+
+def stands(part: str, version: int | None) -> bool:
+    """Whether what `version` of a part made is what its present version makes."""
+    return version is not None and _standing(part, version) == _standing(part, VERSIONS[part])
 
 
 def run_versions(task: str, algorithm: str) -> dict[str, int]:
@@ -50,10 +74,15 @@ def run_versions(task: str, algorithm: str) -> dict[str, int]:
     return versions(world, *seen, "chat", "rollout", "census", "ppo" if algorithm == "ppo" else "sft")
 
 
+def foundation_parts(corpus: str) -> tuple[str, ...]:
+    """The parts that decide a foundation which reads `corpus`; KeyError for an unknown one."""
+    return ("foundation", *CORPORA[corpus])
+
+
 def foundation_versions(corpus: str) -> dict[str, int]:
-    """The versions that a foundation depends on; one that reads pictures ("cards", "streets") on every
-    pixel."""
-    return versions("foundation", *(["pictures"] if corpus in ("cards", "streets") else []))
+    """The versions that a foundation depends on, as identities hold them."""
+    held = versions(*foundation_parts(corpus))
+    return {part: version for part, version in held.items() if version != NEUTRAL.get(part)}
 
 
 def run_identity(settings: dict, seed: int, model: str, parent: str | None, versions: dict[str, int]) -> str:

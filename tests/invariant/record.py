@@ -55,6 +55,7 @@ def main() -> int:
         "--force", action="store_true", help="also where a golden moved and no version was raised"
     )
     parser.add_argument("--published", action="store_true", help="the goldens of `make invariant`")
+    parser.add_argument("--missing", action="store_true", help="those that were never recorded")
     options = parser.parse_args()
     if changed := dirty():
         print(
@@ -71,8 +72,11 @@ def main() -> int:
     if unknown := [name for name in options.names if name not in known]:
         print(f"unknown {', '.join(unknown)}: choose of {', '.join(known)}", file=sys.stderr)
         return 2
+    names = options.names or list(known)
+    if options.missing:
+        names = [name for name in names if goldens.read(name, folder) is None]
     refused = 0
-    for name in options.names or known:
+    for name in names:
         began = time.process_time()
         if why := record(name, known[name], options.force, folder):
             print(why, file=sys.stderr)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.invariant import goldens, record
+from tests.invariant import goldens, record, trajectories
 from tests.invariant.library import numerics
 
 EVERYTHING = record.everything()
@@ -52,6 +52,15 @@ def test_the_files_are_those_of_the_goldens():
     assert stored == set(EVERYTHING)
     assert {part for golden in EVERYTHING.values() for part in golden.parts} == set(numerics.VERSIONS)
     assert sum(path.stat().st_size for path in goldens.FOLDER.rglob("*.json")) < 400_000
+
+
+def test_a_run_s_golden_guards_what_its_identity_holds():
+    """And what the identity of the Init holds that it starts from."""
+    for task in trajectories.TASKS:
+        init = set(numerics.run_versions(task, "init"))
+        for algorithm in trajectories.ALGORITHMS:
+            held = init | set(numerics.run_versions(task, algorithm))
+            assert set(EVERYTHING[f"{task}.{algorithm}"].parts) == held
 
 
 def test_what_counts_as_moved():

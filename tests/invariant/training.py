@@ -8,6 +8,7 @@ made of fixed ids.
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -349,6 +350,9 @@ def foundation() -> dict:
     return {"exact": exact, "floats": floats}
 
 
+TEXTS = {"numbers": lib.corpus, "directions": lib.directions}
+
+
 def _asked(source: str) -> dict:
     """What the gates of a corpus ask: their prompts, without a model."""
     asked = []
@@ -363,7 +367,7 @@ def _asked(source: str) -> dict:
 
     asking = lib.gates.numbers, lib.gates.sights
     with mock.patch.object(asking[0], "complete", complete), mock.patch.object(asking[1], "answers", said):
-        if source in ("numbers", "directions"):
+        if source in TEXTS:
             table = lib.gates.measure(None, None, count=9, source=source)
         else:
             table = lib.gates.measure_sight(None, source, count=9)
@@ -372,7 +376,7 @@ def _asked(source: str) -> dict:
 
 def texts(source: str) -> dict:
     """A corpus of texts: its documents, its vocabulary, the first steps on it, what its gates ask."""
-    module = {"numbers": lib.corpus, "directions": lib.directions}[source]
+    module = TEXTS[source]
     exact, floats = _asked(source), {}
     exact["vocabulary"] = sha(module.vocabulary())
     for stage in ("READING", "MIXTURE"):
@@ -427,8 +431,10 @@ COMPONENTS = {
     "sft": Golden(("sft",), sft),
     "ppo": Golden(("ppo",), ppo),
     "foundation": Golden(("foundation",), foundation),
-    "foundation-numbers": Golden(("foundation", "general-points"), lambda: texts("numbers")),
-    "foundation-directions": Golden(("foundation", "navigation"), lambda: texts("directions")),
-    "foundation-cards": Golden(("foundation", "general-points", "pictures", "chat"), lambda: sights("cards")),
-    "foundation-streets": Golden(("foundation", "navigation", "pictures", "chat"), lambda: sights("streets")),
+    **{
+        f"foundation-{corpus}": Golden(
+            lib.numerics.foundation_parts(corpus), partial(texts if corpus in TEXTS else sights, corpus)
+        )
+        for corpus in lib.numerics.CORPORA
+    },
 }

@@ -113,22 +113,83 @@ def test_a_setting_changes_the_arms_that_it_concerns(tmp_path, path, value, arms
     assert {name.split("/")[1] for name in before if before[name] != after[name]} == arms
 
 
+TASKS = ("general-points", "general-points-vision", "navigation", "navigation-vision")
+EYES = {
+    "pocket-text": {"steps": 500},
+    "eyes": {"corpus": "cards", "language": "pocket-text", "steps": 60},
+    "pocket-directions": {"corpus": "directions", "steps": 500},
+    "streets": {"corpus": "streets", "language": "pocket-directions", "steps": 60},
+}
+FOUNDATIONS = dict(zip(TASKS, EYES))
+
+
+@pytest.fixture
+def every_task(tmp_path):
+    """A study of each task, from the foundation that can do it."""
+    studies = {task: {**STUDY, "task": task, "foundation": name} for task, name in FOUNDATIONS.items()}
+    for task in TASKS[2:]:
+        studies[task]["environment"] = {}
+    return tiny(tmp_path, seeds=[0], foundations=EYES, studies=studies)
+
+
+def _everything(profile):
+    """Identities of every run, by task/arm, and of every foundation."""
+    runs = {f"{run.task}/{run.arm}": run.identity for run in profile.runs()}
+    return runs | {name: profile.foundation(name, 0).identity for name in EYES}
+
+
 @pytest.mark.parametrize(
-    "part, arms",
+    "part, tasks, arms, foundations",
     [
-        ("ppo", {"ppo"}),
-        ("sft", {"init", "sft", "ppo"}),
-        ("chat", {"init", "sft", "ppo"}),
-        ("navigation", set()),
-        ("pictures", set()),
-        ("foundation", {"init", "sft", "ppo"}),
+        ("general-points", TASKS[:2], "init sft ppo", "pocket-text eyes"),
+        ("navigation", TASKS[2:], "init sft ppo", "pocket-directions streets"),
+        ("pictures", TASKS[1::2], "init sft ppo", "eyes streets"),
+        ("chat", TASKS, "init sft ppo", "eyes streets"),
+        ("rollout", TASKS, "init sft ppo", ""),
+        ("sft", TASKS, "init sft ppo", ""),  # PPO starts from Init
+        ("ppo", TASKS, "ppo", ""),
+        ("census", TASKS, "init sft ppo", ""),
+        ("foundation", TASKS, "init sft ppo", " ".join(EYES)),
     ],
 )
-def test_a_version_changes_the_runs_that_use_its_part(tmp_path, monkeypatch, part, arms):
-    before = identities(tiny(tmp_path))
+def test_raising_a_version_supersedes_what_uses_its_part(
+    every_task, monkeypatch, part, tasks, arms, foundations
+):
+    before, record = _everything(every_task), every_task.runs()[0].record()
     monkeypatch.setitem(numerics.VERSIONS, part, numerics.VERSIONS[part] + 1)
-    after = identities(tiny(tmp_path))
-    assert {name.split("/")[1] for name in before if before[name] != after[name]} == arms
+    after = _everything(every_task)
+    moved = {name for name in before if before[name] != after[name]}
+    assert moved == {f"{task}/{arm}" for task in tasks for arm in arms.split()} | set(foundations.split())
+    if part == "general-points":  # the first study's; what was raised is told from the version that stood
+        told = status.differences(record, every_task.runs()[0].record())
+        assert told.startswith("version of general-points 1 -> 3")
+
+
+def test_every_version_is_some_run_s_or_foundation_s():
+    used = {part for task in TASKS for kind in ("sft", "ppo") for part in numerics.run_versions(task, kind)}
+    used |= {part for corpus in numerics.CORPORA for part in numerics.foundation_parts(corpus)}
+    assert used == set(numerics.VERSIONS)
+
+
+def test_only_the_version_that_moved_nothing_stands_for_an_older_one(monkeypatch):
+    assert all(numerics.VERSIONS[part] >= version > old for (part, version), old in numerics.STANDS.items())
+    monkeypatch.setattr(numerics, "VERSIONS", {"ppo": 1})
+    monkeypatch.setattr(numerics, "STANDS", {("ppo", 2): 1, ("ppo", 3): 2, ("ppo", 5): 4})
+    held = []
+    for version in range(1, 6):
+        numerics.VERSIONS["ppo"] = version
+        held.append(numerics.versions("ppo")["ppo"])
+    assert held == [1, 1, 1, 4, 4]
+    assert [numerics.stands("ppo", v) for v in (None, 1, 2, 3, 4, 5)] == [False] * 4 + [True] * 2
+
+
+def test_a_foundation_holds_what_poses_its_prompts_only_once_it_is_raised(monkeypatch):
+    assert numerics.foundation_versions("numbers") == {"foundation": 1}  # as the stored cards have it
+    assert numerics.foundation_versions("streets") == {"foundation": 1, "pictures": 1}
+    monkeypatch.setitem(numerics.VERSIONS, "general-points", 3)
+    assert numerics.foundation_versions("numbers") == {"foundation": 1, "general-points": 3}
+    assert numerics.foundation_versions("cards") == {"foundation": 1, "general-points": 3, "pictures": 1}
+    assert numerics.foundation_versions("directions") == {"foundation": 1}
 
 
 def test_a_foundation_is_told_by_its_settings_and_a_tower_by_its_text_too(tmp_path, monkeypatch):
