@@ -115,14 +115,17 @@ def carry_out(model: str, settings: dict, root: Path) -> dict[str, SimpleNamespa
     return {run.arm: carry_out_run(run, profile) for run in profile.runs()}
 
 
+_NORMS: dict[str, list[float]] = {}  # of each run of this process: two studies may share one
+
+
 def carry_out_run(run, profile) -> SimpleNamespace:
-    """What a run publishes (checkpoints, training, hands), and the norms of its adapter and value head at
-    the end.
+    """What a run publishes (checkpoints, training, hands, dialogues), and the norms of its adapter and value
+    head at the end.
     """
-    norms, save = [], models.Policy.save_adapter
+    save = models.Policy.save_adapter
 
     def kept(self, folder):
-        norms.append(weights(self))
+        _NORMS[folder.name.strip(".").partition(".")[0]] = weights(self)  # .<identity>.new
         save(self, folder)
 
     with mock.patch.object(models.Policy, "save_adapter", kept):
@@ -132,7 +135,8 @@ def carry_out_run(run, profile) -> SimpleNamespace:
         checkpoints=stored.checkpoints,
         training=stored.training,
         hands=stored.hands,
-        adapter=norms[-1] if norms else [],
+        dialogues=store.dialogues(profile, run),
+        adapter=_NORMS[run.identity],
     )
 
 
