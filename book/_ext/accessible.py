@@ -1,7 +1,8 @@
 """What a reader of screens is told: mends names and roles that the theme and Sphinx give to the pages.
 
-An accessible name must hold the text that is seen, and a list must hold items. tests/pages looks for such
-findings with axe-core.
+An accessible name must hold the text that is seen, a list must hold items, and no title says itself twice.
+Pictures get a box in which they scroll where the window is narrower than what can be read (style.css,
+scroll.js). tests/pages looks for findings with axe-core.
 """
 
 import re
@@ -14,6 +15,8 @@ MENDED = (
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
     (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
     (r' role="doc-biblioentry"', ""),
+    (r"<title>(.+) &#8212; \1</title>", r"<title>\1</title>"),  # of the first page
+    (r'(?<!<span class="wide">)(<img [^>]*src="[^"]*_images/[^>]*>)', r'<span class="wide">\1</span>'),
 )
 
 

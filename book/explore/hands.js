@@ -73,6 +73,7 @@
     choose(hands[0]);
   }
 
+  Object.assign(at("about"), { tabIndex: 0, role: "region", ariaLabel: "The chosen hand" }); // it may have to scroll
   at("still").hidden = true;
   document.getElementById("explorer").hidden = false;
   at("set").addEventListener("change", rebuild);

@@ -36,7 +36,7 @@ function history(numbers) {
 function describe() {
   const numbers = Verifier.numbersUnder(rule(), ranks()).map(Number), solution = Formulas.solve(numbers);
   const [kind, text] = history(numbers), badge = $("play-badge");
-  badge.className = `play-badge ${kind}`;
+  badge.className = `play-badge ${solution ? kind : "unsolvable"}`;
   badge.textContent = solution ? text : `No formula makes 24 from ${numbers.join(", ")}.`;
   $("play-own").hidden = $("play-rule").value !== "own";
   $("play-seed").disabled = $("play-how").value === "greedy";
@@ -63,6 +63,12 @@ function point(token, said, prompt) {
   });
   $("play-said").textContent = `“${token.textContent}”: probability ${percent(said.probability)}; ` +
     `${percent(onRule)} of its attention is on the sentence with the rule.`;
+  reveal(prompt.spans[prompt.inRule.indexOf(true)]);
+}
+
+// The sentence with the rule comes to the upper edge of the prompt's box, which may be too low for the whole prompt.
+function reveal(first) {
+  if (first) $("play-prompt").scrollTop = first.offsetTop;
 }
 
 function show(answer, said, prompt) {
