@@ -36,7 +36,13 @@ def staged(tmp_path):
             "cell_type": "code",
             "metadata": {},
             "source": "",
-            "outputs": [{"output_type": "display_data", "metadata": {}, "data": {"image/png": "aGk="}}],
+            "outputs": [
+                {
+                    "output_type": "display_data",
+                    "metadata": {"image/png": {"alt": "RL ends above SFT."}},
+                    "data": {"image/png": "aGk="},
+                }
+            ],
         }
         cells = [
             injected,
@@ -70,9 +76,15 @@ def test_injected_parameters_are_hidden_once(staged):
     assert cell["metadata"]["tags"] == ["injected-parameters", "remove-cell"]
 
 
-def test_pictures_are_read_out_as_their_heading(staged):
-    *_, drawn = json.loads((staged[1] / "notebooks" / "first.ipynb").read_text())["cells"]
-    assert drawn["metadata"]["mystnb"]["image"] == {"alt": "Figure 5: compute", "classes": "chart"}
+def test_pictures_are_read_out_as_what_they_say(staged):
+    page = staged[1] / "notebooks" / "first.ipynb"
+    notebook = json.loads(page.read_text())
+    drawn = notebook["cells"][-1]
+    assert drawn["metadata"]["mystnb"]["image"] == {"alt": "RL ends above SFT.", "classes": "chart"}
+    drawn["outputs"][0]["metadata"] = {}
+    page.write_text(json.dumps(notebook))
+    with pytest.raises(ValueError, match=r"first\.ipynb: a picture without an alt"):
+        stage_book.dress(page)
 
 
 def test_status_page(staged):

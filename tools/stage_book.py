@@ -42,20 +42,22 @@ def mirror(source: Path, target: Path, keep: tuple[Path, ...] = ()) -> None:
 
 
 def dress(path: Path) -> dict:
-    """Mark papermill's own cell of one executed notebook as hidden, let pictures be read out as their text or
-    else the heading above them, and mark drawings, whose light and dark change places on a dark page; returns
-    the notebook."""
-    notebook, heading = json.loads(path.read_text()), path.stem
+    """Mark papermill's own cell of one executed notebook as hidden, let pictures be read out as their text,
+    and mark drawings, whose light and dark change places on a dark page; returns the notebook. ValueError if
+    a picture has no text."""
+    notebook = json.loads(path.read_text())
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags", [])
         if "injected-parameters" in tags and "remove-cell" not in tags:
             tags.append("remove-cell")
-        if cell["cell_type"] == "markdown":
-            heading = (re.findall(r"^#+ (.+)", "".join(cell["source"]), re.MULTILINE) or [heading])[-1]
         drawn = [out for out in cell.get("outputs", ()) if "image/png" in out.get("data", ())]
         if drawn:
             said = drawn[0]["metadata"].get("image/png", {}).get("alt")
-            image = cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": said or heading}
+            if not said:
+                raise ValueError(
+                    f"{path.name}: a picture without an alt, what it says for those who do not see it"
+                )
+            image = cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": said}
             if "picture(" not in "".join(cell["source"]):  # cards and streets keep their colours in the dark
                 image["classes"] = "chart"
     executed = path.stat()

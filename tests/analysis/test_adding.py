@@ -45,6 +45,9 @@ def test_both_kinds_together_are_all_hands():
     assert np.isnan(adding.values(table[table["adding"]], "_x")["sft_ood_other_x"])
     figure = adding.figure(table, {"id": "held out", "ood": "other rule"})
     assert [ax.get_title() for ax in figure.axes] == list(adding.KINDS.values())
+    told, rl = adding.in_words(table, {"id": "held\nout", "seen": "none"}), means["RL", "id"]
+    assert f"24 by adding and subtracting, held out: Init {means['Init', 'id']:.0%}" in told
+    assert f"RL {rl:.0%}; 24 only with" in told and "none" not in told
     dots = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert sorted(len(line.get_ydata()) for line in dots) == [len(points.seeds)] * 6
     plt.close(figure)

@@ -41,6 +41,12 @@ def test_a_letter_is_the_mean_of_the_seeds(points):
     assert told["compute"] == {"Init": [0], "SFT": [0, 5], "RL": [0, 5]} and told["seeds"] == 2
 
 
+def test_a_known_hand_is_one_that_is_solved_every_second_time(points):
+    known = explorer.known(points, SETS)
+    assert known["sft_id_known"] == 0.8 and known["init_id_known"] == 0.2 and known["ppo_ood_known"] == 1
+    assert len(known) == 6
+
+
 def test_a_hand_has_the_numbers_of_its_rule_and_solutions(points):
     one = explorer.outcomes(points, SETS)["sets"]["ood"]
     at = one["hands"].index("A 5 J Q")

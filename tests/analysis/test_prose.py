@@ -1,5 +1,7 @@
 """Words and tables: what each sentence says of numbers on either side, and what tables hold."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 from posttrain.analysis import prose
@@ -117,6 +119,17 @@ def test_a_figure_in_words(toy):
         "SFT_id_first_try_greedy": pytest.approx(0.3),
         "SFT_id_first_try_sampled": pytest.approx(0.3),
     }
+
+
+def test_a_dialogue_in_words():
+    wrong = SimpleNamespace(reward=-1.0, correct=False, message="the formula makes 26")
+    right = SimpleNamespace(reward=5, correct=True, message="")
+    said = prose.judged({"10+7+4+5": wrong, "(7-5)*10+4": right}, "The cards")
+    assert said == (
+        "The cards. Answer 1, 10+7+4+5, is paid −1: the formula makes 26. "
+        "Answer 2, (7-5)*10+4, is paid +5: right."
+    )
+    assert prose.signed(-0.5, "+.1f") == "−0.5" and prose.signed(2) == "+2"
 
 
 def test_iterations_tell_where_there_was_nothing_to_learn_from():

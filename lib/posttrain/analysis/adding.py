@@ -87,6 +87,18 @@ def figure(table: pd.DataFrame, sets: Mapping[str, str]) -> Figure:
     return fig
 
 
+def in_words(table: pd.DataFrame, sets: Mapping[str, str]) -> str:
+    """`figure` for those who do not see it: means of the seeds on both kinds of hands."""
+    means, said = table.groupby(["adding", "set", "arm"])["success"].mean(), []
+    for kind, title in KINDS.items():
+        for set_, label in sets.items():
+            if (kind, set_) in means:
+                ends = means[kind, set_]
+                shares = ", ".join(f"{arm} {ends[arm]:.0%}" for arm in ARMS.values())
+                said.append(f"{title}, {' '.join(label.split())}: {shares}")
+    return f"First answers that are right. {'; '.join(said)}."
+
+
 def shapes(said: pd.DataFrame, most: int = 6) -> pd.DataFrame:
     """The arms' first answers, as `told.kept` has them, by the shape of their formulas, in which every number
     is an n: the share of each arm's answers, the `most` most frequent of any arm first. Answers without a

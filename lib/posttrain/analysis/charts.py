@@ -7,7 +7,7 @@ figure on one machine.
 Left out on purpose: smoothing (the paper's curves are Savitzky-Golay filtered; ours show every checkpoint).
 
     fig, axes = grid(points, {"id": "In distribution"}, [("greedy", "first_try", "greedy")])
-    show(fig, "fig05-success", book, points)
+    show(fig, "fig05-success", book, points, alt="RL ends above SFT.")
 """
 
 from __future__ import annotations
@@ -204,24 +204,6 @@ def causes(study: Study, sets: Mapping[str, str], metrics: Mapping[str, str], he
     return fig
 
 
-def learning(study: Study) -> Figure:
-    """How RL learned: success, entropy and KL of each PPO iteration by seed, as means of five iterations."""
-    metrics = {"first_try": "first-try success\n(training hands, T = 1)", "within": "success within 5"}
-    if study.task.startswith("navigation"):
-        metrics = {"first_try": "right at once\n(training points, T = 1)"}
-        metrics["within"] = "route success\n(two answers a point)"
-    metrics |= {"entropy": "entropy\n(nats per token)", "approx_kl": "KL per iteration"}
-    fig, axes = plt.subplots(1, 4, figsize=(10, 2.6), layout="constrained")
-    for ax, (metric, title) in zip(axes, metrics.items()):
-        for seed, run in study.training[study.training["arm"] == "RL"].groupby("seed"):
-            smooth = run[metric].rolling(5, min_periods=1).mean()
-            ax.plot(run["iteration"], smooth, linewidth=1, label=f"seed {seed}")
-        ax.set_title(title, fontsize=9)
-        ax.set_xlabel("iteration")
-    axes[0].legend(fontsize=7)
-    return fig
-
-
 def legend(fig: Figure) -> None:
     """One legend for the whole figure, above it, each label once."""
     handles = {}
@@ -290,15 +272,17 @@ def source(name: str, book: Book, studies: Sequence[Results]) -> str:
     return f"```{{div}} figure-source\n{'; '.join(said)}\n```"
 
 
-def show(fig: Figure, name: str, book: Book, *studies: Results, alt: str = "") -> None:
+def show(fig: Figure, name: str, book: Book, *studies: Results, alt: str) -> None:
     """`save` with a footer on the studies read, show the saved picture in the notebook, close the figure.
 
     To draw it again would cost as much as the rest of a cell. alt: what the picture says, for those who do
-    not see it; else the heading above is read out.
+    not see it, the result and not only what is drawn. `ValueError` if it says nothing.
     """
     from IPython.display import Image as Picture
     from IPython.display import Markdown, display
 
+    if not alt.strip():
+        raise ValueError(f"{name} needs an alt: what the picture says, for those who do not see it")
     if studies:
         seeds = sorted({seed for study in studies for seed in study.seeds})
         note = "; ".join(dict.fromkeys(study.note for study in studies if study.note))

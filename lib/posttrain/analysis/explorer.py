@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,16 @@ def outcomes(study: Study, sets: Mapping[str, tuple[str, str]]) -> dict[str, Any
     compute = study.checkpoints.groupby(["arm", "checkpoint"])["gflops"].mean().round()
     told["compute"] = {arm: compute[arm].astype(int).tolist() for arm in ARMS.values()}
     return told
+
+
+def known(study: Study, sets: Iterable[str]) -> dict[str, float]:
+    """For the prose, `{arm}_{set}_known`: the share of hands of which at least half of the sampled first
+    answers are right at the end, over all draws and repetitions."""
+    return {
+        f"{name}_{set_}_known": float((_shares(study, arm, set_, "first_try").iloc[:, -1] >= 0.5).mean())
+        for name, arm in ARMS.items()
+        for set_ in sets
+    }
 
 
 def fragment(told: Mapping[str, Any]) -> str:

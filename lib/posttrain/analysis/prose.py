@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,11 @@ def number(x: float, spec: str = ".1%") -> str:
     if abs(x) > 1e-9 and not re.search("[1-9]", text) and decimals and int(decimals[1]) < 6:
         return number(x, spec.replace(decimals[0], f".{int(decimals[1]) + 1}{decimals[0][-1]}"))
     return text if re.search("[1-9]", text) else text.removeprefix("-")
+
+
+def signed(x: float, spec: str = "+g") -> str:
+    """`x` with its sign, as rewards are told: `+5`, `−1`."""
+    return format(x, spec).replace("-", "−")
 
 
 def interval(value: Interval, spec: str = ".1%") -> str:
@@ -260,6 +266,16 @@ def in_words(
             if shares:
                 said.append(f"{title}, {' '.join(label.split())}: {shares}")
     return f"At the end. {'; '.join(said)}."
+
+
+def judged(answers: Mapping[str, Any], of: str = "The dialogue") -> str:
+    """A drawn dialogue for those who do not see it. answers: each, in words, with its verdict."""
+    said = [
+        f"Answer {number}, {answer}, is paid {signed(verdict.reward)}: "
+        + ("right" if verdict.correct else verdict.message)
+        for number, (answer, verdict) in enumerate(answers.items(), 1)
+    ]
+    return f"{of}. {'. '.join(said)}."
 
 
 def landmarks(study: Study) -> str:
