@@ -347,20 +347,26 @@ class _Player:
         self.seen.append((len(environments), sampling.max_tokens, sampling.temperature, seed))
         games = []
         for row, (environment, info) in enumerate(zip(environments, infos)):
-            points = 1 if "deal" in info else len(environment.places)
             game = []
-            for at in range(points):
+            for at, place in enumerate(self._places(environment, info)):
                 bits = [bool((row * 5 + at * 3 + k) % (3 + k)) for k in range(6)]
-                first = SimpleNamespace(**dict(zip(_FLAGS, bits)))
+                first = SimpleNamespace(**dict(zip(_FLAGS, bits)), message=f"said {row}", outcome=at)
                 texts = ["x"] * (1 + (row + at) % 2)
                 made = lib.rollouts.Dialogue(
                     ids=[0] * (5 + row % 7), texts=texts, rewards=[-1.0, 5.0][: len(texts)]
                 )
                 made.verdicts, made.correct = [first] * len(texts), bits[0] or (row + at) % 3 > 0
-                made.task = environment.places[at] if points > 1 else None
+                made.task = place
                 game.append(made)
             games.append(game)
         return games
+
+    @staticmethod
+    def _places(environment, info) -> list:
+        """What a game is about: the places of a route, one place that is asked, or a hand."""
+        if "deal" in info:
+            return [None]
+        return environment.places if hasattr(environment, "places") else [environment.truth]
 
 
 _FLAGS = ("correct", "strict", "valid", "follows_rule", "recognized", "fake")
@@ -383,17 +389,61 @@ def census() -> dict:
         )
         exact[f"{task} columns"] = " ".join(summary.columns)
         floats[task] = numbers(summary.drop(columns=["set", "decoding", "kl"]).values.astype(float).flatten())
-    rng = np.random.default_rng(3)
-    policy = lib.policy(paths()["pocket"])
-    dialogues = []
-    for i in range(5):
-        ids = rng.integers(4, 600, 20 + 3 * i).tolist()
-        sampled = [8 <= t < 14 + i or t >= 17 + i for t in range(len(ids))]
-        dialogues.append(lib.rollouts.Dialogue(ids=ids, sampled=sampled, ask=[7, 16 + i]))
+    policy, dialogues = lib.policy(paths()["pocket"]), _short_dialogues()
     with lib.one_thread():
         kl = [evaluation.divergence(policy, dialogues, tokens) for tokens in (8192, 40)]
         kl += [evaluation.divergence(policy, dialogues[:1])]
     floats["divergence"] = numbers(kl)
+    return {"exact": exact, "floats": floats}
+
+
+def _short_dialogues() -> list:
+    rng, dialogues = np.random.default_rng(3), []
+    for i in range(5):
+        ids = rng.integers(4, 600, 20 + 3 * i).tolist()
+        sampled = [8 <= t < 14 + i or t >= 17 + i for t in range(len(ids))]
+        dialogues.append(lib.rollouts.Dialogue(ids=ids, sampled=sampled, ask=[7, 16 + i]))
+    return dialogues
+
+
+DRAWN = {"revising": ["sampled"], "cases_seed": 0, "dialogues": 2, "draws": 4, "told": 2, "both_ways": True}
+SEVERAL = {
+    "general-points": {"sets": ["seen", "id", "ood"], "limit": 9, "limit_others": 6, "limit_between": 4},
+    "navigation": {"sets": ["id_seen", "id"], "limit": 3, "limit_between": 2},
+}
+
+
+def census_draws() -> dict:
+    """A census that draws several answers a case, keeps what was said and measures both divergences, at a
+    checkpoint and between two."""
+    exact, floats, evaluation = {}, {}, lib.evaluation
+    nobody = {"merged": torch.no_grad, "start": torch.no_grad, "device": torch.device("cpu")}
+
+    def apart(policy, dialogues, back=False):
+        return len(dialogues) + sum(len(d.ids) for d in dialogues) / 1000 + 100 * back
+
+    for task, how in some(list(SEVERAL.items())):
+        config = evaluation.CensusConfig(task=task, batch=50, kl_hands=5, **DRAWN, **how)
+        exact[f"{task} settings"] = config.resolved()
+        for name, between in (("end", False), ("between", True)):
+            player, told = _Player(), []
+            with (
+                mock.patch.object(evaluation, "play", player),
+                mock.patch.object(evaluation, "divergence", apart),
+            ):
+                policy = SimpleNamespace(has_start=True, **nobody)
+                summary, hands = evaluation.census(policy, config, 4, between, told)
+            where = f"{task} {name}"
+            exact[f"{where} batches"] = sha(player.seen)
+            exact[f"{where} cases"] = sha(list(zip(hands["set"], hands["decoding"], hands["hand"])))
+            exact[f"{where} outcomes"] = sha(
+                [list(hands.columns), *hands.drop(columns=["hand"]).round(6).values.tolist()]
+            )
+            exact[f"{where} told"] = sha([list(told[0]), *(list(row.values()) for row in told)])
+            floats[where] = numbers(summary.drop(columns=["set", "decoding"]).values.astype(float).flatten())
+    with lib.one_thread():
+        back = evaluation.divergence(lib.policy(paths()["pocket"]), _short_dialogues(), back=True)
+    floats["divergence"] = numbers([back])
     return {"exact": exact, "floats": floats}
 
 
@@ -403,4 +453,5 @@ COMPONENTS = {
     "pictures": Golden(("pictures",), pictures),
     "chat": Golden(("chat",), chat),
     "census": Golden(("census",), census),
+    "census-draws": Golden(("census",), census_draws),
 }

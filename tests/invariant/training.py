@@ -203,6 +203,35 @@ def sft() -> dict:
     return {"exact": exact, "floats": floats}
 
 
+def sft_errors() -> dict:
+    """Demonstrations behind failed tries, which are played by a stub."""
+    exact, trainer, seen = {}, lib.sft, []
+    for picture in (False, True):
+        loaded = lib.models.load(paths()["llava" if picture else "pocket"])
+        talk = lib.rollouts.Chat(loaded.tokenizer, loaded.processor)
+        tries = [_Demonstrator(picture) for _ in range(5)]
+
+        def play(policy, environments, infos, sampling):
+            drawn = sampling.max_tokens, sampling.temperature, sampling.generator.initial_seed()
+            seen.append([len(environments), *drawn, [info["messages"] for info in infos]])
+            ids = [list(range(40 + row + len(seen))) for row in range(len(environments))]
+            asked = [[9, 19, 29][: 1 + (row + len(seen)) % 3] for row in range(len(environments))]
+            return [[lib.rollouts.Dialogue(ids=i, ask=a)] for i, a in zip(ids, asked)]
+
+        nobody = SimpleNamespace(device=torch.device("cpu"), merged=torch.no_grad)
+        with mock.patch.object(trainer, "play", play):
+            stream = trainer.with_errors(nobody, tries, talk, np.random.default_rng(6), 2)
+            data, counts = trainer.take(stream, 3, None, 4)
+        shown = [p and p.arguments for p in data.pictures]
+        exact["picture" if picture else "text"] = [
+            counts,
+            sha([*zip(data.rows["input_ids"], data.rows["labels"]), shown]),
+        ]
+    exact["played"] = sha(seen)
+    exact["settings"] = trainer.SFTConfig(errors=2).resolved()
+    return {"exact": exact}
+
+
 # --- ppo --------------------------------------------------------------------------------------------------
 
 
@@ -303,6 +332,23 @@ def ppo() -> dict:
                 again = trainer.PPO(lib.policy(paths()["pocket"], value=True), stub, config, seed=9)
                 again.load_state(learner.state())
                 floats["resumed"] = numbers(again._update(batch).values())
+    return {"exact": exact, "floats": floats}
+
+
+def ppo_warmup() -> dict:
+    """Two iterations of which the first teaches the critic alone."""
+    config = lib.ppo.PPOConfig(episodes=6, minibatches=2, gamma=0.0, value_warmup=1)
+    exact, floats = {"settings": config.resolved()}, {}
+    policy = lib.policy(paths()["pocket"], value=True)
+    with lib.one_thread():
+        games = _games(policy, range(6), 0.2)
+        learner = lib.ppo.PPO(policy, [_Stub(seed, "") for seed in range(6)], config, seed=8)
+        batch = learner._estimate(lib.ppo.collate(games, policy.tokenizer.pad_token_id))
+        floats["before"] = numbers(lib.weights(policy))
+        for iteration in range(2):
+            learner.iteration = iteration
+            floats[f"update {iteration}"] = numbers(learner._update(batch).values())
+            floats[f"weights {iteration}"] = numbers(lib.weights(policy))
     return {"exact": exact, "floats": floats}
 
 
@@ -429,7 +475,9 @@ def sights(source: str) -> dict:
 COMPONENTS = {
     "rollout": Golden(("rollout",), rollout),
     "sft": Golden(("sft",), sft),
+    "sft-errors": Golden(("sft",), sft_errors),
     "ppo": Golden(("ppo",), ppo),
+    "ppo-warmup": Golden(("ppo",), ppo_warmup),
     "foundation": Golden(("foundation",), foundation),
     **{
         f"foundation-{corpus}": Golden(

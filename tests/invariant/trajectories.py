@@ -58,16 +58,53 @@ WALKS = {
 }
 
 
+# What the second edition measures and how it trains: several draws, cases that every seed shares, fewer in
+# between, the divergence both ways, what was said; doubling checkpoints, errors before demonstrations, a
+# critic that learns alone first.
+SECOND = {
+    **SHARED,
+    "checkpoints": 3,
+    "spacing": "doubling",
+    "environment": {"rule": "10", "split": "shown", "verify_steps": 2},
+    "census": {
+        "sets": ["id", "ood"],
+        "revised": ["id"],
+        "revising": ["sampled"],
+        "cases_seed": 0,
+        "limit": 3,
+        "limit_others": 2,
+        "limit_between": 1,
+        "kl_hands": 1,
+        "told": 1,
+        "dialogues": 2,
+        "draws": 4,
+        "both_ways": True,
+        "verify_steps": 2,
+    },
+    "arms": {
+        "init": {"algorithm": "init", "steps": 2, "checkpoints": 1, "sft": {"batch_size": 4}},
+        "sft": {"algorithm": "sft", "start": "init", "steps": 4, "sft": {"batch_size": 4, "errors": 1}},
+        "ppo": {
+            "algorithm": "ppo",
+            "start": "init",
+            "budget_gflop": 0.5,
+            "ppo": {"episodes": 2, "minibatches": 1, "gamma": 0.0, "value_warmup": 1},
+        },
+    },
+}
+
+
 def _seeing(settings: dict, **environment) -> dict:
     lora = {**settings["lora"], "parts": "vision"}
     return {**settings, "lora": lora, "environment": {**settings["environment"], **environment}}
 
 
-TASKS = {
+STUDIES = {
     "general-points": ("pocket", POINTS),
     "navigation": ("pocket", {"task": "navigation", **WALKS}),
     "general-points-vision": ("llava", {"task": "general-points-vision", **_seeing(POINTS, suits="black")}),
     "navigation-vision": ("llava", {"task": "navigation-vision", **_seeing(WALKS)}),
+    "second": ("pocket", SECOND),
 }
 ALGORITHMS = ("init", "sft", "ppo")
 
@@ -84,16 +121,25 @@ _KEPT: list = []
 
 
 @cache
-def carried_out(task: str) -> dict:
-    """What the three arms of a task publish."""
-    name, settings = TASKS[task]
+def carried_out(study: str) -> dict:
+    """What the three arms of a study publish."""
+    name, settings = STUDIES[study]
     with tempfile.TemporaryDirectory() as root, lib.one_thread():
         return lib.carry_out(paths()[name], settings, Path(root))
 
 
-def trajectory(task: str, algorithm: str) -> dict:
-    """The tables of a run of a task."""
-    return tables(carried_out(task)[algorithm], sampled=algorithm == "ppo")
+def _task(study: str) -> str:
+    return STUDIES[study][1].get("task", "general-points")
+
+
+def trajectory(study: str, algorithm: str) -> dict:
+    """The tables of a run of a study, and what was said at its end where it keeps that."""
+    done, arm = carried_out(study)[algorithm], STUDIES[study][1]["arms"][algorithm]
+    own = algorithm == "ppo" or bool(arm["sft"].get("errors"))
+    values = tables(done, sampled=own)
+    if len(done.dialogues):
+        values["here"]["said"] = sha(done.dialogues.astype(object).values.tolist())
+    return values
 
 
 def tables(done, sampled: bool) -> dict:
@@ -128,7 +174,7 @@ def parts(task: str, algorithm: str) -> tuple[str, ...]:
 
 
 TRAJECTORIES = {
-    f"{task}.{algorithm}": Golden(parts(task, algorithm), partial(trajectory, task, algorithm))
-    for task in TASKS
+    f"{study}.{algorithm}": Golden(parts(_task(study), algorithm), partial(trajectory, study, algorithm))
+    for study in STUDIES
     for algorithm in ALGORITHMS
 }
