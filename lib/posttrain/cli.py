@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from posttrain import config, store
-from posttrain.config import Profile
+from posttrain.config import Profile, Run
 from posttrain.store import shown, status
 
 
@@ -25,6 +26,7 @@ def plan(options: argparse.Namespace) -> int:
     the rest takes"""
     profile = _profile(options)
     states = [(run, status.status(profile, run)) for run in profile.runs()]
+    _check_model(profile, [run for run, state in states if state.word != "current"])
     for run, state in states:
         minutes = "" if state.minutes is None else f"{state.minutes:6.1f} min"
         print(f"{state.word:10}  {run.name:26}{minutes:12}{f'  {state.why}' if state.why else ''}".rstrip())
@@ -33,6 +35,15 @@ def plan(options: argparse.Namespace) -> int:
     rest = f", {len(todo)} to make{expected}" if todo else ""
     print(f"{len(states)} runs, {len(states) - len(todo)} current{rest}")
     return 0
+
+
+def _check_model(profile: Profile, runs: list[Run]) -> None:
+    """Refuse a real model that cannot do what is to be made. It must lie in a folder (nothing is fetched to
+    make a plan), and torch must be installed (a plan needs none)."""
+    if runs and profile.model and Path(profile.model).expanduser().is_dir() and find_spec("torch"):
+        from posttrain.trainers import arm
+
+        arm.check(profile, *{(run.study, run.arm): run for run in runs}.values())
 
 
 def pretrain(options: argparse.Namespace) -> int:

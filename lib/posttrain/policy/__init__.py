@@ -9,6 +9,7 @@ from posttrain.policy.checkpoints import (
     linear_layers,
     load,
     load_adapter,
+    outline,
     weights,
     words,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "linear_layers",
     "load",
     "load_adapter",
+    "outline",
     "weights",
     "words",
 ]

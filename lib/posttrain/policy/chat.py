@@ -87,21 +87,22 @@ class Chat:
         return self.encode(tail + turn + self.lead)
 
 
-def settle(tokenizer: Any, where: str) -> None:
+def settle(tokenizer: Any, where: str) -> list[int]:
     """Make `tokenizer` fit for dialogues that grow, whose tokens are put together piece by piece: they must
     say what the template renders for the whole dialogue, whatever it does with earlier answers, ends of turn,
-    blanks, a system turn or the date. ValueError, one line that begins with `where`, if they do not."""
+    blanks, a system turn or the date. ValueError, one line that begins with `where`, if they do not. Returns
+    the tokens of the dialogue that was tried."""
     try:
         templates.steady(tokenizer)
-        _try(tokenizer)
+        return _try(tokenizer)
     except TemplateError as error:
-        text = " ".join(str(error).split())
-        raise ValueError(f"{where}: its chat template refuses user and assistant in turn: {text}") from None
+        reason = f"its chat template refuses user and assistant in turn: {' '.join(str(error).split())}"
     except ValueError as error:
-        raise ValueError(f"{where}: {error}; use another instruction-tuned checkpoint") from None
+        reason = str(error)
+    raise ValueError(f"{where}: {reason}; use another instruction-tuned checkpoint")
 
 
-def _try(tokenizer: Any) -> None:
+def _try(tokenizer: Any) -> list[int]:
     chat = Chat(tokenizer)
     for count in range(len(templates.PROBES) + 1):
         messages = templates.dialogue(templates.PROBES[:count])
@@ -113,3 +114,4 @@ def _try(tokenizer: Any) -> None:
             at = next((i for i, (a, b) in enumerate(zip(said, whole)) if a != b), min(len(said), len(whole)))
             told = f"{said[at : at + 20]!r} where the template says {whole[at : at + 20]!r}"
             raise ValueError(f"a dialogue put together piece by piece reads {told}")
+    return ids

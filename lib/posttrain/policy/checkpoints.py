@@ -13,20 +13,14 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    AutoTokenizer,
-)
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from transformers import AutoProcessor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
-from transformers.utils import logging
 
 from posttrain.config import LoraSettings
+from posttrain.policy import faults
 from posttrain.policy.chat import settle
 from posttrain.policy.model import WEIGHTS, Policy, ValueHead
 
@@ -42,16 +36,17 @@ def words(path: str | Path) -> tuple[Any, Any]:
             f"no checkpoint at {path}: expected a folder with config.json, model.safetensors and "
             "tokenizer.json (make one with `posttrain pretrain`, or name a Hugging Face model)"
         )
-    config = AutoConfig.from_pretrained(path)
-    if config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+    config = faults.settings(path)
+    if config.model_type in faults.SEES:
         processor = _processor(path, config)
-    tokenizer = getattr(processor, "tokenizer", None) or AutoTokenizer.from_pretrained(path)
+    tokenizer = getattr(processor, "tokenizer", None) or faults.tokenizer(path)
     tokenizer.chat_template = tokenizer.chat_template or getattr(processor, "chat_template", None)
     if tokenizer.chat_template is None:
         raise ValueError(f"{path} has no chat template: use an instruction-tuned checkpoint")
-    settle(tokenizer, path)
+    used = settle(tokenizer, path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    faults.check_vocabulary(path, config, tokenizer, used)
     return tokenizer, processor
 
 
@@ -86,34 +81,35 @@ def load(
     """Load a checkpoint folder or hub name as a policy without adapter.
 
     Raises FileNotFoundError for a local path that holds no checkpoint, ValueError for one that is not a
-    language model, that has no chat template, or whose processor needs a package that is missing.
+    language model, that has no chat template, whose processor needs a package that is missing, or with
+    another fault (`posttrain.policy.faults`).
     """
     path = str(path)
     tokenizer, processor = words(path)
-    config = AutoConfig.from_pretrained(path)
-    sees = config.model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
-    auto = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+    config = faults.settings(path)
     options, language = {"dtype": dtype}, getattr(config, "language_foundation", None)
     if device == "cpu" and getattr(config.get_text_config(), "hidden_size", 10**9) <= 512:
         # Pocket dialogues are so short that eager attention beats the fused CPU kernel.
         options["attn_implementation"] = "eager"
-    verbosity = logging.get_verbosity()
-    logging.disable_progress_bar()  # in a page it is a widget with another name in every build
-    if language:
-        logging.set_verbosity(logging.CRITICAL)  # what is missing is read next
-    try:
-        model = auto.from_pretrained(path, **options).to(device).eval()
-    finally:
-        logging.set_verbosity(verbosity)
+    model = faults.weighted(path, config, bool(language), **options).to(device).eval()
     if language:
         read_language(model, Path(path).parent / language)
+    faults.check_finite(path, model)
     model.requires_grad_(False)
     return Policy(model, tokenizer, processor, bf16=bf16)
 
 
+def outline(path: str | Path) -> nn.Module:
+    """The model of a checkpoint without weights, on torch's device "meta". Raises as `load` does where the
+    files' heads tell what is wrong."""
+    config = faults.settings(str(path))
+    return faults.weighted(str(path), config, hasattr(config, "language_foundation"), device_map="meta")
+
+
 def read_language(model: nn.Module, folder: Path) -> None:
     """Read the language model of a pocket vision-language checkpoint, which stores only what is its own: it
-    is the text foundation's in `folder`, to the bit. FileNotFoundError where there is none.
+    is the text foundation's in `folder`, to the bit. FileNotFoundError where there is none, ValueError where
+    it is another one.
 
     The image token has an embedding that nobody reads, and is never to be said: it gets the padding token's,
     which never is.
@@ -123,8 +119,13 @@ def read_language(model: nn.Module, folder: Path) -> None:
             f"no text foundation at {folder}: the vision-language model beside it reads with that one's "
             "language model (make it with `posttrain pretrain`)"
         )
-    weights, config = load_file(folder / "model.safetensors"), model.config.text_config
-    embedding = weights.pop("model.embed_tokens.weight")
+    advice, kinds = "make it with `posttrain pretrain`", (SafetensorError, KeyError, RuntimeError)
+    with faults.told(str(folder), "its weights are not the language model's", advice, *kinds):
+        _take_over(model, load_file(folder / "model.safetensors"))
+
+
+def _take_over(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    config, embedding = model.config.text_config, weights.pop("model.embed_tokens.weight")
     added = embedding[config.pad_token_id].expand(config.vocab_size - len(embedding), -1)
     state = {name.removeprefix("model."): weight for name, weight in weights.items()}
     state["embed_tokens.weight"] = torch.cat([embedding, added])
@@ -179,7 +180,8 @@ def add_lora(
     policy: Policy, settings: LoraSettings = LoraSettings(), seed: int = 0, value: bool = False
 ) -> Policy:
     """The policy with a fresh adapter, which changes nothing yet, and a fresh value head if `value`. With
-    `settings.full` the weights themselves are free to move, in place, and a copy of them stays."""
+    `settings.full` the weights themselves are free to move, in place, and a copy of them stays. ValueError
+    for a model without layers to adapt."""
     model, head = policy.model, policy.model.get_output_embeddings()
     adapted = PARTS[: PARTS.index(settings.parts) + 1]
     if settings.full:
@@ -188,6 +190,9 @@ def add_lora(
             parameter.requires_grad_(parts[name] in adapted)
         policy = replace(policy, origin=[parameter.detach().clone() for parameter in policy.trainable()])
     targets = [name for name, part in linear_layers(model).items() if part in adapted]
+    if not targets and not settings.full:
+        kind = f"a {type(model).__name__} has no linear layers that an adapter could stand on"
+        raise ValueError(f"{model.name_or_path}: {kind}; tune every weight (lora.full) or use a Llama's like")
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, target_modules=targets, bias="none"
     )

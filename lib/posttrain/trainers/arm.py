@@ -64,6 +64,30 @@ def check_room(run: Run, chat: Chat) -> None:
         raise ValueError(f"{run.name}: {told}: no answer could be right; raise it")
 
 
+def check_context(run: Run, chat: Chat, context: int) -> None:
+    """ValueError if a dialogue may have more tokens than the model's `context`: a prompt, and as many answers
+    and as long ones as the settings allow, with the verifier's messages between them."""
+    posed, census = environment(run), run.settings.census
+    infos = [posed.reset(seed=seed)[1] for seed in range(64)]
+    prompt = max(len(chat.opening(info["messages"])) for info in infos)
+    if "picture" in infos[0]:
+        shown = chat.openings([infos[0]["messages"]], [infos[0]["picture"]])[0][0]
+        prompt += len(shown) - len(chat.opening(infos[0]["messages"]))
+    message = len(chat.feedback(posed.question().step("")[0])) + 1  # of an answer that was cut off, the end
+    again = census.verify_steps if set(census.revised) & set(census.sets) else 1
+    rooms = {"census": (again, census.protocol, census.max_tokens)}
+    if run.algorithm == "ppo":
+        rooms["ppo"] = (posed.verify_steps, run.settings.environment.protocol, run.settings.ppo.max_tokens)
+    for name, (answers, protocol, room) in rooms.items():
+        answers += answers > 1 and protocol == "as_released"  # which asks for one more than it reads
+        length = prompt + answers * room + (answers - 1) * message
+        if length > context:
+            said = f"{answers} answers" if answers > 1 else "an answer"
+            told = f"a prompt of {prompt} and {said} of {room} ({name}.max_tokens)"
+            told = f"its context has {context} tokens, and dialogues of {run.name} up to {length}: {told}"
+            raise ValueError(f"{run.model}: {told}; lower max_tokens or verify_steps, or use another model")
+
+
 def check_sight(run: Run, chat: Chat) -> None:
     """ValueError if the task shows pictures, and this model reads text only or takes them otherwise than row
     by row."""
@@ -75,12 +99,20 @@ def check_sight(run: Run, chat: Chat) -> None:
             raise ValueError(f"{run.name}: {error}") from None
 
 
-def check(profile: Profile, run: Run) -> None:
-    """ValueError if a run's model is one that is not ours and cannot do its task."""
-    if run.foundation is None:
-        chat = Chat(*policy.words(store.model_path(profile, run)))
+def check(profile: Profile, *runs: Run) -> None:
+    """ValueError if the model of these runs is one that is not ours and cannot do their tasks, as far as that
+    is known without reading its weights."""
+    foreign = [run for run in runs if run.foundation is None]
+    if not foreign:
+        return
+    path = store.model_path(profile, foreign[0])  # a profile has one
+    chat, model = Chat(*policy.words(path)), policy.outline(path)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for run in foreign:
         check_room(run, chat)
         check_sight(run, chat)
+        if context:
+            check_context(run, chat, context)
 
 
 def carry_out(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> Path:
