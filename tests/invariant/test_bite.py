@@ -7,6 +7,7 @@ too. What is written down for a patch is the whole set that moves, no more and n
 """
 
 import json
+import math
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -18,6 +19,7 @@ from tests.invariant import library as lib
 
 COMPONENTS = {**components.COMPONENTS, **training.COMPONENTS}
 RUNS = [f"general-points.{algorithm}" for algorithm in trajectories.ALGORITHMS]
+SECOND = [f"second.{algorithm}" for algorithm in trajectories.ALGORITHMS]
 
 
 class _Reversed:
@@ -87,8 +89,36 @@ def _clipped(owner, name):
     return init
 
 
+def _configured(owner, name, **changes):
+    """PPO with other settings than it is given."""
+    real = getattr(owner, name)
+
+    def init(self, policy, environments, config, seed=0):
+        real(self, policy, environments, config.model_copy(update=changes), seed)
+
+    return init
+
+
+def _half(set_, played):
+    """Half of the draws of first answers alone."""
+    return set_, played._replace(firsts=played.firsts[: len(played.firsts) // 2])
+
+
+def _own_cases(config, *more):
+    return config.model_copy(update={"cases_seed": None}), *more
+
+
+def _tripled(owner, name):
+    """Each checkpoint at three times the compute of the last, where it should be twice."""
+    real = getattr(owner, name).fget
+    return property(
+        lambda self: [share**LOG3 if self.spacing == "doubling" else share for share in real(self)]
+    )
+
+
+LOG3 = math.log(3, 2)
 GP, NAV = lib.points_verifier, lib.navigation_verifier
-# change -> owner, attribute, value or its maker, components that move, runs that move (None: not run)
+# what -> owner, attribute, value or its maker, components that move, runs of a study that move (None: no run)
 PATCHES = {
     "a reward": (GP, "WRONG_NUMBERS", -2.5, {"general-points"}, set(RUNS)),
     "a reward of navigation": (NAV, "WRONG_ACTION", -1.25, {"navigation"}, None),
@@ -131,7 +161,7 @@ PATCHES = {
         lib.general_points,
         "_hands",
         lambda *at: _behind(*at, lambda hands: hands[::-1]),
-        {"general-points", "census"},
+        {"general-points", "census", "census-draws"},
         None,
     ),
     "the order of routes": (
@@ -159,7 +189,7 @@ PATCHES = {
         lib.policy_model,
         "_delta",
         lambda *at: _behind(*at, lambda delta: delta * 1.01),
-        {"rollout", "sft", "ppo", "census"},
+        {"rollout", "sft", "ppo", "ppo-warmup", "census", "census-draws"},
         None,
     ),
     "the schedule of SFT": (
@@ -183,7 +213,7 @@ PATCHES = {
         {"ppo"},
         None,
     ),
-    "PPO's clip": (lib.ppo.PPO, "__init__", _clipped, {"ppo"}, None),
+    "PPO's clip": (lib.ppo.PPO, "__init__", _clipped, {"ppo", "ppo-warmup"}, None),
     "the value head's start": (
         lib.models.ValueHead,
         "__init__",
@@ -195,14 +225,14 @@ PATCHES = {
         lib.tasks.Hands,
         "cases",
         lambda *at: _behind(*at, lambda cases: cases[::-1]),
-        {"census"},
+        {"census", "census-draws"},
         None,
     ),
     "the direction of the KL": (
         lib.evaluation,
         "divergence",
         lambda *at: _before(*at, lambda policy, *more: (_Reversed(policy), *more)),
-        {"census"},
+        {"census", "census-draws"},
         None,
     ),
     "the schedule of pretraining": (
@@ -226,6 +256,57 @@ PATCHES = {
         {"foundation"},
         None,
     ),
+    # What the second edition measures, and how it trains.
+    "half of the draws": (
+        lib.evaluation,
+        "_outcome",
+        lambda *at: _before(*at, _half),
+        {"census-draws"},
+        None,
+    ),
+    "the divergence back": (
+        lib.evaluation,
+        "_back",
+        lambda *at: _behind(*at, lambda kl: 2 * kl),
+        {"census-draws"},
+        None,
+    ),
+    "the seed of cases": (
+        lib.evaluation,
+        "_cases",
+        lambda *at: _before(*at, _own_cases),
+        {"census-draws"},
+        None,
+    ),
+    "the cases in between": (
+        lib.evaluation,
+        "_cases",
+        lambda *at: _before(*at, lambda config, name, seed, between: (config, name, seed, False)),
+        {"census-draws"},
+        None,
+    ),
+    "what is kept of what was said": (
+        lib.evaluation,
+        "_said",
+        lambda *at: _behind(*at, lambda rows: list(rows)[:1]),
+        {"census-draws"},
+        None,
+    ),
+    "where checkpoints lie": (lib.config.Arm, "shares", _tripled, set(), {"second.sft"}),
+    "demonstrations with errors": (
+        lib.sft,
+        "with_errors",
+        lambda *at: _before(*at, lambda *given: (*given[:-1], 0)),
+        {"sft-errors"},
+        None,
+    ),
+    "the critic's warm-up": (
+        lib.ppo.PPO,
+        "__init__",
+        lambda *at: _configured(*at, value_warmup=0),
+        {"ppo-warmup"},
+        None,
+    ),
 }
 
 
@@ -234,16 +315,22 @@ def forget():
     trajectories.carried_out.cache_clear()
 
 
+def _runs(thing) -> bool:
+    return callable(thing) or isinstance(thing, property)
+
+
 @contextmanager
 def _watched(called):
     """Whatever is patched below, and can be called, adds itself to the set `called` when it is."""
 
     def watched(target):
         real = getattr(*target)
+        if isinstance(real, property):
+            return property(lambda self: (called.add(target), real.fget(self))[1])
         return lambda *arguments, **keywords: (called.add(target), real(*arguments, **keywords))[1]
 
     with pytest.MonkeyPatch.context() as patch:
-        for target in {target[:2] for target in PATCHES.values() if callable(getattr(*target[:2]))}:
+        for target in {target[:2] for target in PATCHES.values() if _runs(getattr(*target[:2]))}:
             patch.setattr(*target, watched(target))
         yield
 
@@ -258,7 +345,7 @@ def plain():
         with components.brief(), _watched(calls[name]):
             values[name] = golden.compute()
     forget()
-    values |= {name: trajectories.TRAJECTORIES[name].compute() for name in RUNS}
+    values |= {name: trajectories.TRAJECTORIES[name].compute() for name in [*RUNS, *SECOND]}
     return {name: json.loads(json.dumps(value)) for name, value in values.items()}, calls
 
 
@@ -291,10 +378,11 @@ def test_nothing_moves_without_a_patch(unpatched):
 @pytest.mark.parametrize("what", PATCHES)
 def test_exactly_the_right_goldens_move(what, plain, monkeypatch):
     (unpatched, calls), (owner, name, value, expected, runs) = plain, PATCHES[what]
-    at, constant = (owner, name), not callable(getattr(owner, name))
+    at, constant = (owner, name), not _runs(getattr(owner, name))
     among = {name: golden for name, golden in COMPONENTS.items() if constant or at in calls[name]}
     monkeypatch.setattr(owner, name, value(owner, name) if callable(value) else value)
     with components.brief():
         assert _moved(unpatched, among) == expected
     if runs is not None:
-        assert _moved(unpatched, {name: trajectories.TRAJECTORIES[name] for name in RUNS}) == runs
+        study = RUNS if runs <= set(RUNS) else SECOND
+        assert _moved(unpatched, {name: trajectories.TRAJECTORIES[name] for name in study}) == runs
