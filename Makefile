@@ -20,9 +20,14 @@ export PYTHONWARNINGS ?= ignore::FutureWarning
 # Training asks for and returns tensors of megabytes all the time; in large pages they cost much less (glibc from 2.35 on).
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
+profile = '$(subst ','\'',$(PROFILE))'
+# With no core at all Snakemake waits for ever.
+enough = case "$(CORES)" in all|[1-9]|[1-9][0-9]|[1-9][0-9][0-9]) ;; \
+	*) echo "CORES is how many jobs run at once: 1 or more, or all, not '$(CORES)'" >&2; exit 2;; esac;
+
 # Locks are our own and die with their process, so Snakemake's, which do not, are off. The target comes first: --config would swallow it.
-snakemake = snakemake $(1) --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime params input \
-	--logger calm --config profile=$(PROFILE) stale=$(STALE) $(2)
+snakemake = $(enough) snakemake $(1) --cores $(CORES) --nolock --rerun-incomplete --rerun-triggers mtime params input \
+	--logger calm --config profile=$(profile) stale=$(STALE) $(2)
 
 # What a profile starts from that no foundation is: made once.
 MODEL = $(if $(filter smollm%,$(PROFILE)),build/models/smollm2-135m/model.safetensors)
@@ -51,7 +56,7 @@ pdf: .venv/.installed ## the built book as one PDF, by a headless browser (after
 	python tools/pdf.py
 
 reproduce: .venv/.installed ## make everything anew, stored results ignored, and build the book (use PROFILE=smoke)
-	@posttrain clear --profile "$(PROFILE)" # a finished one; one that was cut off goes on
+	@posttrain clear --profile $(profile) # a finished one; one that was cut off goes on
 	@$(call snakemake,book,fresh=1)
 
 runs: .venv/.installed $(MODEL) ## carry out what is missing or superseded, and no more
@@ -65,7 +70,7 @@ figure: .venv/.installed ## draw one figure, e.g. make figure ID=fig05 (FRESH=1:
 	@$(call snakemake,figures,figure=$(ID) fresh=$(FRESH))
 
 verify: .venv/.installed ## check that stored results are whole, unedited and current
-	@posttrain verify --profile "$(PROFILE)"
+	@posttrain verify --profile $(profile)
 
 serve: .venv/.installed ## show the built book at http://localhost:8000
 	python -m http.server --bind 127.0.0.1 --directory book/_build/html $(PORT)

@@ -19,7 +19,7 @@ import snakemake_logger_plugin_calm as calm
 
 shell.prefix("set -euo pipefail; export TQDM_DISABLE=1; ")
 NAME = config.get("profile", "cpu")
-FRESH = bool(int(config.get("fresh", 0)))
+FRESH = str(config.get("fresh") or 0).lower() not in ("0", "false")
 STALE = str(config.get("stale", "")) == "show"  # superseded and edited results are shown, and marked
 REMAKE = bool(int(config.get("remake", 0)))  # superseded runs are made again
 MAIN = workflow.is_main_process

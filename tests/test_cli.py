@@ -1,5 +1,13 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
-from posttrain import cli, config
+from posttrain import cli, config, numerics, store
+
+LIB = Path(cli.__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(LIB)}
 
 
 def test_help_lists_the_commands(capsys):
@@ -54,3 +62,153 @@ def test_verify_names_what_is_missing(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(config, "load", lambda name, fresh=False: profile)
     assert cli.main(["verify", "--profile", "smoke"]) == 1
     assert "gp-l/init/0" in capsys.readouterr().out
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------
+
+DAMAGED = [
+    (["train", "--run", "one/init/0"], store.RECORD, "results/one/init/0"),
+    (["export", "one/init/0", "{new}"], store.RECORD, "results/one/init/0"),
+    (["pretrain"], store.CARD, "models/pocket-text-0"),
+]
+
+
+@pytest.mark.parametrize("arguments, record, place", DAMAGED)
+def test_nothing_is_trained_over_a_damaged_record(arguments, record, place, monkeypatch, tmp_path, capsys):
+    said = {
+        "seeds": [0],
+        "foundations": {"pocket-text": {}},
+        "studies": {"one": {"arms": {"init": {"algorithm": "init", "steps": 8}}}},
+    }
+    profile = config.check("tiny", said, True, root=tmp_path)
+    monkeypatch.setattr(config, "load", lambda name, fresh=False: profile)
+    (profile.data / place).mkdir(parents=True)
+    (profile.data / place / record).write_text('{"identity": "0')
+    new = tmp_path / "above/new"
+    assert cli.main([word.format(new=new) for word in arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{place}/{record}: cannot be read; " in line and not new.parent.exists()
+
+
+@pytest.mark.parametrize("folder", ["/proc/x/y", "{file}/x/y"])
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_trained(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert cli.main(["export", "gp-l/ppo/0", folder.format(file=tmp_path / "file")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be made" in line and "name another folder" in line
+
+
+def test_an_export_that_failed_leaves_nothing(monkeypatch, tmp_path, capsys):
+    from posttrain.trainers import arm
+
+    def full(profile, run, folder, *_):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(arm, "export", full)
+    assert cli.main(["export", "gp-l/ppo/0", str(tmp_path / "a/b/new")]) == 2
+    assert "No space left" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    (tmp_path / "mine").mkdir()
+    assert cli.main(["export", "gp-l/ppo/0", str(tmp_path / "mine")]) == 2
+    assert "is there already: name a new folder" in capsys.readouterr().err and (tmp_path / "mine").is_dir()
+
+
+CANNOT_WRITE = """
+import resource, sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from posttrain import cli
+from posttrain.trainers import work
+tensors = {"a": torch.zeros(100_000)}
+tried = {
+    "state": lambda options: work._save(tensors, Path(sys.argv[2])),
+    "weights": lambda options: save_file(tensors, sys.argv[2]),
+    "memory": lambda options: torch.empty(10**15),
+}
+cli.COMMANDS = (lambda options: 0,)
+cli.COMMANDS[0].__name__ = cli.COMMANDS[0].__doc__ = "plan"
+made = cli._parser()
+made.parse_args = lambda words: type("Options", (), {"function": tried[sys.argv[1]], "command": "plan"})
+cli._parser = lambda: made
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+sys.exit(cli.main([]))
+"""
+
+
+@pytest.mark.parametrize(
+    "what, said",
+    [("state", "disk full"), ("weights", "disk full"), ("memory", "memory is full: ask for less")],
+)
+def test_a_full_disk_and_a_full_memory_are_one_line(what, said, tmp_path):
+    """With the errors that torch and safetensors raise, where no file may grow beyond 4,096 bytes."""
+    command = [sys.executable, "-c", CANNOT_WRITE, what, str(tmp_path / "x")]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and said in line, done.stderr
+
+
+def test_a_full_card_is_one_line_and_a_fault_of_ours_is_not(monkeypatch, capsys):
+    class OutOfMemoryError(RuntimeError):
+        """As torch names it."""
+
+    def fails(error):
+        def load(*_, **__):
+            raise error
+
+        monkeypatch.setattr(config, "load", load)
+        return cli.main(["plan"])
+
+    assert fails(OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "memory is full: ask for less at once" in line
+    with pytest.raises(RuntimeError, match="shape"):
+        fails(RuntimeError("shape mismatch"))
+
+
+def test_a_reader_who_has_enough_is_no_error():
+    command = f"{sys.executable} -m posttrain.cli plan --profile smoke | true"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+# --- a hub's model ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """hub(commit): what a download of owner/tiny leaves in the hub's cache."""
+    import huggingface_hub.constants as constants
+
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        monkeypatch.setattr(constants, name, str(tmp_path), raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    numerics.model_identity.cache_clear()
+
+    def download(commit):
+        folder = tmp_path / "models--owner--tiny"
+        (folder / "snapshots" / commit).mkdir(parents=True, exist_ok=True)
+        (folder / "snapshots" / commit / "config.json").write_text("{}")
+        (folder / "refs").mkdir(exist_ok=True)
+        (folder / "refs/main").write_text(commit)
+        return folder / "snapshots" / commit
+
+    yield download
+    numerics.model_identity.cache_clear()
+
+
+def test_a_hubs_model_is_what_its_identity_names(hub, tmp_path, capsys, monkeypatch):
+    study = {"arms": {"init": {"algorithm": "init", "steps": 8}}}
+    said = {"seeds": [0], "model": "owner/tiny", "studies": {"one": study}}
+    profile = config.check("tiny", said, True, root=tmp_path / "here")
+    monkeypatch.setattr(config, "load", lambda name, fresh=False: profile)
+    assert profile.run("one/init/0").model_identity == "owner/tiny@main"
+    assert cli.main(["train", "--run", "one/init/0"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is not on this machine" in line and "hf download owner/tiny" in line
+    first = hub("a" * 40)
+    run = cli._settled(profile, profile.run("one/init/0"))
+    assert run.model_identity == f"owner/tiny@{'a' * 40}" and store.model_path(profile, run) == str(first)
+    hub("b" * 40)  # downloaded since by another program: this one goes on with what its identity names
+    assert store.model_path(profile, run) == str(first)

@@ -193,6 +193,9 @@ WRONG = [
     (under("", seeds="0"), "seeds: must be a list"),
     (under("", device="gpu"), "device: must be like"),
     (under("", gate_hands=0), "gate_hands: must be at least 1, not 0"),
+    (under("", kept="results"), "kept: must be another name: data/results is the published profile's"),
+    (under("", kept="models"), "kept: must be another name"),
+    (under("", kept="../x"), "kept: a name has only|kept: must be like"),
     (under("", studies=None), "studies: is missing"),
     ("studies: []\nseeds: [0]", "studies: must be a mapping"),
     ("studies: {}\nseeds: [0]", "studies: must be of 1 or more"),
@@ -216,6 +219,8 @@ WRONG = [
     (under("foundations.pocket-text", steps=0), "foundations.pocket-text.steps: must be at least 1"),
     (under("foundations.pocket-text", steps=10), r"foundations.pocket-text.reading_steps: must be at most steps \(10\)"),
     (under("foundations.pocket-text", warmup=0), "foundations.pocket-text.warmup: must be at least 1"),
+    (under("foundations.pocket-text", warmup=301), r"foundations.pocket-text.warmup: must be at most steps \(300\), not 301"),
+    (under("foundations.pocket-cards", warmup=201), r"foundations.pocket-cards.warmup: must be at most steps \(200\), not 201"),
     (under("foundations.pocket-text", language="x", corpus="numbers"), "foundations.pocket-text.corpus: must be 'cards' or"),
     (under("foundations.pocket-cards", size=57), r"foundations.pocket-cards.size: must be a multiple of patch \(14\), not 57"),
     (under("foundations.pocket-cards", patch=0), "foundations.pocket-cards.patch: must be at least 1"),
@@ -239,6 +244,7 @@ WRONG = [
     (under("studies.one", lora=5), "studies.one.lora: must be a mapping"),
     (under("studies.one", lora={"parts": "eyes"}), "studies.one.lora.parts: must be 'language', 'projector' or 'vision', not 'eyes'"),
     (under("studies.one", lora={"parts": "vision"}), "studies.one.lora.parts: must be language"),
+    (under("studies.one", lora={"rank": 65537}), "studies.one.lora.rank: must be at most 65536, not 65537"),
     # arms
     (under(ARMS, dpo={"algorithm": "dpo", "steps": 1}), "studies.one.arms.dpo.algorithm: must be 'init', 'sft' or 'ppo', not 'dpo'"),
     (under(ARMS, sft={"algorithm": None}), "studies.one.arms.sft.algorithm: is missing"),
@@ -255,6 +261,10 @@ WRONG = [
     (under(f"{ARMS}.ppo", sft={"warmup": 0}), "studies.one.arms.ppo.sft: must be left out"),
     (under(f"{ARMS}.sft", checkpoints=0), "studies.one.arms.sft.checkpoints: must be at least 1"),
     (under("studies.one", checkpoints=0), "studies.one.checkpoints: must be at least 1"),
+    (under("studies.one", checkpoints=1001), "studies.one.checkpoints: must be at most 1000"),
+    (under(f"{ARMS}.init", checkpoints=50), "studies.one.arms.init.checkpoints: must be at most 3 for an arm of 3 steps, not 50"),
+    (under(f"{ARMS}.init", checkpoints=4, spacing="doubling"), "studies.one.arms.init.checkpoints: must be at most 3 for"),
+    (under("studies.one", checkpoints=4), "studies.one.checkpoints: must be at most 3 for an arm of 3 steps, not 4"),
     (under(f"{ARMS}.sft", bf16="no"), "studies.one.arms.sft.bf16: must be true or false, not 'no'"),
     (under(f"{ARMS}.sft", start="base"), "studies.one.arms.sft.start: must be an init or .* not 'base'; .*init"),
     (under(f"{ARMS}.sft", start="ppo"), "studies.one.arms.sft.start: must be an init or sft arm"),
@@ -286,6 +296,8 @@ WRONG = [
     (under("studies.one", environment={"rule": 100}), "studies.one.environment.rule: must be"),
     (under("studies.one", environment={"rule": {"J": 11, "Q": 12}}), "studies.one.environment.rule: must be"),
     (under("studies.one", environment={"rule": "11", "faces": True}), "studies.one.environment.split: must be all or test"),
+    (under("studies.one", environment={"target": 851}), "studies.one.environment.target: must be a number that a hand can make; none makes 851 under the rule 10 in the split train"),
+    (under("studies.one", environment={"target": 851, "split": "shown"}), "studies.one.environment.target: .*in the split shown"),
     (under("studies.one", environment={"pixels": 56}), "studies.one.environment.pixels: must be left out"),
     (under("studies.one", environment={"feedback": "loud"}), "studies.one.environment.feedback: must be 'informative'"),
     (under("studies.one", environment={"verify_steps": 0}), "studies.one.environment.verify_steps: must be at least 1"),
@@ -297,6 +309,10 @@ WRONG = [
     (under("studies.one", census={"revised": ["all"]}), "studies.one.census.revised: unknown set 'all'"),
     (under("studies.one", census={"decodings": ["beam"]}), r"studies.one.census.decodings\[0\]: must be 'greedy' or"),
     (under("studies.one", census={"decodings": []}), "studies.one.census.decodings: must be of 1 or more"),
+    (under("studies.one", census={"sets": ["id"], "revised": ["ood"]}), r"studies.one.census.revised: must be among sets \(id\), not 'ood'"),
+    (under("studies.one", census={"decodings": ["greedy"], "revising": ["sampled"]}), r"studies.one.census.revising: must be among decodings \(greedy\), not 'sampled'"),
+    (under("studies.one", census={"decodings": ["greedy"], "draws": 8}), "studies.one.census.draws: must be 1 where decodings has no sampled, not 8"),
+    (under("studies.one", census={"revising": ["greedy"], "dialogues": 2, "draws": 2}), "studies.one.census.dialogues: must be 1 where revising has no sampled, not 2"),
     (under("studies.one", census={"kl_hands": 0}), "studies.one.census.kl_hands: must be at least 1"),
     (under("studies.one", census={"batch": 0}), "studies.one.census.batch: must be at least 1"),
     (under("studies.one", census={"pixels": 56}), "studies.one.census.pixels: must be left out"),
@@ -311,6 +327,9 @@ WRONG = [
     (under("", model="./no/such/folder"), "model: must be a folder with a config.json, not './no/such/folder'"),
     (under("", model="/no/such/folder"), "model: must be a folder"),
     (under("", model="~/no/such/folder"), "model: must be a folder"),
+    (under("", model="~nobody-here/x"), "model: must be a folder with a config.json, not '~nobody-here/x'"),
+    (under("", model="gpt2", studies=under("studies.one", foundation="no-such")["studies"]), "studies.one.foundation: must be left out where model is given, not 'no-such'"),
+    (under("", model="gpt2", studies=under("studies.one", lora={"parts": "vision"})["studies"]), "studies.one.lora.parts: must be language"),
     (under("", model="a/b/c"), "model: must be a folder .* or a name"),
     (under("", model=""), "model: must be a folder"),
     (under("", model="owner/mo del"), "model: must be a folder"),
@@ -384,6 +403,23 @@ def test_a_text_model_is_refused_where_pictures_are_shown(tmp_path):
         config.check("mine", told)
     (tmp_path / "config.json").write_text('{"model_type": "llava", "vision_config": {}}')
     assert config.check("mine", told).run("one/init/0").foundation is None
+
+
+@pytest.mark.parametrize("content", ["5", "null", "[]", "{", "[" * 9000])
+@pytest.mark.parametrize("task", ["general-points", "general-points-vision"])
+def test_a_model_whose_config_holds_no_settings_is_refused(tmp_path, content, task):
+    (tmp_path / "config.json").write_text(content)
+    told = under("studies.one", under("", model=str(tmp_path)), task=task)
+    with pytest.raises(config.ConfigError, match="model: must be a folder with a config.json"):
+        config.check("mine", told)
+
+
+def test_what_only_a_default_says_is_no_reason_to_refuse():
+    """A task's revised sets, eight checkpoints, a warm-up: they were never said, and stored runs have them."""
+    census = {"sets": ["seen"], "decodings": ["greedy"]}
+    few = under("studies.one", under("foundations.pocket-text", steps=20, reading_steps=0), census=census)
+    few["studies"]["one"].pop("checkpoints")
+    assert config.check("mine", few).run("one/init/0").settings.checkpoints == 8
 
 
 VALUES = st.recursive(

@@ -81,6 +81,25 @@ def test_a_name_that_is_no_profile_touches_nothing(tmp_path, name):
     assert len(told) == 1 and "unknown profile" in told[0] and "choose one of" in told[0]
 
 
+@pytest.mark.parametrize("name", ["a b", "it's", "a' b", "cpu;true"])
+def test_a_book_of_a_name_that_is_no_profile_is_one_line(name):
+    done = make("book", f"PROFILE={name}")
+    told = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert done.returncode == 2 and len(told) == 1 and "unknown profile" in told[0], done.stderr
+
+
+@pytest.mark.parametrize("cores", ["0", "", "-1", "many"])
+def test_a_build_without_cores_is_refused(cores):
+    done = make("book", f"CORES={cores}")
+    told = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert done.returncode == 2 and len(told) == 1 and "1 or more, or all" in told[0], done.stderr
+
+
+def test_what_is_left_empty_is_not_made_anew():
+    done = dry_run("results", "profile=cpu", "fresh=")
+    assert done.returncode == 0 and "run " not in done.stderr, done.stderr
+
+
 def test_a_figure_that_does_not_exist_is_one_line():
     done = dry_run("figures", "profile=cpu", "figure=fig99")
     assert (

@@ -8,7 +8,11 @@ posttrain export gp-l/ppo/0 my-model
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,7 +29,7 @@ def plan(options: argparse.Namespace) -> int:
     """list the runs of a profile: which have results, which were superseded and by what, and how many minutes
     the rest takes"""
     profile = _profile(options)
-    states = [(run, status.status(profile, run)) for run in profile.runs()]
+    states = status.every(profile)
     _check_model(profile, [run for run, state in states if state.word != "current"])
     for run, state in states:
         minutes = "" if state.minutes is None else f"{state.minutes:6.1f} min"
@@ -51,6 +55,9 @@ def pretrain(options: argparse.Namespace) -> int:
     from posttrain import foundation
 
     profile = _profile(options)
+    if store.find_foundation(profile, options.foundation, options.seed) is None:
+        if problems := status.foundation_damage(profile, options.foundation, options.seed):
+            raise store.StoreError(problems[0])
     card = foundation.provide(profile, options.foundation, options.seed)
     failed = [gate for gate, result in card["gates"].items() if not result["passed"]]
     told = f"; not {', '.join(failed)}" if failed else ""
@@ -62,7 +69,11 @@ def train(options: argparse.Namespace) -> int:
     """carry out one run, or what is left of it"""
     profile = _profile(options)
     run = profile.run(options.run)
+    if store.find(profile, run) is None:
+        run = _settled(profile, run)
     if (folder := store.find(profile, run)) is None:  # so a finished run costs no import of torch
+        if problems := status.damage(profile, run):
+            raise store.StoreError(problems[0])
         from posttrain.trainers import arm
 
         arm.check(profile, run)
@@ -71,12 +82,45 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _settled(profile: Profile, run: Run) -> Run:
+    """The run when its model is on this machine: only then does its identity name a hub's commit."""
+    if run.foundation is None:
+        store.model_path(profile, run)
+    return profile.run(run.name)
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Whether `folder` can be made is tried before hours are spent; a failure leaves nothing behind."""
+    if folder.exists():
+        raise FileExistsError(f"{folder} is there already: name a new folder")
+    above = [path for path in folder.parents if not path.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True)
+            folder.rmdir()
+        except OSError as error:
+            raise OSError(f"{folder} cannot be made ({error.strerror}): name another folder") from None
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        for path in above:
+            with suppress(OSError):  # the first that was not made ends it
+                path.rmdir()
+        raise
+
+
 def export(options: argparse.Namespace) -> int:
     """write a run's trained model as an ordinary Hugging Face folder, training it again if it must"""
-    from posttrain.trainers import arm
+    profile, folder = _profile(options), Path(options.folder)
+    run = profile.run(options.run)
+    with _new_folder(folder):
+        run = _settled(profile, run)
+        if store.find(profile, run) is None and (problems := status.damage(profile, run)):
+            raise store.StoreError(problems[0])
+        from posttrain.trainers import arm
 
-    profile = _profile(options)
-    arm.export(profile, profile.run(options.run), Path(options.folder), options.adapter, options.threads)
+        arm.export(profile, run, folder, options.adapter, options.threads)
     print(options.folder)
     return 0
 
@@ -100,8 +144,6 @@ def clear(options: argparse.Namespace) -> int:
     """remove what a finished reproduction of a profile left; one that was cut off is kept, to go on"""
     profile = config.load(options.profile, fresh=True)
     if (profile.root / "book/_build/html/index.html").is_file():
-        import shutil
-
         shutil.rmtree(profile.root)
         print(f"removed {shown(profile.root)}")
     return 0
@@ -149,12 +191,38 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "ALLOC_FAILED")
+_LESS = "ask for less at once (ppo.microbatch_tokens, sft.batch_size, census.batch, lora.rank)"
+
+
+def _told(error: Exception) -> str | None:
+    """One line for what is expected to go wrong: settings, files, disks, devices, memory; None for anything
+    else. torch and safetensors have errors of no class of their own for a full disk."""
+    kind, text = type(error).__name__, " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(
+        words in f"{kind} {text}" for words in ("OutOfMemory", *_MEMORY)
+    ):
+        return f"memory is full: {_LESS}, or take a larger machine; what was finished is kept"
+    if "inline_container" in text or "PytorchStreamWriter" in text or "while serializing" in text:
+        return (
+            f"a file cannot be written ({text[:120]}): is the disk full? With room the same command goes on"
+        )
+    return text if isinstance(error, ValueError | OSError) else None
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        return options.function(options)
-    except (ValueError, OSError) as error:  # what is expected to go wrong: settings, files, disks, devices
-        print(f"posttrain {options.command}: {error}", file=sys.stderr)
+        code = options.function(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads has enough: `posttrain plan | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if (told := _told(error)) is None:
+            raise
+        print(f"posttrain {options.command}: {told}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"posttrain {options.command}: stopped; the same command goes on", file=sys.stderr)

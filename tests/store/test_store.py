@@ -359,10 +359,15 @@ def test_an_edited_run_is_named_and_no_book_is_built_from_it(tmp_path, file, edi
     ]
     assert named and all("\n" not in problem for problem in named)
     run = profile.run("one/init/0")
-    if store.find(profile, run):  # else it counts as missing, and is made again
-        assert status.obstacles(profile)
-        with pytest.raises(store.StoreError):
-            store.read(profile, run)
+    assert any(str(folder) in problem for problem in status.obstacles(profile)), "never made over"
+    with pytest.raises(store.StoreError):
+        store.read(profile, run)
+    assert status.there(profile, run, stale=True)
+    if not store.find(profile, run):
+        assert str(folder) in status.status(profile, run).why
+        if not (folder / store.RECORD).exists() or edit is not _digit:
+            with pytest.raises(store.StoreError, match="cannot be read"):
+                store.read(profile, run, stale=True)
 
 
 def test_the_record_of_another_run_is_noticed(tmp_path):
@@ -393,6 +398,7 @@ def test_an_edited_foundation_is_named_and_no_run_starts_from_it(tmp_path, file,
     assert not [p for p in status.verify(profile) if str(folder) in p]
     edit(folder / file)
     assert [p for p in status.verify(profile) if str(folder) in p or p.startswith("pocket-text-0: ")]
+    assert any(str(folder) in problem for problem in status.obstacles(profile)), "never made over"
     with pytest.raises(store.StoreError, match="model.safetensors|there is no foundation"):
         store.model_path(profile, profile.run("one/init/0"))
 
@@ -402,10 +408,40 @@ def test_what_lies_about_is_named(tmp_path):
     published(profile)
     shutil.copytree(profile.results / "one/init/0", profile.results / "one/old-arm/0")
     (profile.results / "one/init/0/notes.txt").write_text("mine")
-    problems = status.verify(profile)
-    assert any("no run of this profile" in p for p in problems) and any(
-        "notes.txt: no part of it" in p for p in problems
-    )
+    (profile.results / "one/init/0/folder").mkdir()
+    (profile.results / "one/init/0/link").symlink_to("/no/such/place")
+    for place in ("a.txt", "one/b.txt", "one/init/c.txt"):
+        (profile.results / place).write_text("mine")
+    problems = "\n".join(status.verify(profile))
+    assert "no run of this profile" in problems
+    for name in ("notes.txt", "folder", "link"):
+        assert f"{name}: no part of it; remove it" in problems
+    for name in "abc":
+        assert f"{name}.txt: no folder of a run; remove it" in problems
+
+
+@pytest.mark.parametrize("place", ["results/one/init/0/checkpoints.csv", "models/pocket-text-0/card.json"])
+def test_edits_in_what_other_profiles_keep_are_named_by_the_published_one(tmp_path, monkeypatch, place):
+    """The book shows some of it: trials, a real model."""
+    monkeypatch.setattr(status, "ROOT", tmp_path)
+    monkeypatch.setattr("posttrain.config.profiles.ROOT", tmp_path)
+    beside, own = tiny(tmp_path / "x", kept="tuning", fresh=False), tiny(tmp_path, fresh=False)
+    published(beside)
+    card(beside)
+    assert beside.data == tmp_path / "data/tuning" and own.data == tmp_path / "data"
+    assert status.obstacles(own) == []
+    path = beside.data / place
+    path.write_bytes(path.read_bytes()[:-40])
+    for problems in (status.obstacles(own), status.verify(own)):
+        assert sum(f"{path}: " in problem for problem in problems) == 1
+
+
+def test_a_record_that_lacks_what_decides_is_named(tmp_path):
+    profile = tiny(tmp_path)
+    folder = published(profile)
+    record = store.read_record(folder / store.RECORD)
+    store.seal(folder, store.RECORD, {"identity": record["identity"], "settings": {}})
+    assert any("run.json: it says no seed" in problem for problem in status.verify(profile))
 
 
 # --- superseded ---------------------------------------------------------------------------------------------

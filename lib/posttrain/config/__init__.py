@@ -14,7 +14,7 @@ from typing import Any
 
 from posttrain.config import files
 from posttrain.config.foundations import FoundationConfig, VisionConfig
-from posttrain.config.profiles import ROOT, Profile, Run, check, table
+from posttrain.config.profiles import FOLDERS, ROOT, Profile, Run, check, table
 from posttrain.config.settings import ConfigError, Settings, brief, choose, merged
 from posttrain.config.studies import ALGORITHMS, Arm, StudySettings
 from posttrain.config.tasks import TASKS, CensusConfig, GeneralPointsConfig, NavigationConfig
@@ -22,6 +22,7 @@ from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 
 __all__ = [
     "ALGORITHMS",
+    "FOLDERS",
     "PROFILES",
     "ROOT",
     "TASKS",

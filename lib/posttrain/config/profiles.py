@@ -33,7 +33,7 @@ from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 
 ROOT = Path(__file__).parents[3]
 Device = Annotated[str, Field(pattern="^(cpu|mps|cuda(:[0-9]+)?)$")]
-_FOLDERS = (".", "~", "/", "data/", "build/")  # how a model that is a folder begins
+FOLDERS = (".", "~", "/", "data/", "build/")  # how a model that is a folder begins
 
 
 def _sees(said: dict) -> bool:
@@ -85,16 +85,25 @@ class Profile(Settings):
         for name, tower in self.foundations.items():
             if isinstance(tower, VisionConfig):
                 self._check_corpus(tower.language, LANGUAGES[tower.corpus], "foundations", name, "language")
+        if self.kept in ("models", "results"):
+            raise Problem(f"must be another name: data/{self.kept} is the published profile's", "kept")
         if self.model is not None:
             self._check_model()
-            return self
         for name, study in self.studies.items():
             for label, arm in study.arms.items():
-                self._check_corpus(study.foundation, TASKS[arm.task].corpus, "studies", name, "foundation")
+                self._check_foundation(
+                    study.foundation, TASKS[arm.task].corpus, "studies", name, "foundation"
+                )
                 if arm.lora.parts != "language" and not TASKS[arm.task].shown:
                     path = ("studies", name, "arms", label, "lora", "parts")
                     raise Problem("must be language: a text model has no other parts", *path)
         return self
+
+    def _check_foundation(self, name: str, corpus: str, *path: str) -> None:
+        if self.model is None:
+            return self._check_corpus(name, corpus, *path)
+        if name not in (*self.foundations, StudySettings.model_fields["foundation"].default):
+            raise Problem(f"must be left out where model is given, not {brief(name)}", *path)
 
     def _check_corpus(self, name: str, corpus: str, *path: str) -> None:
         there = [other for other, foundation in self.foundations.items() if foundation.corpus == corpus]
@@ -105,13 +114,13 @@ class Profile(Settings):
             )
 
     def _check_model(self) -> None:
-        if self.model.startswith(_FOLDERS):
+        if self.model.startswith(FOLDERS):
             try:
                 said = json.loads((Path(self.model).expanduser() / "config.json").read_text())
-            except (OSError, ValueError):
-                raise Problem(
-                    f"must be a folder with a config.json, not {brief(self.model)}", "model"
-                ) from None
+            except (OSError, ValueError, RuntimeError, RecursionError):  # RuntimeError: of nobody's home
+                said = None
+            if not isinstance(said, dict):
+                raise Problem(f"must be a folder with a config.json, not {brief(self.model)}", "model")
             tasks = {arm.task for study in self.studies.values() for arm in study.arms.values()}
             if any(TASKS[task].shown for task in tasks) and "vision_config" not in said:
                 raise Problem(
@@ -188,7 +197,7 @@ class Profile(Settings):
 
 
 def _expanded(model: str) -> str:
-    return str(Path(model).expanduser()) if model.startswith(_FOLDERS) else model
+    return str(Path(model).expanduser()) if model.startswith(FOLDERS) else model
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ class Arm(Settings):
     budget_gflop: Gflop | None = setting(
         None, "Compute in GFLOP: 6N for a trained token, 2N for a token of the rollouts.", **neutral(None)
     )
-    checkpoints: Count = setting(8, "How often it is judged; the start comes on top.")
+    checkpoints: Annotated[int, Field(ge=1, le=1000)] = setting(
+        8, "How often it is judged; the start comes on top."
+    )
     spacing: Literal["equal", "doubling"] = setting(
         "equal",
         "Whether checkpoints lie at equal distances of compute, or each at twice the compute of the last.",
@@ -85,12 +87,20 @@ class Arm(Settings):
         if self.steps is None and self.budget_gflop is None:
             or_steps = "" if self.algorithm == "ppo" else ", or give steps"
             raise Problem(f"is missing: a number of GFLOP above 0{or_steps}", "budget_gflop")
+        if self.steps and self.checkpoints != type(self).model_fields["checkpoints"].default:
+            if self.checkpoints > (most := self._most_checkpoints(self.steps)):
+                text = f"must be at most {most} for an arm of {self.steps} steps, not {self.checkpoints}"
+                raise Problem(text, "checkpoints")
         if self.sft.errors and not self.task.startswith("general-points"):
             raise Problem("must be 0: only GeneralPoints has demonstrations with errors", "sft", "errors")
         if self.environment.pixels != self.census.pixels:
             text = f"must be {self.environment.pixels}, as in environment, not {self.census.pixels}"
             raise Problem(text, "census", "pixels")
         return self
+
+    def _most_checkpoints(self, steps: int) -> int:
+        """How many checkpoints have a step of their own."""
+        return len({round(steps / 2**i) for i in range(40)} - {0}) if self.spacing == "doubling" else steps
 
     @property
     def shares(self) -> list[float]:

@@ -7,6 +7,7 @@ which takes a third of a second to import (gymnasium).
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -134,7 +135,22 @@ class CensusConfig(TaskSettings):
                 raise Problem(f"unknown set {brief(unknown[0])}; {choose(unknown[0], sets)}", field)
         if self.draws < self.dialogues:
             raise Problem(f"must be at least dialogues ({self.dialogues}), not {self.draws}", "draws")
+        self._check_used()
         return self
+
+    def _check_used(self) -> None:
+        """Problem if something was said that nothing would come of; what a task or a default says may be."""
+        if self.revised != TASKS[self.task].revised:
+            if lost := [name for name in self.revised if name not in self.sets]:
+                raise Problem(f"must be among sets ({', '.join(self.sets)}), not {brief(lost[0])}", "revised")
+        if self.revising != type(self).model_fields["revising"].default:
+            if lost := [way for way in self.revising if way not in self.decodings]:
+                said = ", ".join(self.decodings)
+                raise Problem(f"must be among decodings ({said}), not {brief(lost[0])}", "revising")
+        if self.draws > 1 and "sampled" not in self.decodings:
+            raise Problem(f"must be 1 where decodings has no sampled, not {self.draws}", "draws")
+        if self.dialogues > 1 and "sampled" not in self.revising:
+            raise Problem(f"must be 1 where revising has no sampled, not {self.dialogues}", "dialogues")
 
 
 class EnvironmentSettings(TaskSettings):
@@ -154,6 +170,14 @@ def _rule(value: Any) -> str:
         must = '"10", "11/12/13" or {J: 11, Q: 12, K: 13}, values 1 to 99'
         raise ValueError(f"must be {must}, not {brief(value)}")
     return "/".join(parts if len(set(parts)) > 1 else parts[:1])
+
+
+@cache
+def _dealt(rule: str, target: int, split: str, faces: bool) -> int:
+    """How many hands there are to deal; asked of unusual settings only, for it takes a second."""
+    from posttrain.environments.general_points import hands
+
+    return len(hands(rule, target, split, faces))
 
 
 class GeneralPointsConfig(EnvironmentSettings):
@@ -186,6 +210,11 @@ class GeneralPointsConfig(EnvironmentSettings):
         if self.faces and self.split not in ("all", "test") and min(map(int, self.rule.split("/"))) > 10:
             raise Problem(
                 f"must be all or test: {self.split} has no faces under the rule {self.rule}", "split"
+            )
+        if (self.target != 24 or self.faces) and not _dealt(self.rule, self.target, self.split, self.faces):
+            which = f"under the rule {self.rule} in the split {self.split}{' with faces' * self.faces}"
+            raise Problem(
+                f"must be a number that a hand can make; none makes {self.target} {which}", "target"
             )
         return self
 

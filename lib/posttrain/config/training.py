@@ -13,7 +13,7 @@ class LoraSettings(Settings):
     """LoRA on all linear layers of some parts of the model (Hu et al. 2021), a text model has the first; or,
     as in the paper (appendix C.2), full tuning of these parts."""
 
-    rank: Count = setting(32, "Rank of each adapter, in dimensions.")
+    rank: Annotated[int, Field(ge=1, le=65536)] = setting(32, "Rank of each adapter, in dimensions.")
     alpha: Count = setting(64, "What an adapter adds is multiplied by alpha / rank.")
     parts: Literal["language", "projector", "vision"] = setting(
         "language", "The language model alone, the projector with it, or the vision tower with both."

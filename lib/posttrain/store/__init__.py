@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from posttrain.config import ROOT, Profile, Run
+from posttrain.config import FOLDERS, ROOT, Profile, Run
 from posttrain.store.files import StoreError, Tables, edits, hashes, locked, read_record, seal, shown, write
+from posttrain.store.hub import held
 
 __all__ = [
     "CARD",
@@ -40,6 +41,7 @@ __all__ = [
     "hashes",
     "home",
     "homes",
+    "listed",
     "locked",
     "model_path",
     "publish",
@@ -49,6 +51,7 @@ __all__ = [
     "roots",
     "seal",
     "shelved",
+    "shelves",
     "shown",
     "write",
 ]
@@ -79,10 +82,15 @@ def _identity(path: Path) -> str | None:
         return None
 
 
-def _by_identity(profile: Profile, pattern: str, wanted: str) -> Path | None:
-    """The folder on the profile's shelves whose record has the identity `wanted`."""
-    records = (path for shelf in shelves(profile) for path in sorted(shelf.glob(pattern)))
-    return next((path.parent for path in records if _identity(path) == wanted), None)
+def listed(profile: Profile) -> dict[str, Path]:
+    """The folder of every run on the profile's shelves, by identity."""
+    records = (
+        path for shelf in shelves(profile) for path in sorted(shelf.glob(f"results/*/*/[!.]*/{RECORD}"))
+    )
+    folders: dict[str, Path] = {}
+    for path in records:
+        folders.setdefault(str(_identity(path)), path.parent)  # the first of those that have the same
+    return folders
 
 
 def home(profile: Profile, run: Run) -> Path:
@@ -95,12 +103,13 @@ def homes(profile: Profile, run: Run) -> list[Path]:
     return [shelf / home(profile, run).relative_to(profile.data) for shelf in shelves(profile)]
 
 
-def find(profile: Profile, run: Run) -> Path | None:
-    """The folder that holds `run`, whatever the study and arm it was made for; None where it must be made."""
+def find(profile: Profile, run: Run, among: dict[str, Path] | None = None) -> Path | None:
+    """The folder that holds `run`, whatever the study and arm it was made for; None where it must be made.
+    `among`: `listed`, for whoever asks for many runs."""
     for place in homes(profile, run):  # where it is nearly always
         if _identity(place / RECORD) == run.identity:
             return place
-    return _by_identity(profile, f"results/*/*/[!.]*/{RECORD}", run.identity)
+    return (listed(profile) if among is None else among).get(run.identity)
 
 
 def foundation_home(profile: Profile, name: str, seed: int) -> Path:
@@ -126,10 +135,12 @@ def find_foundation(profile: Profile, name: str, seed: int, weights: bool = True
 
 
 def model_path(profile: Profile, run: Run) -> str:
-    """Where the model lies that a run starts from: a folder, or a name at the hub. StoreError where it was
-    not made."""
+    """The folder of the model that a run starts from; a hub's is downloaded where it may be. StoreError where
+    it is not there."""
     if run.foundation is None:
-        return run.model
+        return (
+            run.model if run.model.startswith(FOLDERS) or Path(run.model).is_dir() else str(held(run.model))
+        )
     folder = find_foundation(profile, run.foundation, run.seed)
     if folder is None:
         command = (
@@ -175,7 +186,7 @@ def replace(partial: Path, folder: Path, old: Path) -> None:
 
 def _place(profile: Profile, run: Run, stale: bool) -> Path | None:
     """Where a run is read: where it lies; with `stale`, if it lies nowhere, what lies in its place."""
-    places = (place for place in homes(profile, run) if (place / RECORD).is_file())
+    places = (place for place in homes(profile, run) if place.is_dir())
     return find(profile, run) or (next(places, None) if stale else None)
 
 
@@ -204,7 +215,7 @@ def read(profile: Profile, run: Run, stale: bool = False) -> Stored:
 def _opened(folder: Path, stale: bool = False, note: str = "") -> Stored:
     """The run that lies in `folder`. StoreError where it was edited; with `stale` it is read all the same."""
     if problems := edits(folder, RECORD):
-        if not stale:
+        if not stale or _identity(folder / RECORD) is None:  # then there is nothing to show
             raise StoreError(problems[0])
         note = "edited"
     tables = [pd.read_csv(folder / f"{name}.csv") for name in ("checkpoints", "training")]

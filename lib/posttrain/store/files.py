@@ -67,20 +67,25 @@ def edits(folder: Path, name: str) -> list[str]:
         record = read_record(folder / name)
     except StoreError as error:
         return [str(error)]
-    before, now = record["files"], hashes(folder, name)
-    if record.get("kept") == "card" and not now:
+    before, now = record.get("files", {}), hashes(folder, name)
+    others = {path.name: "no file" for path in folder.iterdir() if path.name not in (*now, name)}
+    if record.get("kept") == "card" and not {**now, **others}:
         return []  # of a foundation whose weights lie elsewhere, or nowhere
     told = {
-        file: "missing" if file not in now else "edited" if file in before else "no part of it"
-        for file in sorted({*before, *now})
-        if before.get(file) != now.get(file)
+        file: "no part of it" if file not in before else "edited" if file in now else "missing"
+        for file in sorted({*before, *now, *others})
+        if before.get(file) != now.get(file, others.get(file))
     }
-    return [f"{shown(folder / file)}: {what}; {_remedy(folder)}" for file, what in told.items()]
+    remedy = _remedy(folder)
+    return [
+        f"{shown(folder / file)}: {what}; {'remove it' if what == 'no part of it' else remedy}"
+        for file, what in told.items()
+    ]
 
 
 def _remedy(folder: Path) -> str:
     if folder.is_relative_to(ROOT / "data"):
-        return f"bring it back with: git checkout -- {shown(folder)}"
+        return f"bring it back with: git checkout -- {shown(folder)} (or remove it, to make it anew)"
     return f"remove {shown(folder)}, and the next build makes it again"
 
 

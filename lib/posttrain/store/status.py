@@ -21,16 +21,23 @@ class Status(NamedTuple):
     minutes: float | None
 
 
-def status(profile: Profile, run: Run) -> Status:
-    """Whether a run is there."""
-    if folder := store.find(profile, run):
+def status(profile: Profile, run: Run, listed: dict[str, Path] | None = None) -> Status:
+    """Whether a run is there; `listed` (`store.listed`) spares looking through all of them for each of many
+    runs."""
+    if folder := store.find(profile, run, listed):
         return Status("current", "", _field(folder, "seconds", 0) / 60)
     place = store.home(profile, run)
     try:
         why = differences(read_record(place / RECORD), run.record())
-    except StoreError:
-        return Status("missing", "", _expected(run))
+    except StoreError as error:
+        return Status("missing", str(error) if place.is_dir() else "", _expected(run))
     return Status("superseded", why, _expected(run))
+
+
+def every(profile: Profile) -> list[tuple[Run, Status]]:
+    """Every run of a profile, and whether it is there."""
+    listed = store.listed(profile)
+    return [(run, status(profile, run, listed)) for run in profile.runs()]
 
 
 def _field(folder: Path, name: str, default: Any) -> Any:
@@ -80,27 +87,75 @@ def _changed(before: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]
 def verify(profile: Profile) -> list[str]:
     """What is missing, superseded, edited or astray among the results and foundations of a profile; empty
     when all is well."""
-    runs = profile.runs()
-    states = [(run, status(profile, run)) for run in runs]
+    states = every(profile)
     problems = [
-        f"{run.name}: {s.word}{f' ({s.why})' if s.why else ''}" for run, s in states if s.word != "current"
+        f"{run.name}: {s.word}{f' ({s.why})' if s.word == 'superseded' else ''}"
+        for run, s in states
+        if s.word != "current"
     ]
-    homes = {store.home(profile, run) for run in runs}
-    there = {
-        path for path in profile.results.glob("*/*/*") if path.is_dir() and not path.name.startswith(".")
-    }
+    homes = {store.home(profile, run) for run, _ in states}
+    there = _folders(profile.data)
     for folder in sorted(homes & there):
-        problems += edits(folder, RECORD) or _misplaced(folder)
+        problems += _damage(folder)
     problems += [f"{shown(folder)}: no run of this profile; remove it" for folder in sorted(there - homes)]
+    problems += _strays(profile.results)
     seeds = {*profile.seeds, *(seed for study in profile.studies.values() for seed in study.seeds or ())}
     wanted = {profile.models / f"{name}-{seed}" for name in profile.foundations for seed in seeds}
-    for folder in sorted(path for path in profile.models.glob("[!.]*") if path.is_dir()):
-        problems += edits(folder, CARD) or _wrong_card(folder)
+    for folder in _models(profile.data):
+        problems += _damage(folder)
         problems += [] if folder in wanted else [f"{shown(folder)}: no foundation of this profile; remove it"]
     for name, seed, identity in profile.foundation_list():
         if store.find_foundation(profile, name, seed, weights=False) is None:
             problems.append(f"{name}-{seed}: no foundation of identity {identity}")
-    return problems
+    return problems + _beside(profile)
+
+
+def _folders(data: Path) -> set[Path]:
+    """The folders of runs below one of data's."""
+    return {path for path in data.glob("results/*/*/[!.]*") if path.is_dir()}
+
+
+def _models(data: Path) -> list[Path]:
+    return sorted(path for path in data.glob("models/[!.]*") if path.is_dir())
+
+
+def _strays(results: Path) -> list[str]:
+    """What lies among the folders of runs and is none."""
+    found = sorted(path for depth in ("", "*/", "*/*/") for path in results.glob(f"{depth}[!.]*"))
+    return [f"{shown(path)}: no folder of a run; remove it" for path in found if not path.is_dir()]
+
+
+def _beside(profile: Profile) -> list[str]:
+    """Edits in what other profiles keep beside the published results: the book reads some of it too."""
+    if not profile.published or profile.kept:
+        return []
+    folders = [
+        shelf for shelf in sorted((ROOT / "data").iterdir()) if shelf not in (profile.models, profile.results)
+    ]
+    kept = (folder for shelf in folders for folder in (*sorted(_folders(shelf)), *_models(shelf)))
+    return [problem for folder in kept for problem in _damage(folder)]
+
+
+def _damage(folder: Path) -> list[str]:
+    """What is wrong with a folder of a run or a foundation, by its own record."""
+    is_model = folder.parent.name == "models"
+    if problems := edits(folder, CARD if is_model else RECORD):
+        return problems
+    try:
+        return (_wrong_card if is_model else _misplaced)(folder)
+    except KeyError as error:
+        return [f"{shown(folder / (CARD if is_model else RECORD))}: it says no {error.args[0]}"]
+
+
+def damage(profile: Profile, run: Run) -> list[str]:
+    """What is wrong with folders that lie in the place of a run that was not found: an edit may hide it."""
+    return [problem for place in store.homes(profile, run) if place.is_dir() for problem in _damage(place)]
+
+
+def foundation_damage(profile: Profile, name: str, seed: int) -> list[str]:
+    """The same of a foundation."""
+    places = (shelf / "models" / f"{name}-{seed}" for shelf in store.shelves(profile))
+    return [problem for place in places if place.is_dir() for problem in _damage(place)]
 
 
 def _misplaced(folder: Path) -> list[str]:
@@ -128,15 +183,20 @@ def _wrong_card(folder: Path) -> list[str]:
 def obstacles(profile: Profile, remake: bool = False) -> list[str]:
     """Why a book must not be built from what is stored, one line each: edits and, unless they are to be made
     again (`remake`), superseded results in the published place."""
-    edited, superseded = [], []
+    edited, superseded, listed = [], [], store.listed(profile)
     for run in profile.runs():
-        if folder := store.find(profile, run):
+        if folder := store.find(profile, run, listed):
             edited += edits(folder, RECORD)
-        elif profile.published and not remake and (state := status(profile, run)).word == "superseded":
+        elif hidden := damage(profile, run):
+            edited += hidden
+        elif (
+            profile.published and not remake and (state := status(profile, run, listed)).word == "superseded"
+        ):
             superseded.append(f"{run.name} is superseded: {state.why}")
     for name, seed, _ in profile.foundation_list():
-        if folder := store.find_foundation(profile, name, seed, weights=False):
-            edited += edits(folder, CARD)
+        folder = store.find_foundation(profile, name, seed, weights=False)
+        edited += edits(folder, CARD) if folder else foundation_damage(profile, name, seed)
+    edited = list(dict.fromkeys([*edited, *_beside(profile)]))
     if superseded:
         superseded.append(
             "`make runs` makes superseded runs anew (`posttrain plan` tells how long that takes)"
@@ -147,8 +207,7 @@ def obstacles(profile: Profile, remake: bool = False) -> list[str]:
 
 def there(profile: Profile, run: Run, stale: bool = False) -> bool:
     """Whether a book can be built with a run as it is; with `stale` also with what was superseded."""
-    superseded = (place / RECORD for place in store.homes(profile, run)) if stale else ()
-    return bool(store.find(profile, run)) or any(record.is_file() for record in superseded)
+    return bool(store.find(profile, run)) or stale and any(p.is_dir() for p in store.homes(profile, run))
 
 
 def digest(profile: Profile) -> str:
