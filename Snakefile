@@ -44,7 +44,7 @@ NEEDS = {  # the studies that a chapter cannot do without; where the profile lac
     "rule-generalization": "gp-l", "every-hand": "gp-l", "new-task": "gp-l", "rl-without-sft": "gp-l-base gp-l-start", "navigation-rules": "virl-l", "every-route": "virl-l",
     "visual-generalization": "gp-vl", "recognition": "gp-vl", "navigation-pictures": "virl-vl", "what-the-foundation-read": "virl-l-h98-i50 virl-l-h98-rates",
     "verification-steps": "gp-l-steps", "flawed-demonstrations": "gp-l-errors", "rates-and-parts": "gp-vl-sft gp-vl-rl",
-    "over-trained-sft": "gp-l-late"}
+    "over-trained-sft": "gp-l-late virl-l-late virl-vl-late"}
 HEADLINE = ("gp-l", "gp-vl", "virl-l", "virl-vl")  # of these also every set of cases that the published profile judges
 
 
