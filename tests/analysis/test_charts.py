@@ -170,6 +170,15 @@ def test_the_band_of_the_seeds_and_curves_of_nothing_but_zeros():
     assert below.get_ylim() == (0, 0.01)
 
 
+@pytest.mark.parametrize("labels, columns", [(3, 3), (7, 7), (8, 4), (9, 5)])
+def test_many_labels_stand_in_two_lines(labels, columns):
+    fig, ax = plt.subplots()
+    for number in range(labels):
+        ax.plot([0], [0], label=str(number))
+    charts.legend(fig)
+    assert fig.legends[0]._ncols == columns
+
+
 def test_bars_print_values_and_the_papers():
     fig, ax = plt.subplots()
     charts.bars(ax, BARS | {"RL, 1 answer": Interval(-0.02, -0.03, 0)}, {"Init": 0.115})

@@ -205,13 +205,14 @@ def causes(study: Study, sets: Mapping[str, str], metrics: Mapping[str, str], he
 
 
 def legend(fig: Figure) -> None:
-    """One legend for the whole figure, above it, each label once."""
+    """One legend for the whole figure, above it, each label once; many labels in two lines."""
     handles = {}
     for ax in fig.axes:
         for handle, label in zip(*ax.get_legend_handles_labels()):
             handles.setdefault(label, handle)
     if handles:
-        fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
+        columns = len(handles) if len(handles) <= 7 else -(-len(handles) // 2)
+        fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=columns)
 
 
 def footer(fig: Figure, profile: str, seeds: Sequence[int], seconds: float, note: str = "") -> None:

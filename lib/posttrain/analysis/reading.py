@@ -75,11 +75,12 @@ def heed(
     studies: Mapping[Level, Study], metrics: Mapping[str, str], set_: str = "ood", decoding: str = "sampled"
 ) -> Figure:
     """The arms' ends at each level, a panel a metric: a dot for each seed, those of one seed joined by a thin
-    line, means as bars. metrics: columns, with what to call them. Levels stand side by side, not to scale."""
+    line, means as bars. metrics: columns, with what to call them. Levels stand side by side, not to scale;
+    where fewer lists were invented than at others, their share is said."""
     size = (3.2 * len(metrics) + 0.4, 3.4)
     fig, axes = plt.subplots(1, len(metrics), figsize=size, sharex=True, layout="constrained", squeeze=False)
-    several = len({invented for _, invented in studies}) > 1
-    names = [f"{100 * h:g} %" + f"\n{100 * i:g} % invented" * several for h, i in studies]
+    most = max(invented for _, invented in studies)
+    names = [f"{100 * h:g} %" + f"\n{100 * i:g} % invented" * (i < most) for h, i in studies]
     for ax, (metric, title) in zip(axes[0], metrics.items()):
         ends = {
             arm: [study.end(arm, set_, decoding, metric).to_numpy() for study in studies.values()]
@@ -137,8 +138,8 @@ def price(
     shapes = dict(zip(sorted({heed for heed, _ in studies}), "sDov^"))
     most = max(invented for _, invented in studies)
     for ax, (title, at) in zip(axes[0], x.items()):
-        for arm, colour in charts.colours(("SFT", "RL")).items():
-            for level, study in studies.items():
+        for level, study in studies.items():  # of two lines of the legend one is SFT's, the other RL's
+            for arm, colour in charts.colours(("SFT", "RL")).items():
                 name, style = f"{arm}, {level[0]:.0%} heed", {"markersize": 4.5, "alpha": 0.7}
                 if level[1] < most:
                     name, style["fillstyle"] = f"{name}, {level[1]:.0%} invented", "none"
