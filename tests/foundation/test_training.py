@@ -53,7 +53,7 @@ def config(settings):
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    settings = {**TEXT, "corpus": "directions", "steps": 1, "reading_steps": 1}
+    settings = {**TEXT, "corpus": "directions", "steps": 1, "reading_steps": 1, "warmup": 1}
     foundation.make(config(settings), folder / "pocket-directions-3", 3)
     return folder
 

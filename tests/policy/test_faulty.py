@@ -185,8 +185,8 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(device, checkpoints, 
 
 def test_a_model_that_was_not_downloaded_is_refused_in_one_line(posttrain, tmp_path):
     code, (line,) = posttrain("nobody/no-such-model", *TRAIN)
-    assert code == 2 and line.startswith("posttrain train: nobody/no-such-model: it was not downloaded")
-    assert "HF_HUB_OFFLINE=1" in line and "`HF_HUB_OFFLINE=0 hf download nobody/no-such-model`" in line
+    assert code == 2 and line.startswith("posttrain train: model nobody/no-such-model is not on this machine")
+    assert "HF_HUB_OFFLINE=0" in line and "hf download nobody/no-such-model" in line
     assert posttrain("nobody/no-such-model", "plan") == (0, []) and nothing_made(tmp_path / "root")
 
 
