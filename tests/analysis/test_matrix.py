@@ -61,6 +61,11 @@ def test_a_cell_holds_both_measures_and_tasks_without_verdicts_have_no_column():
     )
 
 
+def test_one_repetition_has_no_interval_over_repetitions():
+    alone = verdict("gp-l-rl-gains-id") | {"seeds_low": None, "seeds_high": None}
+    assert 'holds, 12.5 % [10.5 %, 14.5 %]"' in matrix.matrix([alone])
+
+
 def test_every_state_is_in_the_legend():
     assert all(f"{matrix.SIGNS[state]} {state}" in matrix.legend() for state in STATES)
 

@@ -45,6 +45,7 @@ def _mark(row: Mapping[str, Any]) -> str:
     said = f"{MEASURES[row['measure']]}: {row['state']}"
     if row["estimate"] is not None:
         said += f", {prose.interval(Interval(row['estimate'], row['low'], row['high']))}"
+    if row["seeds_low"] is not None:  # of one repetition there is no such interval
         said += f"; over repetitions {prose.bounds(row['seeds_low'], row['seeds_high'])}"
     name = row["state"].replace(" ", "-")
     told = f'class="{name}" role="img" aria-label="{escape(said)}" title="{escape(said)}"'
