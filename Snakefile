@@ -80,7 +80,8 @@ if MAIN:  # one build at a time; a killed one holds nothing
         LOCK.acquire()
 
 # Jobs on a cluster read this file again, when some of the runs are there already: they must know all of them.
-RUNS = [run for run in PROFILE.runs() if not FIGURE or run.study in set.union(*map(reads, WANTED))]
+READ = [reads(chapter) for chapter in WANTED] if FIGURE else [set(PROFILE.studies)]
+RUNS = [run for run in PROFILE.runs() if any(run.study in studies for studies in READ)]
 TO_TRAIN = {run.identity: run for run in RUNS if not MAIN or not status.there(PROFILE, run, STALE)}
 
 
@@ -89,8 +90,8 @@ def below(runs):
     return {i for run in runs if run.foundation for i in (run.model_identity, getattr(getattr(run.model, "text", None), "identity", None))}
 
 
-BELOW, EVERY = below(TO_TRAIN.values()), not FIGURE or not all(map(reads, WANTED))  # a chapter of no study is of foundations
-TO_PRETRAIN = {identity: (name, seed) for name, seed, identity in PROFILE.foundation_list() if (EVERY or identity in below(RUNS))
+BELOW, USED, EVERY = below(TO_TRAIN.values()), below(RUNS), not FIGURE or not all(READ)  # a chapter of no study is of foundations
+TO_PRETRAIN = {identity: (name, seed) for name, seed, identity in PROFILE.foundation_list() if (EVERY or identity in USED)
                and (not MAIN or not (STALE and not TO_TRAIN or store.find_foundation(PROFILE, name, seed, weights=identity in BELOW)))}
 STAMPS = BUILD / "stamps"
 if MAIN:

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from posttrain.analysis import charts
+from posttrain.analysis import charts, prose
 from posttrain.analysis.study import ARMS, Book, Results, Study
 
 Level = tuple[float, float]  # heed, share of invented lists
@@ -121,7 +121,7 @@ def compared(studies: Mapping[Level, Study]) -> pd.DataFrame:
         apart = rl - sft
         row = {"writers who heed": f"{heed_:.0%}", "lists invented": f"{invented:.0%}"}
         for title, points in {"SFT − Init": sft, "RL − Init": rl, "RL − SFT": apart}.items():
-            row[title] = " ".join(f"{point:+.0f}".replace("-", charts.MINUS) for point in points)
+            row[title] = " ".join(prose.signed(point, "+.0f") for point in points)
         counts = {"RL above": apart > ALIKE, "alike": abs(apart) <= ALIKE, "SFT above": apart < -ALIKE}
         rows.append(row | {name: int(count.sum()) for name, count in counts.items()})
     return pd.DataFrame(rows)

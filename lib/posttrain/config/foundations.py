@@ -106,8 +106,8 @@ def _checked(config, unit: int):
     if config.hidden % unit:
         text = f"must be a multiple of {unit} with {config.heads} heads, not {config.hidden}"
         raise Problem(text, "hidden")
-    said = "warmup" if config.warmup != type(config).model_fields["warmup"].default else "reading_steps"
-    for name in ("reading_steps", said):
+    own_warmup = config.warmup != type(config).model_fields["warmup"].default  # a default may be longer
+    for name in ["reading_steps"] + ["warmup"] * own_warmup:
         if (steps := getattr(config, name)) > config.steps:
             raise Problem(f"must be at most steps ({config.steps}), not {steps}", name)
     return config

@@ -40,10 +40,12 @@ def parts(lengths: Sequence[int], tokens: int, sort: bool = True) -> list[list[i
     """Rows by length, the longest first, or (not `sort`) as they stand, cut so that each part holds at most
     `tokens`, padding included (or one row)."""
     cut: list[list[int]] = []
+    longest = 0  # of the last part
     for row in sorted(range(len(lengths)), key=lambda r: -lengths[r]) if sort else range(len(lengths)):
-        most = max(lengths[r] for r in (*(cut[-1] if cut else ()), row))
-        if not cut or (len(cut[-1]) + 1) * most > tokens:
+        longest = max(longest, lengths[row])
+        if not cut or (len(cut[-1]) + 1) * longest > tokens:
             cut.append([])
+            longest = lengths[row]
         cut[-1].append(row)
     return cut
 
