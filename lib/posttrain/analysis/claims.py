@@ -40,9 +40,13 @@ class Outcomes:
     """The outcomes of a study's cases. hands: its table, with arm (as profiles name it), seed and step."""
 
     def __init__(self, hands: pd.DataFrame):
-        self.seeds = sorted(hands["seed"].unique().tolist())
-        self.hands, keys = hands, ["arm", "seed", "set", "decoding"]
-        self._tables = {key: table for key, table in hands.groupby(keys, sort=False)}
+        self.hands, self.seeds = hands, sorted(hands["seed"].unique().tolist())
+        self._rows: dict[tuple, dict[int, np.ndarray]] = {}  # (arm, seed, set, decoding) -> step -> rows
+        keys = ["arm", "seed", "set", "decoding", "step"]
+        for (*key, step), rows in hands.groupby(keys, sort=False).indices.items():
+            self._rows.setdefault(tuple(key), {})[step] = rows
+        self._cases = hands["hand"].to_numpy(object)
+        self._columns: dict[str, np.ndarray] = {}
 
     def of_kind(self, kind: str | None) -> Outcomes:
         """Those of the hands that adding and subtracting solve ("adding"), of all others ("other"), of
@@ -58,22 +62,30 @@ class Outcomes:
 
     def steps(self, arm: str, seed: int, set_: str, measure: Measure) -> list[int]:
         """The steps at which it was judged."""
-        return sorted(self._table(arm, seed, set_, measure)["step"].unique().tolist())
+        return sorted(self._by_step(arm, seed, set_, measure))
 
-    def _table(self, arm: str, seed: int, set_: str, measure: Measure) -> pd.DataFrame:
+    def arms(self, set_: str) -> list[str]:
+        """Those that were judged on a set."""
+        return list(dict.fromkeys(arm for arm, _, name, _ in self._rows if name == set_))
+
+    def _by_step(self, arm: str, seed: int, set_: str, measure: Measure) -> dict[int, np.ndarray]:
         key = arm, seed, set_, measure.decoding
-        if key not in self._tables:
+        if key not in self._rows:
             raise ValueError(f"seed {seed} of {arm} was not judged on {set_}, {measure.decoding}")
-        return self._tables[key]
+        return self._rows[key]
+
+    def _column(self, name: str) -> np.ndarray:
+        if name not in self._columns:
+            self._columns[name] = self.hands[name].to_numpy(float, na_value=np.nan)
+        return self._columns[name]
 
     def counts(self, arm: str, seed: int, set_: str, measure: Measure, step: int = END) -> pd.DataFrame:
         """Columns count and of, a row a case: its label is the index."""
-        table = self._table(arm, seed, set_, measure)
-        table = table[table["step"] == (table["step"].max() if step == END else step)].set_index("hand")
+        steps = self._by_step(arm, seed, set_, measure)
+        rows = steps[max(steps) if step == END else step]
         count, of = RATIOS.get(measure.metric, (measure.metric, None))
-        return pd.DataFrame(
-            {"count": table[count].astype(float), "of": table[of].astype(float) if of else 1.0}
-        )
+        columns = {"count": self._column(count)[rows], "of": self._column(of)[rows] if of else 1.0}
+        return pd.DataFrame(columns, index=self._cases[rows])
 
     def level(self, arm: str, seed: int, set_: str, measure: Measure, step: int = END, among=None) -> float:
         """Success, over the cases `among`."""
@@ -112,7 +124,7 @@ def _terms(outcomes: Outcomes, parts: list[list[Part]], measure: Measure) -> lis
 
 def _everywhere(outcomes: Outcomes, weight: float, arm: str, set_: str) -> list[Part]:
     """An arm at its end; Init is where the SFT arm starts, if there is one of this name."""
-    start = arm == "init" and any(key[0] == "sft" for key in outcomes._tables)
+    start = arm == "init" and "sft" in outcomes.arms(set_)
     part = Part(weight, "sft", set_, 0) if start else Part(weight, arm, set_)
     return [part] * len(outcomes.seeds)
 
@@ -191,7 +203,7 @@ def level(
     outcomes: Outcomes, set_: str, measure: Measure, of: str | None = None
 ) -> tuple[Interval, np.ndarray]:
     """Success of an arm, or of all arms, seeds together (Wilson: it has a width at 0), and of each seed."""
-    arms = [of] if of else dict.fromkeys(arm for arm, _, name, _ in outcomes._tables if name == set_)
+    arms = [of] if of else outcomes.arms(set_)
     tables = [outcomes.counts(arm, seed, set_, measure) for arm in arms for seed in outcomes.seeds]
     right, cases = sum(t["count"].sum() for t in tables), sum(t["of"].sum() for t in tables)
     each = [np.mean([outcomes.level(arm, seed, set_, measure) for arm in arms]) for seed in outcomes.seeds]

@@ -122,6 +122,7 @@ class Results:
         self.note = ", ".join(sorted({record["note"] for record in records if record.get("note")}))
         ranks = checkpoints.groupby(["arm", "seed"])["step"].rank(method="dense")
         self.checkpoints = checkpoints.assign(checkpoint=ranks, flops=checkpoints["gflops"] * 1e9)
+        self._last: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}  # of each set and decoding, by arm
 
     @property
     def task(self) -> str:
@@ -155,9 +156,12 @@ class Results:
 
     def end(self, arm: str, set_: str, decoding: str, metric: str) -> pd.Series:
         """A column of the arm's last checkpoint, by seed."""
-        rows = self.at(set_, decoding)
-        ends = rows[rows["arm"] == arm].sort_values("step").groupby("seed").tail(1)
-        return ends.set_index("seed")[metric].sort_index()
+        if (key := (set_, decoding)) not in self._last:
+            last = self.at(*key).sort_values("step").groupby(["arm", "seed"]).tail(1)
+            self._last[key] = {
+                name: rows.set_index("seed").sort_index() for name, rows in last.groupby("arm", sort=False)
+            }
+        return self._last[key][arm][metric] if arm in self._last[key] else pd.Series(dtype=float)
 
     def only(self, arms: Mapping[str, str]) -> Results:
         """These arms alone, in this order and by other names; of Init only its end, where others start."""
