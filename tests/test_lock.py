@@ -57,3 +57,18 @@ def test_the_conda_environment_takes_the_lock_and_this_package():
     assert pip == ["-r requirements.lock", "-e ."]
     assert "==" not in (ROOT / "environment.yml").read_text() and conda["name"] == "posttrain"
     assert conda["channels"] == ["conda-forge"]
+
+
+def test_the_container_builds_what_the_makefile_knows_and_copies_nothing_that_was_built():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    commands = " ".join(line for line in lines if line.startswith(("RUN", "CMD")))
+    targets = set(re.findall(r"make ([\w./-]+)", commands))
+    made = re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert targets == {"book", ".venv/.installed"} <= set(made)
+    (base,) = [line for line in lines if line.startswith("ARG BASE=")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert re.search(r"python:(3\.\d+)", base)[1] in " ".join(project["classifiers"])
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    built = {".venv", "build", "book/_build", ".snakemake"}
+    here = {line.strip("/") for line in (ROOT / ".gitignore").read_text().split()}
+    assert built < set(ignored) and built <= here
