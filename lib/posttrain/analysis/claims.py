@@ -19,7 +19,6 @@ from posttrain.analysis.statistics import Interval, Term
 from posttrain.tasks import TASKS
 
 STATES = ("holds", "reversed", "undecided", "no headroom")
-RATIOS = {"per_step": ("right", "answers"), "first_turns": ("first_turns", "turns")}  # of a route's counts
 END = -1  # the last checkpoint
 
 
@@ -70,7 +69,7 @@ class Outcomes:
         """Columns count and of, a row a case: its label is the index."""
         table = self._table(arm, seed, set_, measure)
         table = table[table["step"] == (table["step"].max() if step == END else step)].set_index("hand")
-        count, of = RATIOS.get(measure.metric, (measure.metric, None))
+        count, of = study.RATIOS.get(measure.metric, (measure.metric, None))
         return pd.DataFrame(
             {"count": table[count].astype(float), "of": table[of].astype(float) if of else 1.0}
         )
