@@ -9,14 +9,18 @@ way to cheat a lax verifier.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cache
+from operator import add, mul, sub, truediv
+from typing import Any
 
 MAX_LENGTH = 200  # characters; the longest formula of four two-digit numbers has 17
 MAX_DEPTH = 20  # nested brackets
 
 _TOKEN = re.compile(r"[ \t\n]*([0-9]+|[-+*/()])", re.ASCII)
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+OPERATORS = {"+": add, "-": sub, "*": mul, "/": truediv}
 
 # A parsed formula: an int, or (operator, left, right).
 Tree = "int | tuple[str, Tree, Tree]"
@@ -113,24 +117,19 @@ def numbers(tree: Tree) -> list[int]:
     return [tree] if isinstance(tree, int) else numbers(tree[1]) + numbers(tree[2])
 
 
+def fold(tree: Tree, number: Callable[[int], Any], operators: Mapping[str, Callable[[Any, Any], Any]]) -> Any:
+    """What a parsed formula comes to where a number means `number` of it."""
+    if isinstance(tree, int):
+        return number(tree)
+    return operators[tree[0]](fold(tree[1], number, operators), fold(tree[2], number, operators))
+
+
 def value(tree: Tree) -> Fraction:
     """Exact value of a parsed formula; `FormulaError` on a division by zero."""
-    return Fraction(_value(tree))
-
-
-def _value(tree: Tree) -> int | Fraction:  # whole numbers stay ints: several times faster, and as exact
-    if isinstance(tree, int):
-        return tree
-    operator, left, right = tree[0], _value(tree[1]), _value(tree[2])
-    if operator == "+":
-        return left + right
-    if operator == "-":
-        return left - right
-    if operator == "*":
-        return left * right
-    if not right:
-        raise FormulaError(DIVISION, 0)
-    return Fraction(left) / right
+    try:  # whole numbers stay ints: several times faster, and as exact
+        return Fraction(fold(tree, int, {**OPERATORS, "/": Fraction}))
+    except ZeroDivisionError:
+        raise FormulaError(DIVISION, 0) from None
 
 
 def evaluate(text: str) -> Fraction:
@@ -255,18 +254,7 @@ def canonical(text: str) -> str:
     """
     import sympy
 
-    def walk(tree: Tree):
-        if isinstance(tree, int):
-            return sympy.Symbol(f"n{tree}")
-        left, right = walk(tree[1]), walk(tree[2])
-        return {
-            "+": lambda: left + right,
-            "-": lambda: left - right,
-            "*": lambda: left * right,
-            "/": lambda: left / right,
-        }[tree[0]]()
-
-    expression = walk(parse(text))
+    expression = fold(parse(text), lambda number: sympy.Symbol(f"n{number}"), OPERATORS)
     return "undefined" if expression.has(sympy.zoo, sympy.nan) else str(sympy.cancel(expression))
 
 

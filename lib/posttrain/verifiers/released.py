@@ -9,7 +9,6 @@ What navigation does otherwise stands in its verifier. Only the limit on a reply
 from __future__ import annotations
 
 import json
-import operator
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -117,14 +116,8 @@ def _slips(tokens: Iterable[str]) -> list[str]:
     return slips
 
 
-_OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
-
-
 def _float_value(expression: str) -> float | None:
-    def walk(tree) -> float:
-        return float(tree) if isinstance(tree, int) else _OPERATORS[tree[0]](walk(tree[1]), walk(tree[2]))
-
     try:
-        return walk(formulas.parse(expression))
+        return formulas.fold(formulas.parse(expression), float, formulas.OPERATORS)
     except (formulas.FormulaError, ZeroDivisionError, OverflowError):
         return None
