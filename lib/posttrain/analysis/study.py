@@ -160,6 +160,10 @@ class Results:
         ends = rows[rows["arm"] == arm].sort_values("step").groupby("seed").tail(1)
         return ends.set_index("seed")[metric].sort_index()
 
+    def ends(self, set_: str, decoding: str, metric: str) -> dict[str, pd.Series]:
+        """The same of each arm."""
+        return {arm: self.end(arm, set_, decoding, metric) for arm in self.arms.values()}
+
     def only(self, arms: Mapping[str, str]) -> Results:
         """These arms alone, in this order and by other names; of Init only its end, where others start."""
         records = [{**record, "arm": arms[record["arm"]]} for record in self.records if record["arm"] in arms]
