@@ -143,9 +143,8 @@ def evaluate(text: str) -> Fraction:
 
 # --- solving: tables of every value that a sub-multiset of the hand can make --------------------------------
 
-Entry = (
-    "tuple[str, int]"  # a formula with as few brackets as possible, and its precedence (3 for a bare number)
-)
+# A formula with as few brackets as possible, and its precedence (3 for a bare number).
+Entry = "tuple[str, int]"
 
 
 def join(operator: str, left: Entry, right: Entry) -> Entry:
@@ -153,11 +152,8 @@ def join(operator: str, left: Entry, right: Entry) -> Entry:
     precedence = _PRECEDENCE[operator]
     a = f"({left[0]})" if left[1] < precedence else left[0]
     # a-(b-c) and a/(b*c) need their brackets; a+(b-c) and a*(b/c) mean the same without.
-    b = (
-        f"({right[0]})"
-        if right[1] < precedence or (right[1] == precedence and operator in "-/")
-        else right[0]
-    )
+    needed = right[1] < precedence or (right[1] == precedence and operator in "-/")
+    b = f"({right[0]})" if needed else right[0]
     return f"{a}{operator}{b}", precedence
 
 
@@ -279,7 +275,6 @@ def _latex(tree: Tree) -> Entry:
         return rf"\frac{{{left}}}{{{right}}}", 3
     precedence = _PRECEDENCE[operator]
     left = rf"\left({left}\right)" if inner < precedence else left
-    right = (
-        rf"\left({right}\right)" if outer <= precedence else right
-    )  # a tree leans left unless brackets made it lean right
+    # A tree leans left unless brackets made it lean right.
+    right = rf"\left({right}\right)" if outer <= precedence else right
     return rf"{left} \cdot {right}" if operator == "*" else f"{left} {operator} {right}", precedence

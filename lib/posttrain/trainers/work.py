@@ -157,9 +157,8 @@ class Work:
         settings = self.run.settings
         environments = [environment(self.run) for _ in range(settings.ppo.episodes)]
         trainer = ppo.PPO(self.policy, environments, settings.ppo, seed=self.run.seed)
-        saved = (
-            self.state / f"state-{trainer.processes.process_index}.pt"
-        )  # generators differ between processes
+        # Generators differ between processes.
+        saved = self.state / f"state-{trainer.processes.process_index}.pt"
         if saved.is_file():
             trainer.load_state(torch.load(saved, weights_only=True))
         budget = settings.budget_gflop

@@ -82,9 +82,8 @@ def judge_formula(
     value = _float_value(expression)
     if value == target:
         return CORRECT, "", "correct", expression
-    if (
-        value is not None and formulas.evaluate(expression) == target
-    ):  # and floats miss it: no reason is given
+    if value is not None and formulas.evaluate(expression) == target:
+        # Floats miss it: no reason is given.
         return 0.0, "", "refused though correct", expression
     solutions = formulas.solve(list(numbers), target)
     beginnings = [expression[:end] for end in range(len(expression), 0, -1)][: 1 if value is None else None]
