@@ -208,7 +208,8 @@ def test_a_hubs_model_is_what_its_identity_names(hub, tmp_path, capsys, monkeypa
     (line,) = capsys.readouterr().err.splitlines()
     assert "is not on this machine" in line and "hf download owner/tiny" in line
     first = hub("a" * 40)
-    run = cli._settled(profile, profile.run("one/init/0"))
-    assert run.model_identity == f"owner/tiny@{'a' * 40}" and store.model_path(profile, run) == str(first)
+    run, folder = cli._sought(profile, "one/init/0")
+    assert folder is None and run.model_identity == f"owner/tiny@{'a' * 40}"
+    assert store.model_path(profile, run) == str(first)
     hub("b" * 40)  # downloaded since by another program: this one goes on with what its identity names
     assert store.model_path(profile, run) == str(first)

@@ -490,6 +490,26 @@ def test_rules_are_those_of_the_verifier_in_one_spelling(rule):
     )
 
 
+def test_only_a_profile_that_extends_another_shares_its_folder(profiles):
+    profiles(
+        base={"extends": "cpu", "kept": "base"},
+        more={"extends": "base"},
+        same={"extends": "more", "kept": "base"},
+        own={"extends": "more", "kept": "own"},
+        none={"extends": "more", "kept": None},
+        other={"extends": "cpu", "kept": "base"},
+        last={"extends": "other"},
+        free={"extends": "cpu", "kept": "results-of-mine"},
+    )
+    kept = {name: config.load(name).kept for name in ("base", "more", "same", "own", "none")}
+    assert kept == {"base": "base", "more": "base", "same": "base", "own": "own", "none": None}
+    for name, said in (("other", "other"), ("last", "other"), ("free", "free")):
+        with pytest.raises(
+            config.ConfigError, match=f"^profile {said}: kept: must be {said}, its own name, .*"
+        ):
+            config.load(name)
+
+
 def test_a_profile_that_extends_another_says_only_what_it_changes(profiles):
     profiles(
         mine={"extends": "between", "studies": {"virl-vl": {"arms": {"ppo": {"ppo": {"clip": 0.3}}}}}},

@@ -73,6 +73,17 @@ def test_one_figure_made_anew_trains_its_own_runs_alone(figure, studies):
     assert {run.split("/")[0] for run in runs} <= studies and sum("chapter" in line for line in lines) == 1
 
 
+def test_chapters_whose_studies_a_profile_lacks_are_left_out():
+    """The trials have no gp-l-steps, and a gp-l of fewer sets than are published."""
+    studies = config.load("tuning").studies
+    assert "gp-l" in studies and "gp-l-steps" not in studies
+    done = dry_run("figures", "profile=tuning")
+    chapters = {line.split('"')[1] for line in done.stderr.splitlines() if '] chapter "' in line}
+    assert done.returncode == 0, done.stderr
+    assert {"gallery", "foundation", "before-the-runs"} <= chapters
+    assert not chapters & {"rule-generalization", "every-hand", "verification-steps"}
+
+
 @pytest.mark.parametrize("name", ["../../victim", "no-such-profile", "/tmp", "cpu;true"])
 def test_a_name_that_is_no_profile_touches_nothing(tmp_path, name):
     done = make("reproduce", f"PROFILE={name}")

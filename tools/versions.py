@@ -2,9 +2,11 @@
 
 For each supported Python of this machine: an environment under build/versions with the direct dependencies at
 their locked versions, except those that need torch; `posttrain plan` of every profile, `posttrain verify`,
-the tests below. Left out on purpose: training, where torch counts, not Python. Run it with `make versions`.
+and the tests that need no torch. Left out on purpose: training, where torch counts, not Python. Run it with
+`make versions`.
 """
 
+import ast
 import glob
 import hashlib
 import os
@@ -18,19 +20,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NEED_TORCH = {"torch", "trl", "peft", "accelerate"}
-TESTS = [
-    "tests/verifiers",
-    "tests/environments/test_cities.py",
-    "tests/environments/test_general_points.py",
-    "tests/environments/test_navigation.py",
-    "tests/environments/test_panoramas.py",
-    "tests/environments/test_prompts.py",
-    "tests/environments/test_routes.py",
-    "tests/analysis/test_statistics.py",
-    "tests/store",
-    "tests/test_formulas.py",
-    "tests/test_lock.py",
-]
+# A test file that imports one of these, or has a test that asks for such a fixture, needs torch.
+TORCH = re.compile(
+    r"(torch|transformers|safetensors|trl|peft|accelerate)\b"
+    r"|posttrain\.(policy|decoding|rollouts|compute|evaluation|trainers|hardware)\b"
+    r"|posttrain\.foundation\.(gates|pretraining|training|vision)\b"
+    r"|(checkpoints|seeing|plain_llama|policy)$"
+)
+# Tests with Sphinx or Snakemake, which are not installed here.
+BOOK = {"hover", "preview", "val_role", "workflow"}
 
 
 def supported() -> list[str]:
@@ -74,6 +72,24 @@ def profiles() -> list[str]:
     return [name for name in said if not folder(name).startswith(".") or (ROOT / folder(name)).is_dir()]
 
 
+def tests() -> list[str]:
+    """The files of all tests that need neither torch nor what builds the book."""
+    found = []
+    for path in sorted(ROOT.glob("tests/**/test_*.py")):
+        names = []
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                names += [argument.arg for argument in node.args.args]
+        skipped = {"pages", "invariant"} & set(path.parts) or path.stem.removeprefix("test_") in BOOK
+        if not skipped and not any(map(TORCH.match, names)):
+            found.append(str(path.relative_to(ROOT)))
+    return found
+
+
 def main() -> int:
     settings = {**os.environ, "PYTHONPATH": str(ROOT / "lib")}
     plans, faults = {}, []
@@ -94,7 +110,7 @@ def main() -> int:
             faults += [f"Python {version}: plan of {profile}"] if planned.returncode else []
         plans[version] = plan.hexdigest()[:12]
         print(f"Python {version}: plan {plans[version]}", flush=True)
-        for part, command in (("verify", ("posttrain.cli", "verify")), ("tests", ("pytest", *TESTS))):
+        for part, command in (("verify", ("posttrain.cli", "verify")), ("tests", ("pytest", *tests()))):
             faults += [f"Python {version}: {part}"] if run(*command).returncode else []
     if len(set(plans.values())) != 1:
         faults.append(f"the plans differ: {plans}" if plans else "none of the supported versions is here")

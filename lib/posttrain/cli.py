@@ -56,8 +56,7 @@ def pretrain(options: argparse.Namespace) -> int:
 
     profile = _profile(options)
     if store.find_foundation(profile, options.foundation, options.seed) is None:
-        if problems := status.foundation_damage(profile, options.foundation, options.seed):
-            raise store.StoreError(problems[0])
+        _refuse(status.foundation_damage(profile, options.foundation, options.seed))
     card = foundation.provide(profile, options.foundation, options.seed)
     failed = [gate for gate, result in card["gates"].items() if not result["passed"]]
     told = f"; not {', '.join(failed)}" if failed else ""
@@ -68,12 +67,8 @@ def pretrain(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """carry out one run, or what is left of it"""
     profile = _profile(options)
-    run = profile.run(options.run)
-    if store.find(profile, run) is None:
-        run = _settled(profile, run)
-    if (folder := store.find(profile, run)) is None:  # so a finished run costs no import of torch
-        if problems := status.damage(profile, run):
-            raise store.StoreError(problems[0])
+    run, folder = _sought(profile, options.run)
+    if folder is None:  # so a finished run costs no import of torch
         from posttrain.trainers import arm
 
         arm.check(profile, run)
@@ -82,11 +77,20 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _settled(profile: Profile, run: Run) -> Run:
-    """The run when its model is on this machine: only then does its identity name a hub's commit."""
-    if run.foundation is None:
-        store.model_path(profile, run)
-    return profile.run(run.name)
+def _sought(profile: Profile, name: str) -> tuple[Run, Path | None]:
+    """A run, and the folder that holds it, if one does; StoreError where an edit may hide it."""
+    run = profile.run(name)
+    if run.foundation is None and store.find(profile, run) is None:
+        store.model_path(profile, run)  # once it is on this machine, the identity names a hub's commit
+        run = profile.run(name)
+    if (folder := store.find(profile, run)) is None:
+        _refuse(status.damage(profile, run))
+    return run, folder
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise store.StoreError(problems[0])
 
 
 @contextmanager
@@ -113,11 +117,8 @@ def _new_folder(folder: Path) -> Iterator[None]:
 def export(options: argparse.Namespace) -> int:
     """write a run's trained model as an ordinary Hugging Face folder, training it again if it must"""
     profile, folder = _profile(options), Path(options.folder)
-    run = profile.run(options.run)
     with _new_folder(folder):
-        run = _settled(profile, run)
-        if store.find(profile, run) is None and (problems := status.damage(profile, run)):
-            raise store.StoreError(problems[0])
+        run, _ = _sought(profile, options.run)
         from posttrain.trainers import arm
 
         arm.export(profile, run, folder, options.adapter, options.threads)

@@ -9,14 +9,18 @@ way to cheat a lax verifier.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cache
+from operator import add, mul, sub, truediv
+from typing import Any
 
 MAX_LENGTH = 200  # characters; the longest formula of four two-digit numbers has 17
 MAX_DEPTH = 20  # nested brackets
 
 _TOKEN = re.compile(r"[ \t\n]*([0-9]+|[-+*/()])", re.ASCII)
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+OPERATORS = {"+": add, "-": sub, "*": mul, "/": truediv}
 
 # A parsed formula: an int, or (operator, left, right).
 Tree = "int | tuple[str, Tree, Tree]"
@@ -113,24 +117,19 @@ def numbers(tree: Tree) -> list[int]:
     return [tree] if isinstance(tree, int) else numbers(tree[1]) + numbers(tree[2])
 
 
+def fold(tree: Tree, number: Callable[[int], Any], operators: Mapping[str, Callable[[Any, Any], Any]]) -> Any:
+    """What a parsed formula comes to where a number means `number` of it."""
+    if isinstance(tree, int):
+        return number(tree)
+    return operators[tree[0]](fold(tree[1], number, operators), fold(tree[2], number, operators))
+
+
 def value(tree: Tree) -> Fraction:
     """Exact value of a parsed formula; `FormulaError` on a division by zero."""
-    return Fraction(_value(tree))
-
-
-def _value(tree: Tree) -> int | Fraction:  # whole numbers stay ints: several times faster, and as exact
-    if isinstance(tree, int):
-        return tree
-    operator, left, right = tree[0], _value(tree[1]), _value(tree[2])
-    if operator == "+":
-        return left + right
-    if operator == "-":
-        return left - right
-    if operator == "*":
-        return left * right
-    if not right:
-        raise FormulaError(DIVISION, 0)
-    return Fraction(left) / right
+    try:  # whole numbers stay ints: several times faster, and as exact
+        return Fraction(fold(tree, int, {**OPERATORS, "/": Fraction}))
+    except ZeroDivisionError:
+        raise FormulaError(DIVISION, 0) from None
 
 
 def evaluate(text: str) -> Fraction:
@@ -144,9 +143,8 @@ def evaluate(text: str) -> Fraction:
 
 # --- solving: tables of every value that a sub-multiset of the hand can make --------------------------------
 
-Entry = (
-    "tuple[str, int]"  # a formula with as few brackets as possible, and its precedence (3 for a bare number)
-)
+# A formula with as few brackets as possible, and its precedence (3 for a bare number).
+Entry = "tuple[str, int]"
 
 
 def join(operator: str, left: Entry, right: Entry) -> Entry:
@@ -154,11 +152,8 @@ def join(operator: str, left: Entry, right: Entry) -> Entry:
     precedence = _PRECEDENCE[operator]
     a = f"({left[0]})" if left[1] < precedence else left[0]
     # a-(b-c) and a/(b*c) need their brackets; a+(b-c) and a*(b/c) mean the same without.
-    b = (
-        f"({right[0]})"
-        if right[1] < precedence or (right[1] == precedence and operator in "-/")
-        else right[0]
-    )
+    needed = right[1] < precedence or (right[1] == precedence and operator in "-/")
+    b = f"({right[0]})" if needed else right[0]
     return f"{a}{operator}{b}", precedence
 
 
@@ -255,18 +250,7 @@ def canonical(text: str) -> str:
     """
     import sympy
 
-    def walk(tree: Tree):
-        if isinstance(tree, int):
-            return sympy.Symbol(f"n{tree}")
-        left, right = walk(tree[1]), walk(tree[2])
-        return {
-            "+": lambda: left + right,
-            "-": lambda: left - right,
-            "*": lambda: left * right,
-            "/": lambda: left / right,
-        }[tree[0]]()
-
-    expression = walk(parse(text))
+    expression = fold(parse(text), lambda number: sympy.Symbol(f"n{number}"), OPERATORS)
     return "undefined" if expression.has(sympy.zoo, sympy.nan) else str(sympy.cancel(expression))
 
 
@@ -291,7 +275,6 @@ def _latex(tree: Tree) -> Entry:
         return rf"\frac{{{left}}}{{{right}}}", 3
     precedence = _PRECEDENCE[operator]
     left = rf"\left({left}\right)" if inner < precedence else left
-    right = (
-        rf"\left({right}\right)" if outer <= precedence else right
-    )  # a tree leans left unless brackets made it lean right
+    # A tree leans left unless brackets made it lean right.
+    right = rf"\left({right}\right)" if outer <= precedence else right
     return rf"{left} \cdot {right}" if operator == "*" else f"{left} {operator} {right}", precedence

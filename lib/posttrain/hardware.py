@@ -13,7 +13,7 @@ from typing import NamedTuple
 from torch import nn
 
 from posttrain.config import Arm, LoraSettings
-from posttrain.policy import PARTS, linear_layers, weights
+from posttrain.policy import moved
 from posttrain.trainers.sft import MICROBATCH
 
 GB = 1e9
@@ -119,11 +119,10 @@ def logits(shape: Shape) -> int:
 def trained(model: nn.Module, lora: LoraSettings) -> int:
     """How many numbers are trained: of the adapters, or in full tuning of the parts themselves. `model` may
     be on torch's meta device."""
-    adapted = PARTS[: PARTS.index(lora.parts) + 1]
+    names = moved(model, lora)
     if lora.full:
-        parts = weights(model)
-        return sum(p.numel() for name, p in model.named_parameters() if parts[name] in adapted)
-    layers = [model.get_submodule(name) for name, part in linear_layers(model).items() if part in adapted]
+        return sum(model.get_parameter(name).numel() for name in names)
+    layers = map(model.get_submodule, names)
     return sum(lora.rank * (layer.in_features + layer.out_features) for layer in layers)
 
 

@@ -165,7 +165,7 @@ def test_a_contrast_is_the_paired_difference_and_covers():
     assert np.allclose(each, (ours - theirs).mean(1)) and np.isclose(interval.estimate, before.estimate)
     assert np.allclose(interval, before, atol=0.01)
     ratio, _ = statistics.contrast([Term(ours, theirs, "id")], 0, 2000)
-    assert np.allclose(ratio, statistics.pooled_ratio(ours, theirs, 0, 2000), atol=0.03)
+    assert np.allclose(ratio, statistics.bootstrap(ours, 0, 2000, of=theirs), atol=0.03)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,17 @@ def test_iterations_tell_where_there_was_nothing_to_learn_from():
     assert "without any spread" not in prose.iterations({"RL": some}, {"entropy": "nats"}, "arm")
 
 
+def test_the_first_and_the_last_ten_iterations_are_those_of_each_run():
+    lengths = {("sft", 0): 0, ("ppo", 0): 25, ("ppo", 1): 12}
+    rows = [{"arm": a, "seed": s, "iteration": i + 1} for (a, s), n in lengths.items() for i in range(n)]
+    found = prose.tens(pd.DataFrame(rows))
+    told = {
+        when: [part["iteration"].tolist() for _, part in ten.groupby("seed")] for when, ten in found.items()
+    }
+    first = list(range(1, 11))
+    assert told == {"first ten": [first, first], "last ten": [list(range(16, 26)), list(range(3, 13))]}
+
+
 def test_how_a_table_of_verdicts_is_read():
     rule = {"rule": {"level": 0.9, "seeds": 5}, "headroom": {"floor": 0.02, "ceiling": 0.95}}
     one, two = ({"id": f"gp-{i}", "test": test} for i, test in enumerate(("difference", "level")))

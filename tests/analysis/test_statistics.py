@@ -12,7 +12,6 @@ from posttrain.analysis.statistics import (
     bootstrap,
     contrast,
     decide,
-    pooled_ratio,
     seeds_interval,
     wilson,
 )
@@ -121,15 +120,15 @@ def test_bad_input(call):
 
 def test_a_pooled_ratio_divides_sums():
     right, answers = np.array([[3, 1, 8, 2], [2, 2, 9, 0]]), np.array([[4, 4, 9, 3], [4, 3, 9, 5]])
-    found = pooled_ratio(right, answers, rng=1)
+    found = bootstrap(right, rng=1, of=answers)
     assert (
         found.estimate == pytest.approx((14 / 20 + 13 / 21) / 2) and found.low < found.estimate < found.high
     )
     equal = np.full_like(right, 5)  # equal denominators: the mean of shares, by the same draws
-    assert pooled_ratio(right, equal, rng=2) == pytest.approx(bootstrap(right / 5, rng=2))
-    for bad in (((right, answers[:1]), "same seeds and cases"), ((right, answers * 0), "must be positive")):
-        with pytest.raises(ValueError, match=bad[1]):
-            pooled_ratio(*bad[0], rng=1)
+    assert bootstrap(right, rng=2, of=equal) == pytest.approx(bootstrap(right / 5, rng=2))
+    for of, told in ((answers[:1], "same seeds and cases"), (answers * 0, "must be positive")):
+        with pytest.raises(ValueError, match=told):
+            bootstrap(right, rng=1, of=of)
 
 
 def test_draws_that_are_kept_are_those_that_would_be_made():

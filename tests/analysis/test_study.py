@@ -44,6 +44,8 @@ def test_ends_are_those_of_the_last_checkpoint(toy):
     small = toy({("Init", "id"): {"first_try": 0.25}, ("SFT", "id"): {"first_try": [0.5, 0.75]}})
     assert small.end("SFT", "id", "greedy", "first_try").to_dict() == {0: 0.5, 1: 0.75}
     assert small.end("Init", "id", "greedy", "first_try").to_dict() == {0: 0.25, 1: 0.25}
+    each = small.ends("id", "greedy", "first_try")
+    assert list(each) == ["Init", "SFT", "RL"] and each["SFT"].to_dict() == {0: 0.5, 1: 0.75}
     assert small.end_values(["id"], ["first_try"])["sft_id_first_try_greedy"] == 0.625
     assert small.checkpoints.query("arm == 'SFT'")["flops"].max() == 7e9, "Init's 2 and its own 5 GFLOP"
     assert set(small.checkpoints["checkpoint"]) == {1, 2}

@@ -247,6 +247,20 @@ def test_a_step_written_again_replaces_itself_and_nothing_partial_stays(tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hands-00000000.parquet", "hands-00000002.parquet"]
 
 
+def test_a_folder_takes_the_place_of_another_only_when_it_was_filled(tmp_path):
+    folder = tmp_path / "above" / "one"
+    for content in ("a", "b"):
+        with store.replacing(folder) as partial:
+            (partial / "file").write_text(content)
+    with pytest.raises(OSError), store.replacing(folder) as partial:
+        (partial / "other").write_text("c")
+        raise OSError
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("file", "b")]
+    with store.replacing(folder) as partial:
+        assert not list(partial.iterdir())
+    assert list(folder.parent.iterdir()) == [folder] and not list(folder.iterdir())
+
+
 def test_a_run_is_published_whole_and_found_by_its_identity(tmp_path):
     profile = tiny(tmp_path)
     assert store.find(profile, profile.run("one/init/0")) is None

@@ -389,6 +389,9 @@ def test_rule_numbers():
         None,
         True,
         "11/12/13/14",
+        "010",
+        "1_0",
+        " 10",
     ],
 )
 def test_bad_rules(rule):

@@ -68,8 +68,7 @@ def dots(ax: Axes, sets: Mapping[str, str], ends: Callable[[str, str], Iterable[
     ax.set_xlim(-0.5, len(sets) - 0.5)
     ax.set_ylim(bottom=-0.02 * ax.get_ylim()[1])  # a dot at nought is a whole dot
     ax.tick_params(axis="x", length=0)
-    ax.grid(axis="y")
-    charts.in_percent(ax.yaxis)
+    charts.value_axis(ax)
 
 
 def growth(rows: Mapping[str, tuple[Study, str]], columns: Mapping[str, str]) -> Figure:
@@ -109,8 +108,7 @@ def _grow(ax: Axes, table: pd.DataFrame, metric: str) -> None:
     ax.xaxis.set_major_locator(FixedLocator([m * 10.0**n for n in range(6, 25) for m in among]))
     ax.xaxis.set_major_formatter(EngFormatter(unit="FLOP"))
     ax.minorticks_off()
-    ax.grid(axis="y")
-    charts.in_percent(ax.yaxis)
+    charts.value_axis(ax)
 
 
 def _hollow(ax: Axes, run: pd.DataFrame, x: str, y: str, colour: str) -> None:

@@ -86,7 +86,7 @@ def curves(
         ax.fill_between(over["x"], over["low"], over["high"], color=colour, alpha=0.15, linewidth=0, zorder=1)
         style = {"linewidth": 1.8, "marker": "o", "markersize": 3, "zorder": 3}
         ax.plot(over["x"], over["mean"], color=colour, label=arm, **style)
-    _value_axis(ax, percent)
+    value_axis(ax, percent)
     if percent and not table[metric].any():
         ax.set_ylim(0, 0.01)  # nothing but zeros: matplotlib would centre them
     ax.xaxis.set_major_formatter(EngFormatter(unit="FLOP"))
@@ -142,7 +142,7 @@ def bars(
     ax.set_xlim(-0.6, len(estimates) - 0.4)
     ax.tick_params(axis="x", length=0)
     ax.margins(y=0.15)
-    _value_axis(ax)
+    value_axis(ax)
     if any(interval.low < 0 for interval in estimates.values()):
         ax.axhline(0, color=QUIET, linewidth=0.8)
         ax.spines.bottom.set_visible(False)
@@ -155,7 +155,8 @@ def _require(table: pd.DataFrame, columns: Iterable[str]) -> None:
         raise ValueError("the table is empty")
 
 
-def _value_axis(ax: Axes, percent: bool = True) -> None:
+def value_axis(ax: Axes, percent: bool = True) -> None:
+    """Lines across the axes, at ticks of values; shares (`percent`) are labelled in percent."""
     ax.grid(axis="y")
     if percent:
         in_percent(ax.yaxis)

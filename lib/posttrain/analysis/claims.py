@@ -19,7 +19,6 @@ from posttrain.analysis.statistics import Interval, Term
 from posttrain.tasks import TASKS
 
 STATES = ("holds", "reversed", "undecided", "no headroom")
-RATIOS = {"per_step": ("right", "answers"), "first_turns": ("first_turns", "turns")}  # of a route's counts
 END = -1  # the last checkpoint
 
 
@@ -83,7 +82,7 @@ class Outcomes:
         """Columns count and of, a row a case: its label is the index."""
         steps = self._by_step(arm, seed, set_, measure)
         rows = steps[max(steps) if step == END else step]
-        count, of = RATIOS.get(measure.metric, (measure.metric, None))
+        count, of = study.RATIOS.get(measure.metric, (measure.metric, None))
         columns = {"count": self._column(count)[rows], "of": self._column(of)[rows] if of else 1.0}
         return pd.DataFrame(columns, index=self._cases[rows])
 

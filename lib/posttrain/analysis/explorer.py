@@ -99,21 +99,23 @@ def known(study: Study, sets: Iterable[str]) -> dict[str, float]:
 def fragment(told: Mapping[str, Any]) -> str:
     """The explorer as HTML; book/explore/hands.js brings it to life, and without it only a sentence stands
     there."""
-    choices = "".join(
-        f"<option value='{name}'>{html.escape(one['title'])}</option>" for name, one in told["sets"].items()
-    )
-    measures = "".join(f"<option value='{name}'>{text}</option>" for name, text in told["measures"].items())
+    choices = options({name: one["title"] for name, one in told["sets"].items()})
     last = max(map(len, told["compute"].values())) - 1
     return (
         "<p id='explorer-still'>Here one looks at single hands, with JavaScript; the picture above shows the "
         "ends.</p><div id='explorer' hidden><div class='play-line'>"
         f"<label>Hands <select id='explorer-set'>{choices}</select></label> "
-        f"<label>Colour <select id='explorer-measure'>{measures}</select></label> "
+        f"<label>Colour <select id='explorer-measure'>{options(told['measures'])}</select></label> "
         f"<label>Training <input type='range' id='explorer-time' min='0' max='{last}' value='{last}'></label>"
         "</div><div id='explorer-arms'></div><p><label>Hand <select id='explorer-hand'></select></label></p>"
         "<div id='explorer-about' aria-live='polite'></div></div>"
         f"{script('explorer-data', told, 'hands.js')}"
     )
+
+
+def options(shown: Mapping[Any, str]) -> str:
+    """Choices of a page: values, with what they are called."""
+    return "".join(f"<option value='{key}'>{html.escape(text)}</option>" for key, text in shown.items())
 
 
 def script(name: str, told: Any, file: str) -> str:

@@ -135,10 +135,17 @@ def ends(
     """Last checkpoints, the seeds' mean and range: a row for each set and (decoding, metric, label)."""
     return pd.DataFrame(
         {what: name, "measure": label}
-        | {arm: spread(study.end(arm, set_, decoding, metric)) for arm in study.arms.values()}
+        | {arm: spread(end) for arm, end in study.ends(set_, decoding, metric).items()}
         for set_, name in sets.items()
         for decoding, metric, label in measures
     )
+
+
+def tens(training: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The "first ten" and the "last ten" iterations of every run, for `iterations`."""
+    last = training.groupby(["arm", "seed"])["iteration"].transform("max")
+    among = {"first ten": training["iteration"] <= 10, "last ten": last - training["iteration"] < 10}
+    return {when: training[those] for when, those in among.items()}
 
 
 def iterations(parts: Mapping[str, pd.DataFrame], columns: Mapping[str, str], what: str) -> pd.DataFrame:
@@ -261,7 +268,7 @@ def in_words(
     said = []
     for metric, title in metrics.items():
         for set_, label in sets.items():
-            ends = {arm: study.end(arm, set_, decoding, metric).mean() for arm in study.arms.values()}
+            ends = {arm: end.mean() for arm, end in study.ends(set_, decoding, metric).items()}
             shares = ", ".join(f"{arm} {end:.0%}" for arm, end in ends.items() if np.isfinite(end))
             if shares:
                 said.append(f"{title}, {' '.join(label.split())}: {shares}")
@@ -280,7 +287,7 @@ def judged(answers: Mapping[str, Any], of: str = "The dialogue") -> str:
 
 def landmarks(study: Study) -> str:
     """Navigation with pictures: what becomes of the landmarks' names, which no reward pays for."""
-    seen = {arm: study.end(arm, "id", "greedy", "recognized") for arm in ARMS.values()}
+    seen = study.ends("id", "greedy", "recognized")
     strict = study.end("RL", "id", "greedy", "strict")
     lost = "; no reward pays for the name" if seen["RL"].mean() < seen["Init"].mean() else ""
     by_seed = ", ".join(f"{a:.0%} (in the format: {b:.0%})" for a, b in zip(seen["RL"], strict))

@@ -45,8 +45,7 @@ def joined(ax: Axes, ends: pd.DataFrame, label: str, colour: str, style: str = "
     """Ends [seeds, places on the x axis]: seeds as dots joined by thin lines, their mean as a line."""
     ax.plot(ends.columns, ends.mean(), style, color=colour, markersize=5, linewidth=1.6, label=label)
     ax.plot(ends.columns, ends.T, style, color=colour, markersize=3.5, linewidth=0.6, alpha=0.4)
-    ax.grid(axis="y")
-    charts.in_percent(ax.yaxis)
+    charts.value_axis(ax)
 
 
 def panel(ax: Axes, lines: Mapping[str, tuple[str, str, Mapping[float, pd.Series]]], init: pd.Series) -> None:

@@ -99,8 +99,7 @@ def heed(
         ax.set_xticks(range(len(studies)), names)
         ax.set_xlim(-0.5, len(studies) - 0.5)
         ax.set_xlabel("writers who heed the list")
-        ax.grid(axis="y")
-        charts.in_percent(ax.yaxis)
+        charts.value_axis(ax)
         ax.set_ylim(-0.02, 1.02)
     charts.legend(fig)
     return fig

@@ -7,7 +7,6 @@ It shows kept dialogues (`posttrain.analysis.walked`); nothing is simulated.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -110,10 +109,7 @@ def fragment(data: Mapping[str, Any]) -> str:
     there."""
 
     def choice(label: str, name: str, options: Mapping[Any, str]) -> str:
-        shown = "".join(
-            f"<option value='{key}'>{html.escape(text)}</option>" for key, text in options.items()
-        )
-        return f"<label>{label} <select id='replay-{name}'>{shown}</select></label> "
+        return f"<label>{label} <select id='replay-{name}'>{explorer.options(options)}</select></label> "
 
     seeds = {seed: str(number) for number, seed in enumerate(data["seeds"], 1)}
     sets = {name: one["title"] for name, one in data["sets"].items()}

@@ -17,7 +17,7 @@ intervals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -36,28 +36,48 @@ class Interval(NamedTuple):
     high: float
 
 
-def bootstrap(outcomes: ArrayLike, rng: np.random.Generator | int, samples: int = 2000) -> Interval:
+def bootstrap(
+    outcomes: ArrayLike, rng: np.random.Generator | int, samples: int = 2000, of: ArrayLike | None = None
+) -> Interval:
     """Percentile interval of the mean of outcomes[seeds, cases], resampling seeds, then cases.
+
+    of: [seeds, cases] too, what the outcomes are counted of where that differs from case to case, such as
+    answers; then it is of a seed's sum(outcomes) / sum(of), its mean over seeds.
 
     All seeds meet the same cases, so one draw of cases serves all of them. [cases] is one seed: then only
     cases are resampled, and the interval says nothing about other seeds. Where every outcome is the same the
     interval has no width: use `wilson` there. `ValueError` if a table is empty, holds a NaN, or is not
-    [seeds, cases].
+    [seeds, cases], or what is counted of is not positive.
     """
-    return _resampled([outcomes], lambda means: means[0], samples, rng)
-
-
-def pooled_ratio(
-    counts: ArrayLike, of: ArrayLike, rng: np.random.Generator | int, samples: int = 2000
-) -> Interval:
-    """Interval of a seed's sum(counts) / sum(of), its mean over seeds; both [seeds, cases], drawn together.
-
-    For accuracies whose denominators differ from case to case, such as right answers over answers.
-    `ValueError` also if a denominator is not positive.
-    """
-    if (np.asarray(of) <= 0).any():
+    tables = [np.atleast_2d(np.asarray(t, float)) for t in ([outcomes] if of is None else [outcomes, of])]
+    if len({table.shape for table in tables}) > 1 or tables[0].ndim != 2 or not tables[0].size:
+        shapes = ", ".join(str(list(table.shape)) for table in tables)
+        raise ValueError(f"outcomes are [seeds, cases], of the same seeds and cases, not {shapes}")
+    if not all(np.isfinite(table).all() for table in tables):
+        raise ValueError("outcomes hold values that are not finite")
+    if of is not None and (tables[1] <= 0).any():
         raise ValueError("what is counted of must be positive")
-    return _resampled([counts, of], lambda means: means[0] / means[1], samples, rng)
+    if samples < 100:
+        raise ValueError(f"{samples} samples are too few for an interval; use 100 or more")
+
+    def value(means: np.ndarray) -> np.ndarray:  # [tables, seeds, …] -> [seeds, …]
+        return means[0] if of is None else means[0] / means[1]
+
+    tables, rng, draws = np.stack(tables), np.random.default_rng(rng), []
+    _, seeds, cases = tables.shape
+    for start in range(0, samples, 500):  # many draws at a time: a chapter takes hundreds of intervals
+        count = min(500, samples - start)
+        rows = rng.integers(seeds, size=(seeds, count))
+        columns = rng.integers(cases, size=(count, cases), dtype=np.int32)
+        means = np.take(tables, columns, axis=2).mean(3)  # [tables, seeds, draws]: seeds meet the same cases
+        draws.append(np.take_along_axis(value(means), rows, 0).mean(0))
+    return _interval(value(tables.mean(2)), draws)
+
+
+def _interval(each: np.ndarray, draws: list[np.ndarray]) -> Interval:
+    """The mean of each seed's value, and percentiles of the means that were drawn."""
+    low, high = np.quantile(np.concatenate(draws), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return Interval(float(each.mean()), float(low), float(high))
 
 
 class Term(NamedTuple):
@@ -120,8 +140,7 @@ def contrast(
         np.take_along_axis(value(one.astype(float) for one in weights), rows, 0).mean(0)
         for weights, rows in draw(rng, cases, seeds, samples)
     ]
-    low, high = np.quantile(np.concatenate(draws), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return Interval(float(each.mean()), float(low), float(high)), each
+    return _interval(each, draws), each
 
 
 def seeds_interval(values: ArrayLike) -> Interval:
@@ -159,30 +178,3 @@ def decide(interval: Interval, direction: str, threshold: float = 0.0) -> str:
     if direction == "below":
         above, below = below, above
     return "holds" if above else "fails" if below else "undecided"
-
-
-def _resampled(
-    tables: list[ArrayLike],
-    measure: Callable[[np.ndarray], np.ndarray],
-    samples: int,
-    rng: np.random.Generator | int,
-) -> Interval:
-    """Mean over seeds of what `measure` makes of each seed's means, [tables, seeds, …] -> [seeds, …]."""
-    tables = [np.atleast_2d(np.asarray(table, float)) for table in tables]
-    if len({table.shape for table in tables}) > 1 or tables[0].ndim != 2 or not tables[0].size:
-        shapes = ", ".join(str(list(table.shape)) for table in tables)
-        raise ValueError(f"outcomes are [seeds, cases], of the same seeds and cases, not {shapes}")
-    if not all(np.isfinite(table).all() for table in tables):
-        raise ValueError("outcomes hold values that are not finite")
-    if samples < 100:
-        raise ValueError(f"{samples} samples are too few for an interval; use 100 or more")
-    tables, rng, draws = np.stack(tables), np.random.default_rng(rng), []
-    _, seeds, cases = tables.shape
-    for start in range(0, samples, 500):  # many draws at a time: a chapter takes hundreds of intervals
-        count = min(500, samples - start)
-        rows = rng.integers(seeds, size=(seeds, count))
-        columns = rng.integers(cases, size=(count, cases), dtype=np.int32)
-        means = np.take(tables, columns, axis=2).mean(3)  # [tables, seeds, draws]: seeds meet the same cases
-        draws.append(np.take_along_axis(measure(means), rows, 0).mean(0))
-    low, high = np.quantile(np.concatenate(draws), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return Interval(float(measure(tables.mean(2)).mean()), float(low), float(high))

@@ -28,6 +28,7 @@ from posttrain.tasks import TASKS
 
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
 MAIN = ("gp-l", "gp-vl", "virl-l", "virl-vl")  # the studies that decide the claims about the four tasks
+RATIOS = {"per_step": ("right", "answers"), "first_turns": ("first_turns", "turns")}  # of a route's counts
 SEED = 0  # every interval draws anew from it, so one quantity has one interval
 
 
@@ -163,6 +164,10 @@ class Results:
             }
         return self._last[key][arm][metric] if arm in self._last[key] else pd.Series(dtype=float)
 
+    def ends(self, set_: str, decoding: str, metric: str) -> dict[str, pd.Series]:
+        """The same of each arm."""
+        return {arm: self.end(arm, set_, decoding, metric) for arm in self.arms.values()}
+
     def only(self, arms: Mapping[str, str]) -> Results:
         """These arms alone, in this order and by other names; of Init only its end, where others start."""
         records = [{**record, "arm": arms[record["arm"]]} for record in self.records if record["arm"] in arms]
@@ -232,17 +237,14 @@ class Study(Results):
             cases.setdefault(key, []).append(rows)
         return cases
 
-    def _counts(self, arm: str, set_: str, decoding: str) -> list[np.ndarray]:
-        """What the paper's per-step accuracy divides: right answers, answers up to the first failure."""
-        return [self.outcomes(arm, set_, decoding, column) for column in ("right", "answers")]
-
     def estimates(self, set_: str, decoding: str, metric: str) -> dict[str, Interval]:
         """Init, SFT and RL with bootstrap intervals."""
-        if metric == "per_step":
-            counts = {arm: self._counts(arm, set_, decoding) for arm in ARMS.values()}
-            return {arm: statistics.pooled_ratio(*pair, rng=SEED) for arm, pair in counts.items()}
-        outcomes = {arm: self.outcomes(arm, set_, decoding, metric) for arm in ARMS.values()}
-        return {arm: statistics.bootstrap(values, rng=SEED) for arm, values in outcomes.items()}
+        count, of = RATIOS.get(metric, (metric, None))
+        told = {}
+        for arm in ARMS.values():
+            counted_of = self.outcomes(arm, set_, decoding, of) if of else None
+            told[arm] = statistics.bootstrap(self.outcomes(arm, set_, decoding, count), SEED, of=counted_of)
+        return told
 
     def hyperparameters(self) -> pd.DataFrame:
         """Every setting that decides the arms' numbers, defaults filled in, and what it means."""

@@ -42,6 +42,7 @@ ENDS = {  # how a point ended, and what it is called
     WORDS: "wrong, but right in the trained words",
     WRONG: "wrong",
 }
+FAILED = (WORDS, WRONG)
 DECODINGS = {  # in the order in which they are preferred
     "greedy": "likeliest answers (greedy)",
     "sampled": "drawn answers (sampled)",
@@ -136,7 +137,7 @@ def stories(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, dict[str, 
     for set_, decoding in [(set_, decoding) for decoding in decodings(said) for set_ in order]:
         heard, every = chosen(said, set_, decoding, first), chosen(ends, set_, decoding)
         chain, hand = every[every["seed"] == first], told.telling(heard)
-        failed = chain[(chain["hand"] == hand) & chain["end"].isin([WORDS, WRONG])]
+        failed = chain[(chain["hand"] == hand) & chain["end"].isin(FAILED)]
         if told.solved(heard).loc[hand].nunique() > 1:
             # What has been trained tells more than where it began.
             found.setdefault(
@@ -152,7 +153,7 @@ def stories(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, dict[str, 
 def unstopping(ends: pd.DataFrame) -> pd.DataFrame:
     """The destinations, as `points` has them, of arms and seeds that stop at none of theirs."""
     goals = ends[ends["stop"]]
-    stopped = goals["end"].isin([RIGHT, LATER])
+    stopped = ~goals["end"].isin(FAILED)
     by = [goals[name] for name in ("set", "decoding", "seed", "arm")]
     return goals[~stopped.groupby(by).transform("any")]
 
@@ -188,7 +189,7 @@ def found(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, str]:
         rows, finished, words = chosen(ends, set_, decoding), {}, {}
         for arm in ARMS.values():
             own = rows[rows["arm"] == arm]
-            failed = own["end"].isin([WORDS, WRONG])
+            failed = own["end"].isin(FAILED)
             finished[arm] = float(1 - failed.groupby([own["seed"], own["hand"]]).any().mean())
             if is_other(set_) and failed.any():
                 words[arm] = float((own["end"] == WORDS)[failed].mean())
@@ -247,7 +248,7 @@ def one_route(said: pd.DataFrame, look: Mapping[str, Any], protocol: str = "clea
             ax.plot(*where[at], MARKS[end], zorder=6, **style)
             if large:
                 ax.annotate(at + 1, where[at], fontsize=7.5, ha="center", va="center", zorder=7, color=INK)
-        right = walk["end"].isin([RIGHT, LATER])
+        right = ~walk["end"].isin(FAILED)
         ax.set_title(f"{arm}: {right.sum()} of {len(walk)} points right")
     _legend(fig, MARKS)
     return fig
@@ -273,7 +274,7 @@ def overview(said: pd.DataFrame, sets: Mapping[str, str]) -> Figure:
             at = [hands.index(hand) for hand in own["hand"]], own["dialogue"] - 1
             cells[at] = [order.index(end) for end in own["end"]]
             ax.pcolormesh(cells, cmap=ListedColormap(list(COLOURS.values())), vmin=-0.5, vmax=3.5, **EDGES)
-            failed = own["end"].isin([WORDS, WRONG]).groupby(own["hand"]).any()
+            failed = own["end"].isin(FAILED).groupby(own["hand"]).any()
             ax.set(xticks=[], yticks=[], ylim=(len(hands), 0))
             ax.set_title(f"{arm}: finishes {(~failed).sum()} of {len(hands)}", fontsize=9)
             for side in ax.spines.values():

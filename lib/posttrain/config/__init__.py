@@ -66,4 +66,8 @@ def read(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
         said = files.read(path)
     except ValueError as error:
         raise ConfigError(f"profile {name}: {error}") from None
-    return said if said.get("extends") is None else merged(read(said["extends"], (*extending, name)), said)
+    below = {} if said.get("extends") is None else read(said["extends"], (*extending, name))
+    if (kept := said.get("kept")) not in (None, name, below.get("kept")):
+        must = f"must be {name}, its own name, or that of a profile that it extends, not {brief(kept)}"
+        raise ConfigError(f"profile {name}: kept: {must}: results of two profiles would lie in one folder")
+    return merged(below, said)

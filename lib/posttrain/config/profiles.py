@@ -51,7 +51,7 @@ class Profile(Settings):
         None, "A profile that holds where this one is silent; null takes a key away."
     )
     kept: Name | None = setting(
-        None, "A folder of data/ that keeps its foundations and results; left out, they lie under build/."
+        None, "Its name, so that data/ keeps its foundations and results; left out, they lie under build/."
     )
     seeds: Seeds = setting(..., "Seeds of foundations and runs, such as [0, 1, 2].")
     device: Device = setting("cpu", "Where runs are trained.")

@@ -6,7 +6,6 @@ which takes a third of a second to import (gymnasium).
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -26,6 +25,7 @@ from posttrain.config.settings import (
     neutral,
     setting,
 )
+from posttrain.verifiers.general_points import Rule
 
 
 class Task(NamedTuple):
@@ -164,12 +164,11 @@ class EnvironmentSettings(TaskSettings):
 
 def _rule(value: Any) -> str:
     """One spelling of a rule, as `posttrain.verifiers` prints it."""
-    faces = isinstance(value, dict) and set(value) == set("JQK")
-    parts = [str(value[face]) for face in "JQK"] if faces else str(value).split("/")
-    if len(parts) not in (1, 3) or not all(re.fullmatch("[1-9][0-9]?", part) for part in parts):
+    try:
+        return str(Rule.parse(value))
+    except ValueError:
         must = '"10", "11/12/13" or {J: 11, Q: 12, K: 13}, values 1 to 99'
-        raise ValueError(f"must be {must}, not {brief(value)}")
-    return "/".join(parts if len(set(parts)) > 1 else parts[:1])
+        raise ValueError(f"must be {must}, not {brief(value)}") from None
 
 
 @cache

@@ -53,40 +53,39 @@ class Prefixes:
 
         Returns the cache's mask LongTensor[rows, columns], and what is left to read of each opening.
         """
-        skipped, common = [0] * len(openings), 0
-        if decoder.shares and not self.openings and len(openings) > 1:
-            # What the first and the last in alphabetical order share, all share.
-            common = alike(min(openings), max(openings), decoder.image)
-            common = min(common, min(map(len, openings)) - 1)
-            self._read_ahead(decoder, openings, common, device)
+        skipped = [0] * len(openings)
         if decoder.shares and self.openings:
             skipped = [alike(self.openings[i], new, decoder.image) for i, new in zip(self.rows, openings)]
+        elif decoder.shares and len(openings) > 1:
+            skipped = self._read_ahead(decoder, openings, device)
+        if decoder.shares and self.openings:
             rows = torch.tensor(self.rows, device=device)
             columns = self.mask[rows].argsort(dim=1, descending=True, stable=True)[:, : max(skipped)]
             decoder.recall(self.cache, rows, columns)
-        elif common:
-            ids = torch.tensor(openings[0][:common], device=device)[None]
-            decoder.extend(ids, torch.ones_like(ids), torch.arange(common, device=device)[None])
-            skipped = [common] * len(openings)
         mask = torch.arange(max(skipped)) < torch.tensor(skipped)[:, None]
         return mask.long().to(device), [opening[n:] for n, opening in zip(skipped, openings)]
 
-    def _read_ahead(
-        self, decoder: Decoder, openings: list[list[int]], common: int, device: torch.device
-    ) -> None:
-        """Read what many openings begin like, as if that were the batch before, where it saves enough;
-        pictures and each one's last token are left."""
-        known, kinds = grown(openings, decoder.image)
-        unread = [opening[: alike(opening, opening, decoder.image)] for opening in known]
-        ahead = sum(map(len, unread)) + sum(
-            len(new) - alike(known[kind], new, decoder.image) for kind, new in zip(kinds, openings)
-        )
-        if PAYS * ahead > common + sum(len(new) - common for new in openings):
-            return
-        ids, mask = (tensor.to(device) for tensor in right_aligned(unread, 0))
-        decoder.extend(ids, mask, (mask.cumsum(1) - 1).clamp(min=0))
-        self.hold(decoder, known, mask)
-        self.rows = kinds
+    def _read_ahead(self, decoder: Decoder, openings: list[list[int]], device: torch.device) -> list[int]:
+        """Read what all openings share; or, where it saves enough, what many begin like, as if that were the
+        batch before: pictures and each one's last token are left. Returns how much of each was read."""
+        # What the first and the last in alphabetical order share, all share.
+        common = alike(min(openings), max(openings), decoder.image)
+        common = min(common, min(map(len, openings)) - 1)
+        apart = sum(map(len, openings)) - common * (len(openings) - 1)
+        first, kinds = grown(openings, decoder.image)
+        skipped = [alike(first[kind], new, decoder.image) for kind, new in zip(kinds, openings)]
+        unread = [opening[: alike(opening, opening, decoder.image)] for opening in first]
+        ahead = sum(map(len, [*unread, *openings])) - sum(skipped)
+        pays = PAYS * ahead <= apart
+        if not pays:
+            unread, skipped = [openings[0][:common]], [common] * len(openings)
+        if pays or common:
+            ids, mask = (tensor.to(device) for tensor in right_aligned(unread, 0))
+            decoder.extend(ids, mask, (mask.cumsum(1) - 1).clamp(min=0))
+        if pays:
+            self.hold(decoder, first, mask)
+            self.rows = kinds
+        return skipped
 
     def hold(self, decoder: Decoder, openings: list[list[int]], mask: torch.Tensor) -> None:
         """Keep the cache as it is now, `openings` read: what follows is written behind it, or elsewhere."""

@@ -41,9 +41,8 @@ def _read(messages: list[Message]) -> tuple[str, str, int, str, int]:
     task = prompts.text(messages[0])
     listed = task.removeprefix(TASK[0]).partition(TASK[1])[0]
     turns = _TURN.findall(listed + "\n")
-    past = (
-        task.partition(TASK[2])[2].partition(TASK[3])[0].strip("\n").split("\n")[:-1]
-    )  # without the open A_n
+    # Without the open A_n.
+    past = task.partition(TASK[2])[2].partition(TASK[3])[0].strip("\n").split("\n")[:-1]
     done = sum(line.startswith("A_") and "turn_direction" in line for line in past)
     ends = turn(turns[done][SPACES["relative"] not in task]) if done < len(turns) else STOP
     return ends, past[-1].partition(": ")[2], done, listed.strip("\n").split("\n")[-1], len(messages) // 2

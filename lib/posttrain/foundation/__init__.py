@@ -74,15 +74,13 @@ def make(
             corpus = source(config.corpus)
             mixture = {"READING": corpus.READING, "MIXTURE": corpus.MIXTURE}
             table = gates.measure(model, tokens, gate_hands, source=config.corpus)
-    partial = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(partial, ignore_errors=True)
-    if isinstance(config, VisionConfig):
-        vision.save(policy, partial)
-    else:
-        (model.bfloat16() if config.rounded else model).save_pretrained(partial)
-        tokens.save_pretrained(partial)
-    store.seal(partial, store.CARD, _card(config, model, tokens, measured, mixture, gate_hands, table))
-    store.replace(partial, folder, folder.with_name(f".{folder.name}.old"))
+    with store.replacing(folder) as partial:
+        if isinstance(config, VisionConfig):
+            vision.save(policy, partial)
+        else:
+            (model.bfloat16() if config.rounded else model).save_pretrained(partial)
+            tokens.save_pretrained(partial)
+        store.seal(partial, store.CARD, _card(config, model, tokens, measured, mixture, gate_hands, table))
     if state is not None:
         shutil.rmtree(state, ignore_errors=True)
     return store.read_record(folder / store.CARD)

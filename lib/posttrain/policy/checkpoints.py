@@ -176,6 +176,13 @@ def weights(model: nn.Module) -> dict[str, str]:
     }
 
 
+def moved(model: nn.Module, settings: LoraSettings) -> list[str]:
+    """The names of what training moves: linear layers that get an adapter or, in full tuning, parameters."""
+    parts = PARTS[: PARTS.index(settings.parts) + 1]
+    among = weights(model) if settings.full else linear_layers(model)
+    return [name for name, part in among.items() if part in parts]
+
+
 def add_lora(
     policy: Policy, settings: LoraSettings = LoraSettings(), seed: int = 0, value: bool = False
 ) -> Policy:
@@ -183,14 +190,12 @@ def add_lora(
     `settings.full` the weights themselves are free to move, in place, and a copy of them stays. ValueError
     for a model without layers to adapt."""
     model, head = policy.model, policy.model.get_output_embeddings()
-    adapted = PARTS[: PARTS.index(settings.parts) + 1]
+    targets = moved(model, settings)
     if settings.full:
-        parts = weights(model)
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(parts[name] in adapted)
+            parameter.requires_grad_(name in targets)
         policy = replace(policy, origin=[parameter.detach().clone() for parameter in policy.trainable()])
-    targets = [name for name, part in linear_layers(model).items() if part in adapted]
-    if not targets and not settings.full:
+    elif not targets:
         kind = f"a {type(model).__name__} has no linear layers that an adapter could stand on"
         raise ValueError(f"{model.name_or_path}: {kind}; tune every weight (lora.full) or use a Llama's like")
     config = LoraConfig(

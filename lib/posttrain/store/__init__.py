@@ -16,6 +16,8 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,7 +49,7 @@ __all__ = [
     "publish",
     "read",
     "read_record",
-    "replace",
+    "replacing",
     "roots",
     "seal",
     "shelved",
@@ -159,24 +161,27 @@ def publish(profile: Profile, run: Run, tables: Tables, facts: dict[str, Any]) -
     """Put a finished run's tables and its record where the profile keeps it, all at once; returns the
     folder."""
     folder = home(profile, run)
-    partial, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    tables.get("checkpoints").to_csv(partial / "checkpoints.csv", index=False, float_format="%.6g")
-    training = tables.get("training").drop(columns="step", errors="ignore")
-    training.to_csv(partial / "training.csv", index=False, float_format="%.5g")
-    tables.get("hands").to_parquet(partial / "hands.parquet", **PACKED)
-    told = tables.get("dialogues")
-    if len(told):  # what was said at the end
-        last = told[told["step"] == told["step"].max()].drop(columns="step")
-        last.to_parquet(partial / "dialogues.parquet", **PACKED)
-    seal(partial, RECORD, {**run.record(), **facts})
-    replace(partial, folder, old)
+    with replacing(folder) as partial:
+        tables.get("checkpoints").to_csv(partial / "checkpoints.csv", index=False, float_format="%.6g")
+        training = tables.get("training").drop(columns="step", errors="ignore")
+        training.to_csv(partial / "training.csv", index=False, float_format="%.5g")
+        tables.get("hands").to_parquet(partial / "hands.parquet", **PACKED)
+        told = tables.get("dialogues")
+        if len(told):  # what was said at the end
+            last = told[told["step"] == told["step"].max()].drop(columns="step")
+            last.to_parquet(partial / "dialogues.parquet", **PACKED)
+        seal(partial, RECORD, {**run.record(), **facts})
     return folder
 
 
-def replace(partial: Path, folder: Path, old: Path) -> None:
-    """Put the folder `partial` in the place of `folder`; a kill in between leaves one of the two whole."""
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `folder` when it has been filled; a kill at any moment leaves
+    one of the two whole."""
+    partial, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         os.replace(folder, old)

@@ -95,8 +95,7 @@ def verify(profile: Profile) -> list[str]:
     ]
     homes = {store.home(profile, run) for run, _ in states}
     there = _folders(profile.data)
-    for folder in sorted(homes & there):
-        problems += _damage(folder)
+    problems += _damage(*sorted(homes & there))
     problems += [f"{shown(folder)}: no run of this profile; remove it" for folder in sorted(there - homes)]
     problems += _strays(profile.results)
     seeds = {*profile.seeds, *(seed for study in profile.studies.values() for seed in study.seeds or ())}
@@ -133,29 +132,30 @@ def _beside(profile: Profile) -> list[str]:
         shelf for shelf in sorted((ROOT / "data").iterdir()) if shelf not in (profile.models, profile.results)
     ]
     kept = (folder for shelf in folders for folder in (*sorted(_folders(shelf)), *_models(shelf)))
-    return [problem for folder in kept for problem in _damage(folder)]
+    return _damage(*kept)
 
 
-def _damage(folder: Path) -> list[str]:
-    """What is wrong with a folder of a run or a foundation, by its own record."""
-    is_model = folder.parent.name == "models"
-    if problems := edits(folder, CARD if is_model else RECORD):
-        return problems
-    try:
-        return (_wrong_card if is_model else _misplaced)(folder)
-    except KeyError as error:
-        return [f"{shown(folder / (CARD if is_model else RECORD))}: it says no {error.args[0]}"]
+def _damage(*folders: Path) -> list[str]:
+    """What is wrong with folders of runs and foundations, by their own records; what is no folder is left
+    out."""
+    problems = []
+    for folder in filter(Path.is_dir, folders):
+        record, wrong = (CARD, _wrong_card) if folder.parent.name == "models" else (RECORD, _misplaced)
+        try:
+            problems += edits(folder, record) or wrong(folder)
+        except KeyError as error:
+            problems.append(f"{shown(folder / record)}: it says no {error.args[0]}")
+    return problems
 
 
 def damage(profile: Profile, run: Run) -> list[str]:
     """What is wrong with folders that lie in the place of a run that was not found: an edit may hide it."""
-    return [problem for place in store.homes(profile, run) if place.is_dir() for problem in _damage(place)]
+    return _damage(*store.homes(profile, run))
 
 
 def foundation_damage(profile: Profile, name: str, seed: int) -> list[str]:
     """The same of a foundation."""
-    places = (shelf / "models" / f"{name}-{seed}" for shelf in store.shelves(profile))
-    return [problem for place in places if place.is_dir() for problem in _damage(place)]
+    return _damage(*(shelf / "models" / f"{name}-{seed}" for shelf in store.shelves(profile)))
 
 
 def _misplaced(folder: Path) -> list[str]:
@@ -172,12 +172,9 @@ def _misplaced(folder: Path) -> list[str]:
 
 def _wrong_card(folder: Path) -> list[str]:
     card = read_record(folder / CARD)
-    identity = numerics.foundation_identity(card["settings"], card["text"], card["versions"])
-    return (
-        []
-        if identity == card["identity"]
-        else [f"{shown(folder / CARD)}: its identity is not that of its settings"]
-    )
+    if numerics.foundation_identity(card["settings"], card["text"], card["versions"]) == card["identity"]:
+        return []
+    return [f"{shown(folder / CARD)}: its identity is not that of its settings"]
 
 
 def obstacles(profile: Profile, remake: bool = False) -> list[str]:

@@ -224,9 +224,8 @@ def _processor() -> str:
 def _alone(profile: Profile, key: str, name: str, device: str) -> Iterator[None]:
     """One program at a time makes what has this key: two studies may have the same run. Under `accelerate
     launch` its first process holds the lock for all."""
-    processes = PartialState(
-        cpu=device == "cpu"
-    )  # the first call decides: without `cpu` it sees no other process on a CPU
+    # The first call decides: without `cpu` it sees no other process on a CPU.
+    processes = PartialState(cpu=device == "cpu")
     if processes.is_main_process:
         with store.locked(profile.root, key, name):
             processes.wait_for_everyone()

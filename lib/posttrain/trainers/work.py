@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -69,10 +68,8 @@ class Work:
         self.curves.close()
         if self.main:
             folder = self.profile.root / "build" / "adapters" / self.run.identity
-            partial, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
-            shutil.rmtree(partial, ignore_errors=True)
-            self.policy.save_adapter(partial)
-            store.replace(partial, folder, old)
+            with store.replacing(folder) as partial:
+                self.policy.save_adapter(partial)
 
     # --- checkpoints ----------------------------------------------------------------------------------------
 
@@ -160,9 +157,8 @@ class Work:
         settings = self.run.settings
         environments = [environment(self.run) for _ in range(settings.ppo.episodes)]
         trainer = ppo.PPO(self.policy, environments, settings.ppo, seed=self.run.seed)
-        saved = (
-            self.state / f"state-{trainer.processes.process_index}.pt"
-        )  # generators differ between processes
+        # Generators differ between processes.
+        saved = self.state / f"state-{trainer.processes.process_index}.pt"
         if saved.is_file():
             trainer.load_state(torch.load(saved, weights_only=True))
         budget = settings.budget_gflop

@@ -160,9 +160,8 @@ def _one_object(text: str, asked: Sequence[str]) -> bool:
     for match in re.finditer(rf"""(["'])(?:{"|".join(asked)})["']\s*:|[\[\]{{}}]""", text):
         if match[1]:
             where.add((match[1], opened, objects))
-        elif (
-            match[0] == "{" or match[0] == "[" and not opened
-        ):  # a list in an object holds no keys of its own
+        elif match[0] == "{" or match[0] == "[" and not opened:
+            # A list in an object holds no keys of its own.
             objects += not opened
             opened += match[0]
         elif match[0] == "}" or opened == "[":

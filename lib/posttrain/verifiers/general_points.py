@@ -44,16 +44,12 @@ class Rule(NamedTuple):
         """ "10", "11/12/13", "5/7/9" or {"J": 5, "Q": 7, "K": 9}; ValueError names what is wrong."""
         if isinstance(rule, Rule):
             return rule
-        try:
-            by_face = isinstance(rule, dict) and set(rule) == set(FACES)
-            values = [rule[face] for face in FACES] if by_face else [int(v) for v in str(rule).split("/")]
-            values *= 3 if len(values) == 1 else 1
-            if len(values) != 3 or any(type(v) is not int or not 0 < v < 100 for v in values):
-                raise ValueError
-        except ValueError:
+        by_face = isinstance(rule, dict) and set(rule) == set(FACES)
+        values = [repr(rule[face]) for face in FACES] if by_face else str(rule).split("/")
+        if len(values) not in (1, 3) or not all(re.fullmatch("[1-9][0-9]?", value) for value in values):
             uses = '"10", "11/12/13", "a/b/c" and {"J": a, "Q": b, "K": c}, values 1 to 99'
-            raise ValueError(f"unknown rule {rule!r}: use {uses}") from None
-        return cls(*values)
+            raise ValueError(f"unknown rule {rule!r}: use {uses}")
+        return cls(*map(int, values * (3 // len(values))))
 
     def __str__(self) -> str:
         return str(self.J) if len(set(self)) == 1 else f"{self.J}/{self.Q}/{self.K}"

@@ -9,7 +9,6 @@ What navigation does otherwise stands in its verifier. Only the limit on a reply
 from __future__ import annotations
 
 import json
-import operator
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -83,9 +82,8 @@ def judge_formula(
     value = _float_value(expression)
     if value == target:
         return CORRECT, "", "correct", expression
-    if (
-        value is not None and formulas.evaluate(expression) == target
-    ):  # and floats miss it: no reason is given
+    if value is not None and formulas.evaluate(expression) == target:
+        # Floats miss it: no reason is given.
         return 0.0, "", "refused though correct", expression
     solutions = formulas.solve(list(numbers), target)
     beginnings = [expression[:end] for end in range(len(expression), 0, -1)][: 1 if value is None else None]
@@ -117,14 +115,8 @@ def _slips(tokens: Iterable[str]) -> list[str]:
     return slips
 
 
-_OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
-
-
 def _float_value(expression: str) -> float | None:
-    def walk(tree) -> float:
-        return float(tree) if isinstance(tree, int) else _OPERATORS[tree[0]](walk(tree[1]), walk(tree[2]))
-
     try:
-        return walk(formulas.parse(expression))
+        return formulas.fold(formulas.parse(expression), float, formulas.OPERATORS)
     except (formulas.FormulaError, ZeroDivisionError, OverflowError):
         return None
