@@ -6,7 +6,6 @@ import pytest
 import torch
 from posttrain import config, hardware, policy
 from posttrain.config import LoraSettings
-from posttrain.trainers import sft
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from transformers import LlamaConfig, LlamaForCausalLM, MllamaConfig, MllamaForConditionalGeneration
@@ -212,4 +211,4 @@ def test_hours_by_hand(eleven):
     assert read == pytest.approx(iterations * 5 * 50 * step / 3600)
     with pytest.raises(ValueError, match="no hours"):
         hardware.hours(eleven, runs["gp-l/init/0"])
-    assert sft.MICROBATCH == 4096
+    assert arm.sft.microbatch_tokens == 4096

@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "ALLOC_FAILED")
-_LESS = "ask for less at once (ppo.microbatch_tokens, sft.batch_size, census.batch, lora.rank)"
+_LESS = "ask for less at once (microbatch_tokens of sft or ppo, checkpointing: true, census.batch, lora.rank)"
 
 
 def _told(error: Exception) -> str | None:

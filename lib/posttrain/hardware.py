@@ -14,7 +14,6 @@ from torch import nn
 
 from posttrain.config import Arm, LoraSettings
 from posttrain.policy import PARTS, linear_layers, weights
-from posttrain.trainers.sft import MICROBATCH
 
 GB = 1e9
 COPIES = 4  # of the logits, in float32, at once: they, their logarithms, and the gradients of both
@@ -145,11 +144,12 @@ def memory(model: nn.Module, arm: Arm, sharing: int = 1) -> dict[str, float]:
         at_once, episodes, room = max(arm.ppo.microbatch_tokens, length), arm.ppo.episodes, arm.ppo.max_tokens
     else:
         length, learned = task.prompt + task.answer, task.answer / (task.prompt + task.answer)
-        at_once, episodes, room = min(MICROBATCH, arm.sft.batch_size * length), 0, 0
+        most = max(arm.sft.microbatch_tokens, length)
+        at_once, episodes, room = min(most, arm.sft.batch_size * length), 0, 0
     need["cast"] = 2 * moving if lora.full and arm.bf16 else 0
     need["merged"] = 0 if lora.full else size * count
     need = {name: value / sharing for name, value in need.items()}
-    need["activations"] = at_once * activations(own, lora, arm.bf16)
+    need["activations"] = at_once * activations(own, lora, arm.bf16, arm.checkpointing)
     need["logits"] = at_once * learned * logits(own)
     judged = arm.census.batch * task.length(arm.census.max_tokens)
     need["cache"] = max(episodes * task.length(room), judged) * cache(own, size)
