@@ -120,10 +120,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from posttrain import cli
-from posttrain.trainers import work
+from posttrain.trainers import processes
 tensors = {"a": torch.zeros(100_000)}
 tried = {
-    "state": lambda options: work._save(tensors, Path(sys.argv[2])),
+    "state": lambda options: processes.save(tensors, Path(sys.argv[2])),
     "weights": lambda options: save_file(tensors, sys.argv[2]),
     "memory": lambda options: torch.empty(10**15),
 }

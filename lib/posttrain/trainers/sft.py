@@ -192,7 +192,8 @@ class _Callback(TrainerCallback):
         control.should_save = self.on_step(state.global_step, {"loss": self.trainer.last_loss.item()})
 
     def on_save(self, args, state, control, **kwargs):
-        # The mark is what tells a complete checkpoint from one that a kill left half-written.
+        # The mark is what tells a complete checkpoint from one that a kill left half-written, all of them.
+        PartialState().wait_for_everyone()
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
 
 
