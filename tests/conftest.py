@@ -19,6 +19,7 @@ LONGEST = {
     "test_config": True,
     "test_goldens": False,
     "test_training": True,
+    "test_processes": True,
     "test_full": False,
     "test_second": True,
     "test_pictures": False,

@@ -120,10 +120,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from posttrain import cli
-from posttrain.trainers import work
+from posttrain.trainers import processes
 tensors = {"a": torch.zeros(100_000)}
 tried = {
-    "state": lambda options: work._save(tensors, Path(sys.argv[2])),
+    "state": lambda options: processes.save(tensors, Path(sys.argv[2])),
     "weights": lambda options: save_file(tensors, sys.argv[2]),
     "memory": lambda options: torch.empty(10**15),
 }
@@ -213,3 +213,31 @@ def test_a_hubs_model_is_what_its_identity_names(hub, tmp_path, capsys, monkeypa
     assert store.model_path(profile, run) == str(first)
     hub("b" * 40)  # downloaded since by another program: this one goes on with what its identity names
     assert store.model_path(profile, run) == str(first)
+
+
+def test_a_plan_names_a_hubs_revision_and_whether_it_was_downloaded(hub, tmp_path, capsys, monkeypatch):
+    import huggingface_hub.constants as constants
+
+    said = {"seeds": [0, 1], "model": "owner/tiny"}
+    said["studies"] = {"one": {"arms": {"init": {"algorithm": "init", "steps": 8}}}}
+    monkeypatch.setattr(
+        config, "load", lambda name, fresh=False: config.check("tiny", said, True, root=tmp_path)
+    )
+
+    def planned():
+        assert cli.main(["plan"]) == 0
+        first, *runs, _ = capsys.readouterr().out.splitlines()
+        assert [line.split() for line in runs] == [["missing", f"one/init/{seed}"] for seed in (0, 1)]
+        return first
+
+    assert planned() == (
+        "model owner/tiny@main: not downloaded, and HF_HUB_OFFLINE=1 forbids it: "
+        "HF_HUB_OFFLINE=0 hf download owner/tiny"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert planned().endswith("@main: not downloaded; the first run does it, or hf download owner/tiny")
+    folder = hub("a" * 40)
+    numerics.model_identity.cache_clear()
+    assert planned().startswith(f"model owner/tiny@{'a' * 40}: not downloaded; ")  # its config.json alone
+    (folder / "model.safetensors").touch()
+    assert planned() == f"model owner/tiny@{'a' * 40}: downloaded"

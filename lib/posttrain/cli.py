@@ -18,7 +18,7 @@ from pathlib import Path
 
 from posttrain import config, store
 from posttrain.config import Profile, Run
-from posttrain.store import shown, status
+from posttrain.store import hub, shown, status
 
 
 def _profile(options: argparse.Namespace) -> Profile:
@@ -26,11 +26,13 @@ def _profile(options: argparse.Namespace) -> Profile:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """list the runs of a profile: which have results, which were superseded and by what, and how many minutes
-    the rest takes"""
+    """list the runs of a profile: which have results, which were superseded and by what, how many minutes the
+    rest takes and, of a hub's model, which revision it starts from and whether that was downloaded"""
     profile = _profile(options)
     states = status.every(profile)
     _check_model(profile, [run for run, state in states if state.word != "current"])
+    if profile.model and hub.named(profile.model):
+        print(hub.told(profile.model))
     for run, state in states:
         minutes = "" if state.minutes is None else f"{state.minutes:6.1f} min"
         print(f"{state.word:10}  {run.name:26}{minutes:12}{f'  {state.why}' if state.why else ''}".rstrip())
@@ -193,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 _MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "ALLOC_FAILED")
-_LESS = "ask for less at once (ppo.microbatch_tokens, sft.batch_size, census.batch, lora.rank)"
+_LESS = "ask for less at once (microbatch_tokens of sft or ppo, checkpointing: true, census.batch, lora.rank)"
 
 
 def _told(error: Exception) -> str | None:

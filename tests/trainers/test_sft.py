@@ -137,6 +137,29 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_answers_in_order(policy, tmp_
     assert losses == pytest.approx(expected, abs=2e-5) and len(set(losses)) == 3
 
 
+@pytest.mark.parametrize("name", ["pocket", "biased", "mllama"])
+def test_a_batch_in_parts_has_the_same_gradient(policy, tmp_path, monkeypatch, name):
+    chosen, found, scored = policy(name), [], []
+    score = type(chosen).score
+    monkeypatch.setattr(
+        sft,
+        "average_gradients",
+        lambda trained: found.append(torch.cat([p.grad.flatten() for p in trained if p.grad is not None])),
+    )
+    monkeypatch.setattr(
+        type(chosen),
+        "score",
+        lambda self, ids, *seen, **more: scored.append(len(ids)) or score(self, ids, *seen, **more),
+    )
+    data, (tokens,) = sft.take(stream(chosen.tokenizer), 1, None, 6)
+    for at_once in (4096, tokens // 2, 1):
+        how = sft.SFTConfig(batch_size=6, learning_rate=0.0, microbatch_tokens=at_once)
+        sft.train(chosen, data, how, tmp_path / str(at_once))
+    assert scored[0] == 6 and len(scored) > 8 and scored[-6:] == [1] * 6
+    for parts in found[1:]:
+        assert (parts - found[0]).abs().max() <= 1e-6 * found[0].abs().max()
+
+
 def test_training_lowers_the_loss_and_changes_the_adapter_only(policy, tmp_path):
     chosen = policy(stirred=False)
     frozen = {name: p.detach().clone() for name, p in chosen.model.named_parameters() if not p.requires_grad}

@@ -57,6 +57,12 @@ class Arm(Settings):
         **neutral("equal"),
     )
     bf16: bool = setting(False, "Whether products are computed in bfloat16.")
+    checkpointing: bool = setting(
+        False,
+        "Whether layers compute their inside again in the backward pass, on transformers' path: memory, "
+        "never the result.",
+        **neutral(False),
+    )
     environment: either(GeneralPointsConfig, NavigationConfig, _navigates) = setting(
         ..., "What is trained on."
     )

@@ -46,6 +46,10 @@ class SFTConfig(Settings):
         "GeneralPoints: most answers of the starting model's own, wrong ones, before the expert's.",
         **neutral(0),
     )
+    # Not more by default: long rows' attention leaves a processor's cache.
+    microbatch_tokens: Count = setting(
+        4096, "Tokens scored at once, padding included: memory, never the result.", **neutral(4096)
+    )
 
 
 class PPOConfig(Settings):

@@ -76,9 +76,14 @@ def _without_films(kind: type) -> type:
 
 
 def load(
-    path: str | Path, dtype: torch.dtype | str = torch.float32, device: str = "cpu", bf16: bool = False
+    path: str | Path,
+    dtype: torch.dtype | str = torch.float32,
+    device: str = "cpu",
+    bf16: bool = False,
+    checkpointing: bool = False,
 ) -> Policy:
-    """Load a checkpoint folder or hub name as a policy without adapter.
+    """Load a checkpoint folder or hub name as a policy without adapter. `checkpointing`: of what its layers
+    compute for a backward pass they keep their inputs alone.
 
     Raises FileNotFoundError for a local path that holds no checkpoint, ValueError for one that is not a
     language model, that has no chat template, whose processor needs a package that is missing, or with
@@ -96,7 +101,11 @@ def load(
         read_language(model, Path(path).parent / language)
     faults.check_finite(path, model)
     model.requires_grad_(False)
-    return Policy(model, tokenizer, processor, bf16=bf16)
+    if checkpointing:
+        told = ("it has no layers that compute their inside again", "leave checkpointing out")
+        with faults.told(path, *told, ValueError):
+            model.activation_checkpointing_enable({"use_reentrant": False})
+    return Policy(model, tokenizer, processor, bf16=bf16, checkpointing=checkpointing)
 
 
 def outline(path: str | Path) -> nn.Module:

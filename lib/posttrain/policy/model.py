@@ -17,6 +17,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from posttrain.policy.batching import GRID, Pictures, end_to_end
 from posttrain.policy.llama import Llama, silenced, supports
@@ -49,6 +50,7 @@ class Policy:
     bf16: bool = False  # matrix products in bfloat16
     fast: bool = True  # False keeps a pocket model on the transformers path (tests compare the two)
     folding: Llama | None = None  # within `accumulating`
+    checkpointing: bool = False  # layers compute their inside again, on transformers' path
     origin: list[torch.Tensor] | None = None  # in full tuning: copies of `trainable()` where it started
 
     @property
@@ -62,7 +64,7 @@ class Policy:
 
     @property
     def is_fast(self) -> bool:
-        return self.fast and supports(self.base)
+        return self.fast and not self.checkpointing and supports(self.base)
 
     def autocast(self):
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
@@ -109,7 +111,7 @@ class Policy:
             llama = self.folding or self.folded()
             hidden = llama.hidden(ids[:, :-1], self.features(inputs), learned[:, 1:])
             return llama.logits(hidden), hidden
-        with self.autocast():
+        with self.autocast(), _recomputed(self.base) if self.checkpointing else nullcontext():
             # No attention mask: causal attention never sees what a row is padded with on its right.
             where = self.places(ids, inputs)[0] if GRID in inputs else None
             seen = self.visible(ids, inputs)
@@ -217,6 +219,21 @@ class Policy:
         self.folding = folding
         for parameter in trainable:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def _recomputed(model: nn.Module):
+    """Layers keep their input alone. Trap: transformers has them do so in training only, where dropout would
+    act too; so the layer itself is told that it trains, and not what stands in it."""
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    before = [layer.training for layer in layers]
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer, training in zip(layers, before):
+            layer.training = training
 
 
 @contextmanager

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from posttrain.config import FOLDERS, ROOT, Profile, Run
+from posttrain.config import ROOT, Profile, Run
 from posttrain.store.files import StoreError, Tables, edits, hashes, locked, read_record, seal, shown, write
-from posttrain.store.hub import held
+from posttrain.store.hub import held, named
 
 __all__ = [
     "CARD",
@@ -140,9 +140,7 @@ def model_path(profile: Profile, run: Run) -> str:
     """The folder of the model that a run starts from; a hub's is downloaded where it may be. StoreError where
     it is not there."""
     if run.foundation is None:
-        return (
-            run.model if run.model.startswith(FOLDERS) or Path(run.model).is_dir() else str(held(run.model))
-        )
+        return str(held(run.model)) if named(run.model) else run.model
     folder = find_foundation(profile, run.foundation, run.seed)
     if folder is None:
         command = (

@@ -188,7 +188,8 @@ def start(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -> 
     # fills the memory. Weights that are trained stay float32: bfloat16 would round small steps away.
     small = bf16 and device != "cpu" and not run.settings.lora.full
     dtype = torch.bfloat16 if small else torch.float32
-    model = policy.load(store.model_path(profile, run), dtype=dtype, device=device, bf16=bf16)
+    path, again = store.model_path(profile, run), run.settings.checkpointing
+    model = policy.load(path, dtype=dtype, device=device, bf16=bf16, checkpointing=again)
     model = _descended(model, profile, run, threads, device)
     return policy.add_lora(model, run.settings.lora, seed=run.seed, value=run.algorithm == "ppo")
 

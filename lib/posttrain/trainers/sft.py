@@ -41,7 +41,6 @@ class Example:
     picture: Picture | None = None
 
 
-MICROBATCH = 4096  # tokens read at once, padding included: long rows' attention leaves the processor's cache
 AT_ONCE = 64  # pictures that go through the processor together: one by one they take longer than the training
 
 
@@ -137,6 +136,7 @@ class _Trainer(trl.SFTTrainer):
     """SFTTrainer with `Policy.score` for the logits; examples are taken in the order of the data set."""
 
     policy: Policy
+    at_once: int  # tokens, `SFTConfig.microbatch_tokens`
 
     def _get_train_sampler(self, dataset=None):
         return SequentialSampler(dataset if dataset is not None else self.train_dataset)
@@ -148,7 +148,7 @@ class _Trainer(trl.SFTTrainer):
         learned[:, 0] = False
         self.last_loss = torch.zeros((), device=ids.device)
         with self.policy.accumulating():
-            for rows in parts(lengths.tolist(), MICROBATCH):
+            for rows in parts(lengths.tolist(), self.at_once):
                 width = lengths[rows].max()
                 shown, predicted = ids[rows, :width], learned[rows, :width]
                 pictures = {name: _taken(value, rows) for name, value in inputs.items()}
@@ -192,7 +192,8 @@ class _Callback(TrainerCallback):
         control.should_save = self.on_step(state.global_step, {"loss": self.trainer.last_loss.item()})
 
     def on_save(self, args, state, control, **kwargs):
-        # The mark is what tells a complete checkpoint from one that a kill left half-written.
+        # The mark is what tells a complete checkpoint from one that a kill left half-written, all of them.
+        PartialState().wait_for_everyone()
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete").touch()
 
 
@@ -231,7 +232,7 @@ def train(
         report_to="none",
         use_cpu=policy.device.type == "cpu",
         disable_tqdm=True,
-        gradient_checkpointing=False,
+        gradient_checkpointing=False,  # where it is asked for, the policy has it switched on already
         bf16=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
@@ -253,7 +254,7 @@ def train(
         return {**collate_texts(rows), **(chat.pixels(pictures) if pictures[0] else {})}
 
     trainer.data_collator = collate
-    trainer.policy, callback.trainer = policy, trainer
+    trainer.policy, trainer.at_once, callback.trainer = policy, config.microbatch_tokens, trainer
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     policy.model.eval()

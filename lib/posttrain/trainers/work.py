@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pandas as pd
-import torch
 from accelerate import PartialState
 
 from posttrain import compute, store
@@ -20,6 +18,7 @@ from posttrain.progress import Progress
 from posttrain.tasks import TASKS
 from posttrain.trainers import ppo, sft
 from posttrain.trainers.curves import Curves
+from posttrain.trainers.processes import save, saved
 
 PLAYED = 256  # environments in which a model makes its errors, side by side
 
@@ -158,9 +157,9 @@ class Work:
         environments = [environment(self.run) for _ in range(settings.ppo.episodes)]
         trainer = ppo.PPO(self.policy, environments, settings.ppo, seed=self.run.seed)
         # Generators differ between processes.
-        saved = self.state / f"state-{trainer.processes.process_index}.pt"
-        if saved.is_file():
-            trainer.load_state(torch.load(saved, weights_only=True))
+        place = self.state / f"state-{trainer.processes.process_index}.pt"
+        if state := saved(place, lambda state: state["counters"][0], self.policy.device):
+            trainer.load_state(state)
         budget = settings.budget_gflop
         progress = Progress(budget, "GFLOP", self.run.name, not self.main)
 
@@ -188,12 +187,6 @@ class Work:
                     {**counted, "gflops": spent(), "gflops_published": published},
                     between=spent() < budget,
                 )
-                _save(trainer.state(), saved)
+                save(trainer.state(), place)
                 self.tick()
                 reached = passed()
-
-
-def _save(state: dict, path: Path) -> None:
-    partial = path.with_name(f".{path.name}")
-    torch.save(state, partial)
-    os.replace(partial, path)
