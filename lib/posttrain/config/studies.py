@@ -59,8 +59,7 @@ class Arm(Settings):
     bf16: bool = setting(False, "Whether products are computed in bfloat16.")
     checkpointing: bool = setting(
         False,
-        "Whether layers compute their inside again in the backward pass, on transformers' path: memory, "
-        "never the result.",
+        "Whether layers compute again what a backward pass needs, by transformers: memory, never the result.",
         **neutral(False),
     )
     environment: either(GeneralPointsConfig, NavigationConfig, _navigates) = setting(
