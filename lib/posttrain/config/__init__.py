@@ -46,6 +46,7 @@ __all__ = [
     "table",
 ]
 PROFILES = ROOT / "notebooks" / "profiles"
+NAME = "[a-z0-9][a-z0-9-]{0,59}"
 
 
 def load(name: str, fresh: bool = False) -> Profile:
@@ -57,7 +58,7 @@ def read(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """What the profile's file says, laid over the profile that it extends."""
     at = f"profile {extending[-1]}: extends: " if extending else ""
     path = PROFILES / f"{name}.yaml"
-    if not re.fullmatch("[a-z0-9][a-z0-9-]{0,59}", str(name)) or not path.is_file():
+    if not re.fullmatch(NAME, str(name)) or not path.is_file():
         there = choose(name, sorted(path.stem for path in PROFILES.glob("*.yaml")))
         raise ConfigError(f"{at}unknown profile {brief(name)}; {there}")
     if name in extending:
@@ -67,7 +68,8 @@ def read(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"profile {name}: {error}") from None
     below = {} if said.get("extends") is None else read(said["extends"], (*extending, name))
-    if (kept := said.get("kept")) not in (None, name, below.get("kept")):
+    kept = str(said.get("kept") or name)
+    if kept not in (name, below.get("kept"), "results", "models") and re.fullmatch(NAME, kept):
         must = f"must be {name}, its own name, or that of a profile that it extends, not {brief(kept)}"
         raise ConfigError(f"profile {name}: kept: {must}: results of two profiles would lie in one folder")
     return merged(below, said)
