@@ -1,8 +1,10 @@
 """A small study whose ends a test chooses, and walks of policies that are known."""
 
+import matplotlib
 import pandas as pd
 import pytest
-from posttrain.analysis import study, walked
+from matplotlib import pyplot as plt
+from posttrain.analysis import charts, study, walked
 
 from . import walks
 
@@ -14,6 +16,15 @@ COLUMNS = {
     "strict": 1.0,
     "kl": 0.0,
 }
+
+
+@pytest.fixture
+def style():
+    """The book's style, for one test; its figures are closed behind it."""
+    with matplotlib.rc_context():
+        charts.use_style()
+        yield
+    plt.close("all")
 
 
 @pytest.fixture

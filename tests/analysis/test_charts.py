@@ -22,12 +22,7 @@ BARS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def style():
-    with matplotlib.rc_context():
-        charts.use_style()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 def table(seeds=3):

@@ -20,12 +20,7 @@ MESSAGES = [
 VERDICTS = [Verdict(-1, "the formula makes 26"), Verdict(5, "", True)]
 
 
-@pytest.fixture(autouse=True)
-def style():
-    with matplotlib.rc_context():
-        charts.use_style()
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("style")
 
 
 def draw_dialogue():

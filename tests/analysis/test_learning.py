@@ -2,11 +2,10 @@
 
 import pytest
 from matplotlib import pyplot as plt
-from posttrain.analysis import charts, learning
+from posttrain.analysis import learning
 
 
-def test_every_iteration_of_every_seed(toy):
-    charts.use_style()
+def test_every_iteration_of_every_seed(toy, style):
     walks = toy({("SFT", "id"): {}}, task="navigation")
     figure = learning.figure(walks)
     assert [ax.get_title("left").split("\n")[0] for ax in figure.axes] == [
