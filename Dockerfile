@@ -9,4 +9,5 @@ WORKDIR /posttrain
 COPY . .
 RUN make .venv/.installed
 EXPOSE 8000 8888
+# Not `make serve`, which nobody outside the container would reach.
 CMD ["sh", "-c", "make book && exec python3 -m http.server --directory book/_build/html 8000"]

@@ -94,7 +94,7 @@ def at(path, value):
     return value
 
 
-def published(path, value):
+def alone(path, value):
     """The published profile with `value` at `path`, of its studies only the one that this is in, or one: to check all the others
     anew each time takes most of a minute."""
     study = path[1] if path[0] == "studies" else "gp-l"
@@ -136,7 +136,7 @@ def wrong_types(path, value):
 def test_every_leaf_of_the_published_profile_refuses_a_wrong_type(refusal):
     refused = list(tried((path, wrong_types(path, value)) for path, value in leaves(CPU)))
     for path, wrong in refused:
-        said = refusal(published(path, wrong))
+        said = refusal(alone(path, wrong))
         assert said.startswith(".".join(path)) and re.search("must|choose one of", said), said
     assert len(refused) > 400
 
@@ -146,7 +146,7 @@ def test_every_number_of_the_published_profile_has_bounds(refusal):
         p for p, value in leaves(CPU) if isinstance(value, int | float) and not isinstance(value, bool)
     ]
     for path, wrong in tried((path, (-3, 10**16, float("nan"), float("inf"))) for path in numbers):
-        said = refusal(published(path, wrong))
+        said = refusal(alone(path, wrong))
         assert said.startswith(f"{'.'.join(path)}: must be "), said
     assert len(numbers) >= 80
 
@@ -155,7 +155,7 @@ def test_every_key_of_the_published_profile_misspelt_is_named_and_the_right_one_
     keys = [path for path, _ in leaves(CPU)]
     for path in keys:
         misspelt = (*path[:-1], path[-1][:-1] + path[-1][-1] * 2)
-        said = refusal(published(misspelt, 1))
+        said = refusal(alone(misspelt, 1))
         assert said.startswith(f"{'.'.join(misspelt)}: unknown; did you mean {path[-1]}? choose one of "), (
             said
         )

@@ -267,8 +267,9 @@ def test_a_run_that_two_studies_share_is_carried_out_once(tmp_path, checkpoints)
 
 # --- killed -------------------------------------------------------------------------------------------------
 
-KILLER = """
-import json, os, signal, sys
+# What a process runs that imports the library once, then forks one child after another that kills itself.
+DYING = """
+import json, os, signal, socket, sys, time
 from pathlib import Path
 import torch
 from posttrain import config, policy, tasks
@@ -284,27 +285,35 @@ policy.load(settings["model"])
 for each in tasks.TASKS['general-points'].sets.values():
     hands(each.rule, split=each.split, faces=each.faces)
 
-def after(owner, name, calls):
-    '''The process kills itself in call number `calls` of owner.name.'''
+def dying(owner, name, calls, word=""):
+    '''The process kills itself in call number `calls` of owner.name whose arguments have `word` in them.'''
+    owner = OWNERS[owner]
     real, count = getattr(owner, name), [0]
     def counted(*arguments, **keywords):
-        count[0] += 1
+        count[0] += not word or word in str(arguments)
         if count[0] == calls:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*arguments, **keywords)
     setattr(owner, name, counted)
 
+def carry_out(arm, root):
+    made = config.check("tiny", settings, True, root=Path(root))
+    arms.carry_out(made, made.run(f"tiny/{arm}/0"))
+"""
+KILLER = (
+    DYING
+    + """
 endings = []
-for arm, root, (owner, name, calls) in jobs:
+for arm, root, how in jobs:
     child = os.fork()
     if not child:
-        after(OWNERS[owner], name, calls)
-        made = config.check("tiny", settings, True, root=Path(root))
-        arms.carry_out(made, made.run(f"tiny/{arm}/0"))
+        dying(*how)
+        carry_out(arm, root)
         os._exit(0)
     endings.append(os.WTERMSIG(os.waitpid(child, 0)[1]))
 print(json.dumps(endings))
 """
+)
 KILLS = {  # arm, and where the kill comes
     "ppo-in-an-iteration": ("ppo", ("PPO", "iterate", 6)),
     "ppo-while-saving": ("ppo", ("os", "replace", 11)),

@@ -13,7 +13,7 @@ import pytest
 from posttrain import config, store
 from posttrain.store import status
 
-from .test_arm import CLOCKS, SETTINGS
+from .test_arm import CLOCKS, DYING, SETTINGS
 
 STUDY = copy.deepcopy(SETTINGS["studies"]["tiny"])
 for arm in ("sft", "ppo"):  # two processes take half the steps
@@ -21,39 +21,15 @@ for arm in ("sft", "ppo"):  # two processes take half the steps
 
 # What torchrun does with two processes, from one that imports the library once: where one ends otherwise than
 # well, the other is ended a little later.
-LAUNCHER = """
-import json, os, signal, socket, sys, time
-from pathlib import Path
-import torch
-from posttrain import config, policy, tasks
-from posttrain.environments import hands
-from posttrain.trainers import arm as arms
-from posttrain.trainers import ppo, sft
-
-OWNERS = {"PPO": ppo.PPO, "os": os, "SFTTrainer": sft._Trainer}
-settings, jobs = json.loads(sys.argv[1])
-torch.set_num_threads(1)
-policy.load(settings["model"])
-for each in tasks.TASKS["general-points"].sets.values():
-    hands(each.rule, split=each.split, faces=each.faces)
-
-def dying(owner, name, calls, word=""):
-    '''The process kills itself in call number `calls` of owner.name whose arguments have `word` in them.'''
-    real, count = getattr(owner, name), [0]
-    def counted(*arguments, **keywords):
-        count[0] += word in str(arguments)
-        if count[0] == calls:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **keywords)
-    setattr(owner, name, counted)
-
+LAUNCHER = (
+    DYING
+    + """
 def process(rank, port, arm, root, deaths):
     of = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in of.items()} | {"MASTER_ADDR": "127.0.0.1"}
-    for owner, *how in deaths.get(str(rank), []):
-        dying(OWNERS[owner], *how)
-    made = config.check("tiny", settings, True, root=Path(root))
-    arms.carry_out(made, made.run(f"tiny/{arm}/0"))
+    for how in deaths.get(str(rank), []):
+        dying(*how)
+    carry_out(arm, root)
 
 def launched(*job):
     with socket.socket() as free:
@@ -76,6 +52,7 @@ def launched(*job):
 
 print(json.dumps([launched(*job) for job in jobs]))
 """
+)
 KILLS = {  # arm, and in which call the first process dies, or the second
     "ppo-the-second": ("ppo", {1: [("PPO", "iterate", 6)]}),
     "ppo-one-state-written": ("ppo", {0: [("PPO", "state", 2)]}),

@@ -40,10 +40,7 @@ class Outcomes:
 
     def __init__(self, hands: pd.DataFrame):
         self.hands, self.seeds = hands, sorted(hands["seed"].unique().tolist())
-        self._rows: dict[tuple, dict[int, np.ndarray]] = {}  # (arm, seed, set, decoding) -> step -> rows
-        keys = ["arm", "seed", "set", "decoding", "step"]
-        for (*key, step), rows in hands.groupby(keys, sort=False).indices.items():
-            self._rows.setdefault(tuple(key), {})[step] = rows
+        self._rows = study.by_step(hands)
         self._cases = hands["hand"].to_numpy(object)
         self._columns: dict[str, np.ndarray] = {}
 
@@ -61,7 +58,7 @@ class Outcomes:
 
     def steps(self, arm: str, seed: int, set_: str, measure: Measure) -> list[int]:
         """The steps at which it was judged."""
-        return sorted(self._by_step(arm, seed, set_, measure))
+        return list(self._by_step(arm, seed, set_, measure))
 
     def arms(self, set_: str) -> list[str]:
         """Those that were judged on a set."""

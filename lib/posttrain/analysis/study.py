@@ -220,22 +220,11 @@ class Study(Results):
 
     def _ends(self, arm: str, set_: str, decoding: str) -> list[np.ndarray]:
         name, step = ("SFT", 0) if arm == "Init" else (arm, -1)
-        return [self._cases[name, seed, set_, decoding][step] for seed in self.seeds]
+        return [list(self._cases[name, seed, set_, decoding].values())[step] for seed in self.seeds]
 
     @cached_property
-    def _cases(self) -> dict[tuple, list[np.ndarray]]:
-        """(arm, seed, set, decoding) -> for each step the rows of `hands`, in the order of the cases."""
-        columns = [
-            pd.factorize(self.hands[name], sort=name in ("step", "hand"))
-            for name in ("hand", "step", "decoding", "set", "seed", "arm")
-        ]
-        order = np.lexsort([codes for codes, _ in columns])
-        codes = np.stack([codes[order] for codes, _ in columns[1:]])
-        cases: dict[tuple, list[np.ndarray]] = {}
-        for rows in np.split(order, np.flatnonzero((codes[:, 1:] != codes[:, :-1]).any(0)) + 1):
-            key = tuple(names[codes[rows[0]]] for codes, names in columns[:1:-1])
-            cases.setdefault(key, []).append(rows)
-        return cases
+    def _cases(self) -> dict[tuple, dict[int, np.ndarray]]:
+        return by_step(self.hands)
 
     def estimates(self, set_: str, decoding: str, metric: str) -> dict[str, Interval]:
         """Init, SFT and RL with bootstrap intervals."""
@@ -256,6 +245,21 @@ class Study(Results):
         names = dict.fromkeys(name for column in columns.values() for name in column)
         said = {arm: [column.get(name, "") for name in names] for arm, column in columns.items()}
         return pd.DataFrame({"setting": list(names), **said, "meaning": [meanings[n] for n in names]})
+
+
+def by_step(hands: pd.DataFrame) -> dict[tuple, dict[int, np.ndarray]]:
+    """(arm, seed, set, decoding) -> step, the first first -> rows of `hands`, in the order of the cases."""
+    columns = [
+        pd.factorize(hands[name], sort=name in ("step", "hand"))
+        for name in ("hand", "step", "decoding", "set", "seed", "arm")
+    ]
+    order = np.lexsort([codes for codes, _ in columns])
+    codes = np.stack([codes[order] for codes, _ in columns[1:]])
+    found: dict[tuple, dict[int, np.ndarray]] = {}
+    for rows in np.split(order, np.flatnonzero((codes[:, 1:] != codes[:, :-1]).any(0)) + 1):
+        *key, step = (names[codes[rows[0]]] for codes, names in columns[:0:-1])
+        found.setdefault(tuple(key), {})[step] = rows
+    return found
 
 
 def _flat(settings: dict, path: str = "") -> dict[str, str]:

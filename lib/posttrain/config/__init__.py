@@ -14,8 +14,8 @@ from typing import Any
 
 from posttrain.config import files
 from posttrain.config.foundations import FoundationConfig, VisionConfig
-from posttrain.config.profiles import FOLDERS, ROOT, Profile, Run, check, table
-from posttrain.config.settings import ConfigError, Settings, brief, choose, merged
+from posttrain.config.profiles import FOLDERS, RESERVED, ROOT, Profile, Run, check, table
+from posttrain.config.settings import NAME, ConfigError, Settings, brief, choose, merged
 from posttrain.config.studies import ALGORITHMS, Arm, StudySettings
 from posttrain.config.tasks import TASKS, CensusConfig, GeneralPointsConfig, NavigationConfig
 from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
@@ -46,7 +46,6 @@ __all__ = [
     "table",
 ]
 PROFILES = ROOT / "notebooks" / "profiles"
-NAME = "[a-z0-9][a-z0-9-]{0,59}"
 
 
 def load(name: str, fresh: bool = False) -> Profile:
@@ -69,7 +68,7 @@ def read(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"profile {name}: {error}") from None
     below = {} if said.get("extends") is None else read(said["extends"], (*extending, name))
     kept = str(said.get("kept") or name)
-    if kept not in (name, below.get("kept"), "results", "models") and re.fullmatch(NAME, kept):
+    if kept not in (name, below.get("kept"), *RESERVED) and re.fullmatch(NAME, kept):
         must = f"must be {name}, its own name, or that of a profile that it extends, not {brief(kept)}"
         raise ConfigError(f"profile {name}: kept: {must}: results of two profiles would lie in one folder")
     return merged(below, said)

@@ -34,6 +34,7 @@ from posttrain.config.training import LoraSettings, PPOConfig, SFTConfig
 ROOT = Path(__file__).parents[3]
 Device = Annotated[str, Field(pattern="^(cpu|mps|cuda(:[0-9]+)?)$")]
 FOLDERS = (".", "~", "/", "data/", "build/")  # how a model that is a folder begins
+RESERVED = ("models", "results")  # folders of data/ that are the published profile's
 
 
 def _sees(said: dict) -> bool:
@@ -85,7 +86,7 @@ class Profile(Settings):
         for name, tower in self.foundations.items():
             if isinstance(tower, VisionConfig):
                 self._check_corpus(tower.language, LANGUAGES[tower.corpus], "foundations", name, "language")
-        if self.kept in ("models", "results"):
+        if self.kept in RESERVED:
             raise Problem(f"must be another name: data/{self.kept} is the published profile's", "kept")
         if self.model is not None:
             self._check_model()

@@ -138,7 +138,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[tuple[Seed, ...], Listed, Field(min_length=1), Distinct]
 Feedback = Literal["informative", "verdict", "none"]
 Protocol = Literal["clean", "as_released"]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=60)]
+NAME = "[a-z0-9][a-z0-9-]{0,59}"
+Name = Annotated[str, Field(pattern=f"^{NAME}$", max_length=60)]
 
 
 def either(first: type[Settings], second: type[Settings], is_second) -> Any:
