@@ -1,5 +1,8 @@
 """Charts: every kind of figure draws and is written, the same bytes each time; bad input is named."""
 
+import base64
+import io
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -11,7 +14,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from PIL import Image
-from posttrain.analysis import charts
+from posttrain.analysis import charts, saving
 from posttrain.analysis.statistics import Interval
 from posttrain.config import ROOT
 
@@ -66,6 +69,21 @@ def test_a_figure_is_written_with_the_same_bytes_each_time(draw, tmp_path):
     assert b"<text" in written[0][0] and b"<dc:date>" not in written[0][0], "text stays text, and no date"
     image = Image.open(png).convert("RGB")
     assert image.getpixel((0, 0)) == (255, 255, 255) and image.info.get("Software") is None
+
+
+def test_pictures_in_a_figure_are_packed_unless_one_sees_through_them(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    hidden = np.dstack([colours, np.full((60, 60), 128, np.uint8)])
+    modes = []
+    for image in (colours, hidden):
+        fig, ax = plt.subplots()
+        ax.imshow(image)
+        svg, _ = charts.save(fig, "ext-picture", tmp_path)
+        (data,) = saving.PIXELS.findall(svg.read_text())
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            modes.append(picture.mode)
+        plt.close(fig)
+    assert modes == ["P", "RGBA"]
 
 
 @pytest.mark.parametrize(

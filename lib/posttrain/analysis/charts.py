@@ -1,8 +1,7 @@
 """Charts: one style, one function for each kind of figure.
 
 Paper: figures 5 to 10. The functions draw on axes or make a whole figure, from tidy tables, intervals or a
-study, and compute nothing that a caption would have to explain. `save` writes the same bytes for the same
-figure on one machine.
+study, and compute nothing that a caption would have to explain.
 
 Left out on purpose: smoothing (the paper's curves are Savitzky-Golay filtered; ours show every checkpoint).
 
@@ -12,13 +11,10 @@ Left out on purpose: smoothing (the paper's curves are Savitzky-Golay filtered; 
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -26,22 +22,20 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
-from PIL import Image
 
+from posttrain.analysis.saving import PAPER, save
 from posttrain.store import shown
 
 if TYPE_CHECKING:
     from posttrain.analysis.statistics import Interval
     from posttrain.analysis.study import Book, Results, Study
 
-INK, QUIET, PAPER = "#222222", "#6b6b6b", "#ffffff"
+INK, QUIET = "#222222", "#6b6b6b"
 MINUS = "\N{MINUS SIGN}"
 INIT = "Init"
 # Okabe and Ito's colours, told apart with every common kind of colour blindness.
 COLOURS = {INIT: "#7f7f7f", "SFT": "#d55e00", "RL": "#0072b2"}
 AUXILIARY = ("#009e73", "#cc79a7", "#56b4e9", "#000000", "#e69f00")
-NAME = re.compile(r"(fig\d\d|ext)-[a-z0-9-]+")
-POINTS = re.compile(r'^(?: *<path [^>]*?d="| *)[MLCQ] [-\d. ]+', re.MULTILINE)  # of an SVG's paths
 
 
 def use_style() -> None:
@@ -224,44 +218,6 @@ def footer(fig: Figure, profile: str, seeds: Sequence[int], seconds: float, note
     text, colour = (f"{note} · {text}", COLOURS["SFT"]) if note else (text, QUIET)
     # Below the figure, not in it: `save` crops to what is drawn, so it never overlaps whatever the layout.
     fig.text(0.01, -0.02, text, va="top", fontsize=6, color=colour)
-
-
-def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, Path]:
-    """Write `<folder>/<name>.svg` and `.png` (150 dpi), each whole or not at all; returns both paths.
-
-    `name` starts with the paper's figure ("fig05-rule-gp-l") or "ext-"; `ValueError` if it does not. The
-    layout, which costs as much as drawing, is made once for both and stays; the figure is not laid out again.
-    """
-    if not NAME.fullmatch(name):
-        raise ValueError(f'a figure is called "fig05-some-words" or "ext-some-words", not {name!r}')
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
-    for left in folder.glob(f".{name}.*"):  # by a process that was killed
-        left.unlink(missing_ok=True)
-    fig.set_dpi(150)
-    fig.draw_without_rendering()
-    options = {"dpi": 150, "bbox_inches": fig.get_tightbbox().padded(0.08), "facecolor": PAPER}
-    drafts = [path.with_name(f".{path.name}.{os.getpid()}") for path in (svg, png)]
-    try:
-        with mpl.rc_context({"figure.constrained_layout.use": False}):
-            fig.set_layout_engine(None)  # with any engine, also a "none" one, every file is drawn twice
-        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "posttrain"}):
-            fig.savefig(drafts[0], format="svg", metadata={"Date": None, "Creator": None}, **options)
-        # A hundredth of a point is enough.
-        drawn = POINTS.sub(lambda line: re.sub(r"(\.\d\d)\d+", r"\1", line[0]), drafts[0].read_text())
-        drafts[0].write_text(drawn)
-        options["pil_kwargs"] = {"compress_level": 1}  # packed again below
-        fig.savefig(drafts[1], format="png", metadata={"Software": None}, **options)
-        with Image.open(drafts[1]) as image:  # a palette is a third of the size, and enough for a plot
-            small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        small.save(drafts[1], format="png", compress_level=8)  # 9 takes twice the time for one percent
-        for draft, path in zip(drafts, (svg, png)):
-            os.replace(draft, path)
-    finally:
-        for draft in drafts:
-            draft.unlink(missing_ok=True)
-    return svg, png
 
 
 def source(name: str, book: Book, studies: Sequence[Results]) -> str:
