@@ -1,11 +1,9 @@
 """Exercises: the lines of a profile are accepted, train one seed and no longer than told; lines of Python
 run."""
 
-import json
 import re
 import shutil
-import textwrap
-from pathlib import Path
+import sys
 
 import numpy as np
 import pytest
@@ -13,35 +11,28 @@ from posttrain import config, foundation, store
 from posttrain.foundation import corpus, documents
 from posttrain.store import status
 
-ROOT = Path(__file__).resolve().parent.parent
-BLOCK = re.compile(r"^```\{dropdown\} Lines of (a profile|Python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+sys.path.insert(0, str(config.ROOT / "tools"))
+import exercises  # noqa: E402
+
 TOLD = re.compile(r"^(?:\d+\. |.* Each trains ).*[Aa]bout (\d+) minutes of one core", re.MULTILINE)
 MOST = 3  # new runs of an exercise: an Init and what starts from it
 
 
-def text_of(page):
-    if page.suffix == ".md":
-        return page.read_text()
-    cells = json.loads(page.read_text())["cells"]
-    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-
-
-def exercises(kind):
-    """The lines of each block, and the minutes told before it or before those above it."""
-    found = []
-    for page in sorted([*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book").glob("*.md")]):
-        before, minutes = 0, None
-        for count, block in enumerate(BLOCK.finditer(text := text_of(page)), 1):
-            said = TOLD.findall(text, before, block.start())
-            minutes, before = int(said[-1]) if said else minutes, block.end()
-            if block[1] == kind:
-                found.append(pytest.param(block[2], minutes, id=f"{page.stem}-{count}"))
+def blocks(kind):
+    """The lines of each block, and the minutes told before it or before those above it on its page."""
+    found, page, minutes = [], None, None
+    for one in exercises.listed():
+        minutes = minutes if one.name.rpartition("-")[0] == page else None
+        page, said = one.name.rpartition("-")[0], TOLD.findall(one.before)
+        minutes = int(said[-1]) if said else minutes
+        if one.kind == kind:
+            found.append(pytest.param(one.lines, minutes, id=one.name))
     return found
 
 
 def test_no_dropdown_holds_anything_but_its_lines():
-    for lines, _ in (block.values for kind in ("a profile", "Python") for block in exercises(kind)):
-        assert all(line.startswith("    ") for line in lines.splitlines() if line), lines
+    for one in exercises.listed():
+        assert all(line.startswith("    ") for line in one.block.splitlines() if line), one.name
 
 
 @pytest.fixture
@@ -54,9 +45,9 @@ def profiles(tmp_path, monkeypatch):
     return config.PROFILES
 
 
-@pytest.mark.parametrize(("lines", "told"), exercises("a profile"))
+@pytest.mark.parametrize(("lines", "told"), blocks("a profile"))
 def test_lines_of_a_profile(lines, told, profiles):
-    (profiles / "exercise.yaml").write_text(textwrap.dedent(lines))
+    (profiles / "exercise.yaml").write_text(lines)
     profile = config.load("exercise")
     new = {run.identity: run for run in profile.runs() if store.find(profile, run) is None}
     assert 1 <= len(new) <= MOST, [run.name for run in new.values()]
@@ -69,7 +60,7 @@ def test_lines_of_a_profile(lines, told, profiles):
         assert told == pytest.approx(expected, abs=1 + 0.1 * expected)
 
 
-@pytest.mark.parametrize(("lines", "told"), exercises("Python"))
+@pytest.mark.parametrize(("lines", "told"), blocks("Python"))
 def test_lines_of_python(lines, told, profiles, monkeypatch, capsys):
     """They run; a foundation is not made, but its corpus is read."""
     (profiles / "whole.yaml").write_text("extends: cpu")
@@ -86,7 +77,7 @@ def test_lines_of_python(lines, told, profiles, monkeypatch, capsys):
 
     monkeypatch.setattr(foundation, "make", make)
     monkeypatch.setattr(foundation, "provide", make)
-    exec(compile(textwrap.dedent(lines), "exercise", "exec"), {})
+    exec(compile(lines, "exercise", "exec"), {})
     if read:
         assert "whole" in read or read.count("chat read") < 0.02 * len(read)
     else:

@@ -42,6 +42,7 @@ __all__ = [
     "VisionConfig",
     "check",
     "load",
+    "merged",
     "read",
     "table",
 ]
