@@ -35,7 +35,7 @@ MODEL = $(if $(filter smollm%,$(PROFILE)),build/models/smollm2-135m/model.safete
 # Beside the environment, where nothing but `make cluster` finds it.
 PLUGIN = build/cluster/snakemake_executor_plugin_slurm
 
-.PHONY: help book test reproduce runs figures figure pages verify serve bench invariant kills cluster export-play pdf lint lock versions clean
+.PHONY: help book test reproduce runs figures figure pages verify serve bench invariant kills cluster exercises export-play pdf lint lock versions clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -83,6 +83,9 @@ invariant: .venv/.installed ## repeat every published arm, shortened, against wh
 
 export-play: .venv/.installed ## make what the page "Play the model" computes with (book/play/data.js)
 	python tools/export_play.py
+
+exercises: .venv/.installed ## carry out the chapters' exercises and keep what comes of them (two hours for all)
+	python tools/exercises.py
 
 kills: .venv/.installed ## kill every kind of job at many moments, go on, and compare (half an hour)
 	python -m tests.kills
