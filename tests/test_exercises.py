@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from posttrain import config, foundation, store
+from posttrain.analysis import exercises as kept
 from posttrain.foundation import corpus, documents
 from posttrain.store import status
 
@@ -82,3 +83,30 @@ def test_lines_of_python(lines, told, profiles, monkeypatch, capsys):
         assert "whole" in read or read.count("chat read") < 0.02 * len(read)
     else:
         assert "was taken for" in capsys.readouterr().out
+
+
+def test_what_is_kept_came_of_the_lines_as_they_stand():
+    table = kept.kept()
+    lines = {one.name: one for one in exercises.listed()}
+    for name, rows in table.groupby("exercise"):
+        runs = exercises.new_runs(exercises.profile_of(lines[name]))
+        assert set(rows["identity"]) == {run.identity for run in runs}, f"{name}: make exercises"
+        assert set(zip(rows["study"], rows["arm"], rows["seed"])) == {(r.study, r.arm, r.seed) for r in runs}
+
+
+def test_only_what_is_not_kept_is_carried_out(tmp_path, monkeypatch, capsys):
+    name, *others = kept.kept()["exercise"].unique()
+    monkeypatch.setattr(kept, "FILE", shutil.copy(kept.FILE, tmp_path / "exercises.csv"))
+    monkeypatch.setattr(exercises.arm, "carry_out", lambda *_: pytest.fail("it is kept"))
+    assert exercises.main([name]) == 0 and not capsys.readouterr().out
+    table = kept.kept()
+    table[table["exercise"] != name].to_csv(kept.FILE, index=False)
+    monkeypatch.setattr(exercises.store, "find", lambda *_: "there")
+    monkeypatch.setattr(kept, "compared", lambda name, *_: table[table["exercise"] == name])
+    assert exercises.main([name]) == 0 and name in capsys.readouterr().out
+    assert name in set(kept.kept()["exercise"])
+
+
+def test_an_exercise_that_there_is_not_is_refused(capsys):
+    assert exercises.main(["no-such-1"]) == 2
+    assert "no exercise no-such-1" in capsys.readouterr().err

@@ -53,19 +53,21 @@ def launched(*job):
 print(json.dumps([launched(*job) for job in jobs]))
 """
 )
-KILLS = {  # arm, and in which call the first process dies, or the second
-    "ppo-the-second": ("ppo", {1: [("PPO", "iterate", 6)]}),
-    "ppo-one-state-written": ("ppo", {0: [("PPO", "state", 2)]}),
-    "ppo-one-state-in-place": ("ppo", {0: [("os", "replace", 2, "state-0.pt")]}),
-    "sft-both": ("sft", {0: [("SFTTrainer", "training_step", 8)], 1: [("SFTTrainer", "training_step", 8)]}),
-    "sft-the-first-while-saving": ("sft", {0: [("SFTTrainer", "_save_optimizer_and_scheduler", 2)]}),
+STEP = ("SFTTrainer", "training_step", 8)
+KILLS = {  # of each arm, one after the other: in which call the first process dies, or the second
+    "ppo": (
+        {1: [("PPO", "iterate", 6)]},
+        {0: [("PPO", "state", 1)]},
+        {0: [("os", "replace", 1, "state-0.pt")]},
+    ),
+    "sft": ({0: [STEP], 1: [STEP]}, {0: [("SFTTrainer", "_save_optimizer_and_scheduler", 1)]}),
 }
 
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory, checkpoints):
-    """The study whole, and by case the root in which an arm was killed and carried out again, all by two
-    processes."""
+    """The study whole, and the root in which its arms were killed again and again before they came to their
+    ends, all by two processes."""
     settings = {"model": checkpoints["pocket"], "seeds": [0], "studies": {"tiny": STUDY}}
 
     def launch(*jobs):
@@ -82,27 +84,24 @@ def launched(tmp_path_factory, checkpoints):
     def profile(root):
         return config.check("tiny", settings, True, root=root)
 
-    roots = {case: tmp_path_factory.mktemp(case) for case in ("whole", *KILLS)}
-    whole = profile(roots["whole"])
-    ended, told = launch(["sft", str(whole.root), {}], ["ppo", str(whole.root), {}])
+    whole, made = (profile(tmp_path_factory.mktemp(name)) for name in ("whole", "killed"))
+    ended, told = launch(*([arm, str(whole.root), {}] for arm in KILLS))
     assert ended == [[0, 0]] * 2, told
-    jobs = []
-    for case, (arm, deaths) in KILLS.items():
-        for part in (store.home(whole, whole.run("tiny/init/0")), whole.root / "build" / "adapters"):
-            shutil.copytree(part, roots[case] / part.relative_to(whole.root))
-        for run in (whole.run("tiny/sft/0"), whole.run("tiny/ppo/0")):
-            shutil.rmtree(roots[case] / "build" / "adapters" / run.identity)
-        jobs += [[arm, str(roots[case]), how] for how in (deaths, {})]
+    for part in (store.home(whole, whole.run("tiny/init/0")), whole.root / "build" / "adapters"):
+        shutil.copytree(part, made.root / part.relative_to(whole.root))
+    for arm in KILLS:
+        shutil.rmtree(made.root / "build" / "adapters" / whole.run(f"tiny/{arm}/0").identity)
+    jobs = [[arm, str(made.root), deaths] for arm, each in KILLS.items() for deaths in (*each, {})]
     ended, told = launch(*jobs)
-    for killed, again, deaths in zip(ended[::2], ended[1::2], (deaths for _, deaths in KILLS.values())):
-        assert killed == [-signal.SIGKILL] * 2 and again == [0, 0], (deaths, told)
-    return whole, {case: profile(roots[case]) for case in KILLS}
+    for (*_, deaths), how in zip(jobs, ended):
+        assert how == ([-signal.SIGKILL] * 2 if deaths else [0, 0]), (deaths, told)
+    return whole, made
 
 
-@pytest.mark.parametrize("case", KILLS)
-def test_two_processes_that_were_killed_end_with_the_same_tables(launched, case):
-    whole, made = launched[0], launched[1][case]
-    run = made.run(f"tiny/{KILLS[case][0]}/0")
+@pytest.mark.parametrize("arm", KILLS)
+def test_two_processes_that_were_killed_end_with_the_same_tables(launched, arm):
+    whole, made = launched
+    run = made.run(f"tiny/{arm}/0")
     got, expected = store.read(made, run), store.read(whole, run)
     assert len(expected.checkpoints["step"].unique()) == 4 and len(expected.training) > 8
     for table, wanted in zip(got[1:4], expected[1:4]):

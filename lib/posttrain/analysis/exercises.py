@@ -27,7 +27,8 @@ def kept() -> pd.DataFrame:
     """All rows of the file; none where it is not there."""
     if FILE.is_file():
         return pd.read_csv(FILE, dtype={"identity": str})
-    return pd.DataFrame(columns=[*KEYS, *MEASURES, *(f"chapter_{name}" for name in MEASURES)])
+    measured = [*MEASURES, *(f"chapter_{name}" for name in MEASURES)]
+    return pd.DataFrame(columns=[*KEYS, *measured]).astype(dict.fromkeys(measured, float))
 
 
 def compared(exercise: str, profile: Profile, run: Run) -> pd.DataFrame:
