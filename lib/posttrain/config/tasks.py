@@ -69,15 +69,16 @@ class TaskSettings(Settings):
 
     @classmethod
     def complete(cls, data: dict) -> dict:
-        data = {"task": cls.model_fields["task"].default, **data}
+        fields = cls.model_fields
+        data = {"task": fields["task"].default, **data}
         if (task := TASKS.get(str(data["task"]))) is None:
             raise Problem(f"unknown {brief(data['task'])}; {choose(data['task'], TASKS)}", "task")
         for name in ("pixels", "styles"):
-            if data.get(name) is not None and name in cls.model_fields and not task.shown:
+            if data.get(name) is not None and name in fields and not task.shown:
                 raise Problem(f"must be left out: {data['task']} shows no pictures", name)
         decided = {**task._asdict(), **task.shown}
         said = {name: value for name, value in data.items() if value is not None or name not in decided}
-        return {**{name: value for name, value in decided.items() if name in cls.model_fields}, **said}
+        return {**{name: value for name, value in decided.items() if name in fields}, **said}
 
 
 class CensusConfig(TaskSettings):
