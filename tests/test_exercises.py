@@ -20,12 +20,13 @@ MOST = 3  # new runs of an exercise: an Init and what starts from it
 
 
 def blocks(kind):
-    """The lines of each block, and the minutes told before it or before those above it on its page."""
+    """The lines of each block, and the minutes told before it or before those above it on its page; none
+    where they are those that were measured."""
     found, page, minutes = [], None, None
     for one in exercises.listed():
         minutes = minutes if one.name.rpartition("-")[0] == page else None
         page, said = one.name.rpartition("-")[0], TOLD.findall(one.before)
-        minutes = int(said[-1]) if said else minutes
+        minutes = int(said[-1]) if said else None if "_minutes|" in one.before else minutes
         if one.kind == kind:
             found.append(pytest.param(one.lines, minutes, id=one.name))
     return found
