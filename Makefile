@@ -81,8 +81,9 @@ bench: .venv/.installed ## measure speed (never part of the tests)
 invariant: .venv/.installed ## repeat every published arm, shortened, against what was recorded
 	OMP_NUM_THREADS=1 python -W ignore -m tests.invariant.published
 
-export-play: .venv/.installed ## make what the page "Play the model" computes with (book/play/data.js)
+export-play: .venv/.installed ## make what the page "Play the model" computes with, and what its models say to every hand
 	python tools/export_play.py
+	python tools/every_hand.py
 
 exercises: .venv/.installed ## carry out the chapters' exercises and keep what comes of them (two hours for all)
 	python tools/exercises.py

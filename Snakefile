@@ -156,6 +156,7 @@ rule chapter:
         source="notebooks/{chapter}.ipynb",
         profiles=[f"notebooks/profiles/{name}.yaml" for name in (NAME, PROFILE.extends) if name],
         library=[str(path.relative_to(ROOT)) for path in sorted((ROOT / "lib").rglob("*.py"))],
+        tables=[str(path.relative_to(ROOT)) for path in sorted((ROOT / "data").glob("*.*"))],  # what is tested, published, practised
         trained=stamps(*TO_PRETRAIN, *TO_TRAIN),
     output: f"{SITE}/notebooks/{{chapter}}.ipynb"
     log: f"{BUILD}/logs/{{chapter}}.log"

@@ -1,6 +1,5 @@
 """The page "Play the model": its model and its verifier answer as the library does (in V8, by mini-racer)."""
 
-import base64
 import json
 import random
 import sys
@@ -17,6 +16,7 @@ from py_mini_racer import MiniRacer
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 sys.path.insert(0, str(config.ROOT / "tools"))
+import every_hand  # noqa: E402
 import export_play  # noqa: E402
 
 PAGE = config.ROOT / "book" / "play"
@@ -48,19 +48,11 @@ def call(engine, function: str, *arguments):
 MOST, NEAR = 48, 1e-3  # tokens of an answer; logits that are nearer than this may change places
 
 
-def matrices(part: dict) -> dict[str, torch.Tensor]:
-    """The matrices of the page's data, read here."""
-    numbers = np.frombuffer(base64.b64decode(part["data"]), "<f2").astype(np.float32)
-    ends = np.cumsum([rows * columns for _, rows, columns in part["shapes"]])
-    cut = np.split(numbers, ends[:-1])
-    return {name: torch.from_numpy(a.reshape(shape)) for (name, *shape), a in zip(part["shapes"], cut)}
-
-
 def transformer(data: dict, arm: str, folder: str) -> LlamaForCausalLM:
     """The page's model of an arm, for transformers: the same rounded weights."""
-    weights = matrices(data["base"])
+    weights = every_hand.matrices(data["base"])
     for name in data["arms"][arm]:
-        halves = matrices(data["adapters"][name])
+        halves = every_hand.matrices(data["adapters"][name])
         for layer in {one[:-2] for one in halves}:
             delta = halves[f"{layer}.B"] @ halves[f"{layer}.A"] * data["adapters"][name]["scale"]
             weights[layer] = weights[layer] + delta
@@ -169,11 +161,20 @@ def published():
 
 @pytest.mark.parametrize("arm", ["Init", "SFT", "RL"])
 def test_published_models_answer_300_prompts_as_the_librarys_do(published, arm):
-    text = (PAGE / "data.js").read_text()
-    data = json.loads(text[text.index("{") : text.rindex("}") + 1])
-    answer_as_transformers(
-        published, data, arm, config.ROOT / "data" / "models" / "pocket-text-0", 300, kept=True
+    folder = config.ROOT / "data" / "models" / "pocket-text-0"
+    answer_as_transformers(published, every_hand.played(), arm, folder, 300, kept=True)
+
+
+def test_every_hand_was_put_to_the_same_models():
+    """Those whose weights are the foundation's and the page's adapters."""
+    data, folder = every_hand.played(), config.ROOT / "data" / "models" / "pocket-text-0"
+    prompt = torch.tensor(
+        [Chat(AutoTokenizer.from_pretrained(folder)).opening([{"role": "user", "content": "24"}])]
     )
+    for arm in data["arms"]:
+        with torch.no_grad():
+            ours = every_hand.tuned(data, arm, str(folder)).model(prompt).logits
+            assert (ours - transformer(data, arm, str(folder))(prompt).logits).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("said", ["unknown profile", "there is no foundation pocket-text-0; make it with"])

@@ -43,7 +43,7 @@
     });
     const more = count > found.length ? ` and ${count - found.length} more` : "";
     at("about").innerHTML =
-      `<p><strong>${chosen.hand}</strong>: the numbers ${set().numbers[i].join(", ")}. ` +
+      `<p><strong>${chosen.hand}</strong>: the numbers ${set().numbers[i].join(", ")}${set().kinds ? `, ${set().kinds[i]}` : ""}. ` +
       `${count} ${count === 1 ? "solution" : "solutions"}: <code>${found.join("</code>, <code>")}</code>${more}.</p>` +
       `<div class="explorer-scroll"><table><caption>${data.measures[at("measure").value]}, in percent, checkpoint by checkpoint ` +
       `(· not asked)</caption><tbody>${rows.join("")}</tbody></table></div>`;

@@ -8,6 +8,7 @@ import pytest
 from matplotlib import pyplot as plt
 from posttrain import formulas
 from posttrain.analysis import explorer
+from posttrain.environments.general_points import hands
 
 SETS = {"id": ("held-out <hands>", "10"), "ood": ("another rule", "11/12/13")}
 HANDS = ["2 4 6 9", "A 5 J Q", "4 4 Q Q", "7 7 9 K", "3 8 J K"]
@@ -69,3 +70,38 @@ def test_the_picture_has_a_cell_a_hand_in_one_order(points):
     assert [ax.get_title() for ax in figure.axes[:3]] == ["Init: 20%", "SFT: 60%", "RL: 40%"]
     assert figure.axes[1].images[0].get_array().compressed()[:5] == pytest.approx([1, 1, 0.5, 0.5, 0])
     plt.close(figure)
+
+
+@pytest.fixture
+def asked():
+    """A table of every hand, small: what each arm's answers to a hand came to."""
+    rows = [
+        {"set": set_, "hand": hand, "arm": arm, "first_try": share, "rule_following": 1.0, "fake": 0.0}
+        for arm, share in (("Init", 0.125), ("SFT", 0.5), ("RL", 1.0))
+        for set_, hand in zip(("id", "seen", "same_numbers", "ood", "ood"), HANDS)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_every_hand_is_there_at_the_end_alone(asked):
+    told = explorer.every(asked, {"Init": [5], "SFT": [5, 9], "RL": [5, 7, 9]})
+    ten, faces = told.values()
+    assert ten["hands"] == [HANDS[1], HANDS[2], HANDS[0]] and faces["hands"] == sorted(HANDS[3:])
+    assert ten["kinds"] == list(explorer.WHOLE.values())[:3] and ten["numbers"][0] == (1, 5, 10, 10)
+    letters = ten["shares"]["first_try"]
+    assert [shares(text) for text in letters["SFT"]] == [[None] * 3, [pytest.approx(0.5)] * 3]
+    assert (
+        len(letters["Init"]) == 1 and letters["RL"][:2] == ["   "] * 2 and shares(letters["RL"][2]) == [1] * 3
+    )
+
+
+def test_the_table_of_every_hand_has_all_that_can_be_solved():
+    table = pd.read_parquet(explorer.EVERY)
+    for sets, rule, faces in (
+        (explorer.RULES["10"], "10", False),
+        (explorer.RULES["11/12/13"], "11/12/13", True),
+    ):
+        expected = {" ".join(hand) for hand in hands(rule, faces=faces)}
+        for _, rows in table[table["set"].isin(sets)].groupby("arm"):
+            assert set(rows["hand"]) == expected and len(rows) == len(expected)
+    assert table["first_try"].between(0, 1).all() and set(table["arm"]) == {"Init", "SFT", "RL"}

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from posttrain import formulas
 from posttrain.analysis import charts
 from posttrain.analysis.study import ARMS, Study
+from posttrain.config import ROOT
 from posttrain.verifiers.general_points import Rule
 
 MEASURES = {  # columns, and what they are called
@@ -30,6 +31,14 @@ MEASURES = {  # columns, and what they are called
     "fake": "right under the old rule only",
 }
 LEVELS = 90  # a share is written as one printable letter, from "!" for 0 to "{" for 1; " ": not asked
+EVERY = ROOT / "data" / "every-hand.parquet"  # tools/every_hand.py makes it
+WHOLE = {  # sets whose hands are all in it, and what they are called beside the rule
+    "seen": "a hand of the training",
+    "same_numbers": "its numbers were trained, with other faces",
+    "id": "its numbers were held out",
+    "ood": "with J, Q or K: all other hands are as under the rule 10",
+}
+RULES = {"10": ["seen", "same_numbers", "id"], "11/12/13": ["ood"]}
 EXAMPLES = 3  # solutions that are shown, the shortest ones
 COLUMNS = 40  # hands beside each other in the picture
 
@@ -72,17 +81,44 @@ def outcomes(study: Study, sets: Mapping[str, tuple[str, str]]) -> dict[str, Any
             }
             for measure in MEASURES
         }
-        numbers = [Rule.parse(rule).numbers(hand.split()) for hand in hands]
-        solutions = [sorted(formulas.solve(list(one)), key=len) for one in numbers]
-        told["sets"][set_] = {
-            "title": title,
-            "hands": list(hands),
-            "numbers": numbers,
-            "solutions": [[len(found), *found[:EXAMPLES]] for found in solutions],
-            "shares": shares,
-        }
+        told["sets"][set_] = {"title": title, **_described(list(hands), rule), "shares": shares}
     compute = study.checkpoints.groupby(["arm", "checkpoint"])["gflops"].mean().round()
     told["compute"] = {arm: compute[arm].astype(int).tolist() for arm in ARMS.values()}
+    return told
+
+
+def _described(hands: list[str], rule: str) -> dict[str, Any]:
+    numbers = [Rule.parse(rule).numbers(hand.split()) for hand in hands]
+    solutions = [sorted(formulas.solve(list(one)), key=len) for one in numbers]
+    shown = [[len(found), *found[:EXAMPLES]] for found in solutions]
+    return {"hands": hands, "numbers": numbers, "solutions": shown}
+
+
+def every(table: pd.DataFrame, compute: Mapping[str, list[int]]) -> dict[str, Any]:
+    """Sets of every hand that can be solved under a rule, as `outcomes` has them, and of which of WHOLE each
+    is; at the end alone. table: that of EVERY; compute: of the checkpoints, by arm."""
+    told = {}
+    for rule, sets in RULES.items():
+        asked = table[table["set"].isin(sets)].set_index(["arm", "hand"])
+        hands = (
+            asked.loc["Init"]
+            .sort_index()
+            .sort_values("set", key=lambda of: of.map(sets.index), kind="stable")
+        )
+        shares = {
+            measure: {
+                arm: [" " * len(hands)] * (len(compute[arm]) - 1)
+                + [_letters(asked.loc[arm, measure].reindex(hands.index))]
+                for arm in ARMS.values()
+            }
+            for measure in MEASURES
+        }
+        told[f"every {rule}"] = {
+            "title": f"every hand, rule {rule}: one repetition, at the end",
+            **_described(list(hands.index), rule),
+            "kinds": [WHOLE[of] for of in hands["set"]],
+            "shares": shares,
+        }
     return told
 
 
