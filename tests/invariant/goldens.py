@@ -90,7 +90,7 @@ def _short(text: str) -> str:
     """Lists of numbers on one line."""
     import re
 
-    return re.sub(r"\[[\s\d,.eE+-]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text)
+    return re.sub(r"\[(?:[\s\d,.eE+-]|NaN|Infinity)*\]", lambda m: re.sub(r"\s+", "", m[0]), text)
 
 
 def drift(recorded: list[float], got: list[float]) -> tuple[float, float]:
