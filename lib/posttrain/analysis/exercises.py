@@ -2,7 +2,7 @@
 
 data/exercises.csv has a row for each set of an exercise's run (sampled answers, at the run's end): exercise,
 study, arm, seed, identity, gflops, seconds, set, cases, then the measures of MEASURES, and beside each, with
-"chapter_" before its name, the same of the chapter's arm, at its checkpoint nearest in compute. Empty where
+``chapter_`` before its name, the same of the chapter's arm, at its checkpoint nearest in compute. Empty where
 the task has no such measure or the chapter's arm was not asked any of these cases.
 
     values("rule-generalization")["exercise_1_sft_ood_first_try"]
