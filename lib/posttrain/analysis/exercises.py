@@ -67,8 +67,8 @@ def _chosen(summary: dict[str, float]) -> dict[str, float]:
 
 
 def values(chapter: str) -> dict[str, float]:
-    """What a chapter's prose says of its exercises: `exercise_{number}_{arm}_{set}_{measure}`, the same with
-    `_chapter` behind it of the chapter's own arm, and `exercise_{number}_minutes` of all runs."""
+    """What a chapter's prose says of its exercises, by name: `exercise`, number, arm, set and measure, joined
+    by underscores; with `_chapter` behind them of the chapter's own arm; `exercise_1_minutes` of all runs."""
     found: dict[str, float] = {}
     rows = kept()
     rows = rows[rows["exercise"].str.rpartition("-")[0] == chapter] if len(rows) else rows

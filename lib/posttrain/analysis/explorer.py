@@ -114,7 +114,7 @@ def every(table: pd.DataFrame, compute: Mapping[str, list[int]]) -> dict[str, An
             for measure in MEASURES
         }
         told[f"every {rule}"] = {
-            "title": f"every hand, rule {rule}: one repetition, at the end",
+            "title": f"every hand, rule {rule}",
             **_described(list(hands.index), rule),
             "kinds": [WHOLE[of] for of in hands["set"]],
             "shares": shares,
