@@ -61,8 +61,7 @@ def main() -> None:
     for arm in data["arms"]:
         _, hands = evaluation.census(tuned(data, arm, folder), CensusConfig(**CENSUS), run=arm)
         tables.append(hands[["set", "hand", *explorer.MEASURES]].assign(arm=arm))
-    explorer.EVERY.unlink(missing_ok=True)
-    pd.concat(tables, ignore_index=True).to_parquet(explorer.EVERY, **store.PACKED)
+    store.write(explorer.EVERY, pd.concat(tables, ignore_index=True).to_parquet(**store.PACKED))
     print(f"{store.shown(explorer.EVERY)}: {len(tables[0])} hands and rules, {len(tables)} arms")
 
 

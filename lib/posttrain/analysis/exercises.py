@@ -20,15 +20,15 @@ from posttrain.tasks import TASKS
 
 FILE = ROOT / "data" / "exercises.csv"
 MEASURES = ("first_try", "within", "strict", "recognized", "first_turns", "per_step")
-KEYS = ["exercise", "study", "arm", "seed", "identity", "gflops", "seconds", "set", "cases"]
+MEASURED = [*MEASURES, *(f"chapter_{name}" for name in MEASURES)]
+COLUMNS = ["exercise", "study", "arm", "seed", "identity", "gflops", "seconds", "set", "cases", *MEASURED]
 
 
 def kept() -> pd.DataFrame:
     """All rows of the file; none where it is not there."""
     if FILE.is_file():
         return pd.read_csv(FILE, dtype={"identity": str})
-    measured = [*MEASURES, *(f"chapter_{name}" for name in MEASURES)]
-    return pd.DataFrame(columns=[*KEYS, *measured]).astype(dict.fromkeys(measured, float))
+    return pd.DataFrame(columns=COLUMNS).astype(dict.fromkeys(MEASURED, float))
 
 
 def compared(exercise: str, profile: Profile, run: Run) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def compared(exercise: str, profile: Profile, run: Run) -> pd.DataFrame:
         if common:
             row |= {f"chapter_{name}": value for name, value in _chosen(judge(asked[1])).items()}
         rows.append(row)
-    return pd.DataFrame(rows).reindex(columns=kept().columns)
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
 
 
 def _sampled(
