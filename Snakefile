@@ -166,7 +166,7 @@ rule chapter:
         stale="stale=show" if STALE else "",
         draft=f"{BUILD}/logs/{{chapter}}.ipynb",
     shell:
-        "STALE={params.stale} papermill --log-level WARNING --no-progress-bar {input.source} {params.draft} --cwd . "
+        "OMP_NUM_THREADS=1 STALE={params.stale} papermill --log-level WARNING --no-progress-bar {input.source} {params.draft} --cwd . "
         "-p profile {NAME} -p fresh {FRESH} > {log} 2>&1 && cp {params.draft} {output}"
 
 use rule chapter as long_chapter with:

@@ -36,10 +36,11 @@ def adds(numbers: Iterable[int], target: int = general_points.TARGET) -> bool:
 
 def kinds(hands: Iterable[str], rule: str) -> np.ndarray:
     """Can 24 be made of a hand ("8 K 3 3") by adding and subtracting alone, with the numbers of `rule`?"""
-    return np.array([_adds(hand, rule) for hand in hands])
+    codes, each = pd.factorize(np.asarray(hands, object))  # every arm and seed is asked the same hands
+    return np.array([_adds(hand, rule) for hand in each], bool)[codes]
 
 
-@cache  # every arm and seed is asked the same hands
+@cache
 def _adds(hand: str, rule: str) -> bool:
     return adds(general_points.Rule.parse(rule).numbers(hand.split()))
 

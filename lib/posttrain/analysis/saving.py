@@ -38,17 +38,18 @@ def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, 
     fig.draw_without_rendering()
     options = {"dpi": 150, "bbox_inches": fig.get_tightbbox().padded(0.08), "facecolor": PAPER}
     drafts = [path.with_name(f".{path.name}.{os.getpid()}") for path in (svg, png)]
+    # With any layout engine, also a "none" one, every file is drawn twice; and saving puts the style's back.
+    still = {"figure.constrained_layout.use": False, "figure.autolayout": False}
     try:
-        with mpl.rc_context({"figure.constrained_layout.use": False}):
-            fig.set_layout_engine(None)  # with any engine, also a "none" one, every file is drawn twice
-        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "posttrain"}):
+        with mpl.rc_context(still | {"svg.fonttype": "none", "svg.hashsalt": "posttrain"}):
+            fig.set_layout_engine(None)
             fig.savefig(drafts[0], format="svg", metadata={"Date": None, "Creator": None}, **options)
+            options["pil_kwargs"] = {"compress_level": 1}  # packed again below
+            fig.savefig(drafts[1], format="png", metadata={"Software": None}, **options)
         # A hundredth of a point is enough.
         drawn = POINTS.sub(lambda line: re.sub(r"(\.\d\d)\d+", r"\1", line[0]), drafts[0].read_text())
         drawn = PIXELS.sub(lambda found: base64.b64encode(_few(base64.b64decode(found[0]))).decode(), drawn)
         drafts[0].write_text(re.sub(r"\n +(?=<)", "\n", drawn))
-        options["pil_kwargs"] = {"compress_level": 1}  # packed again below
-        fig.savefig(drafts[1], format="png", metadata={"Software": None}, **options)
         drafts[1].write_bytes(_few(drafts[1].read_bytes()))
         for draft, path in zip(drafts, (svg, png)):
             os.replace(draft, path)
