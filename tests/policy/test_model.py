@@ -1,5 +1,7 @@
 """Gradient checkpointing: the same gradients although layers keep their inputs alone, and no dropout."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -94,9 +96,14 @@ def test_a_run_asks_for_it_and_without_it_keeps_its_identity(checkpoints, tmp_pa
     assert plain.identity == parts[0].identity != parts[1].identity
 
 
-def test_a_model_without_it_is_refused(checkpoints, monkeypatch):
+def test_a_model_without_it_is_refused_before_anything_runs(checkpoints, monkeypatch, tmp_path):
     monkeypatch.setattr(LlamaForCausalLM, "supports_gradient_checkpointing", False)
-    with pytest.raises(
-        ValueError, match="has no layers that compute their inside again .*leave checkpointing"
-    ):
+    said = "has no layers that compute their inside again .*leave checkpointing"
+    with pytest.raises(ValueError, match=said):
         policy.load(checkpoints["pocket"], checkpointing=True)
+    for asked in (False, True):
+        study = {"checkpointing": asked, "arms": {"init": {"algorithm": "init", "steps": 8}}}
+        settings = {"seeds": [0], "model": checkpoints["pocket"], "studies": {"one": study}}
+        profile = config.check("mine", settings, True, root=tmp_path)
+        with pytest.raises(ValueError, match=said) if asked else nullcontext():
+            arm.check(profile, profile.run("one/init/0"))

@@ -11,6 +11,7 @@ from posttrain.policy.checkpoints import (
     load_adapter,
     moved,
     outline,
+    recompute,
     weights,
     words,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "load_adapter",
     "moved",
     "outline",
+    "recompute",
     "weights",
     "words",
 ]

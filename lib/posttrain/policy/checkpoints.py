@@ -102,9 +102,7 @@ def load(
     faults.check_finite(path, model)
     model.requires_grad_(False)
     if checkpointing:
-        told = ("it has no layers that compute their inside again", "leave checkpointing out")
-        with faults.told(path, *told, ValueError):
-            model.activation_checkpointing_enable({"use_reentrant": False})
+        recompute(path, model)
     return Policy(model, tokenizer, processor, bf16=bf16, checkpointing=checkpointing)
 
 
@@ -113,6 +111,14 @@ def outline(path: str | Path) -> nn.Module:
     files' heads tell what is wrong."""
     config = faults.settings(str(path))
     return faults.weighted(str(path), config, hasattr(config, "language_foundation"), device_map="meta")
+
+
+def recompute(path: str | Path, model: nn.Module) -> None:
+    """Let a model's layers compute their inside again in a backward pass. ValueError if it has no such
+    layers."""
+    told = ("it has no layers that compute their inside again", "leave checkpointing out")
+    with faults.told(str(path), *told, ValueError):
+        model.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def read_language(model: nn.Module, folder: Path) -> None:

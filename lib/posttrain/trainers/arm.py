@@ -111,6 +111,8 @@ def check(profile: Profile, *runs: Run) -> None:
     for run in foreign:
         check_room(run, chat)
         check_sight(run, chat)
+        if run.settings.checkpointing:
+            policy.recompute(path, model)
         if context:
             check_context(run, chat, context)
 
