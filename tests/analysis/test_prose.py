@@ -41,14 +41,14 @@ def test_a_verdict_shows_both_intervals_and_init():
     table = prose.decided(rows, claims)
     holds = "**holds** 10.0 % [5.0 %, 15.0 %], over repetitions [1.0 %, 19.0 %]"
     assert table.values.tolist() == [
-        ["It grows.", f"{holds}; Init 30%", holds],
+        ["It grows.", f"{holds}; room 30%", holds],
         ["It shrinks.", "**undecided**", ""],
     ]
     assert table.columns.tolist() == ["claim", *(f"{m}: first try, sampled" for m in ("paper", "strict"))]
     rows[2] |= {"metric": "within", "estimate": -0.1, "low": -0.2, "high": 0.1}
     several = prose.decided(rows, claims).set_index("claim")
     assert several.columns.tolist() == ["paper", "strict: first try, sampled"]
-    assert several["paper"]["It grows."] == f"{holds}; Init 30% (first try, sampled)"
+    assert several["paper"]["It grows."] == f"{holds}; room 30% (first try, sampled)"
     assert several["paper"]["It shrinks."] == "**undecided** −10.0 % [−20.0 %, 10.0 %] (within, sampled)"
 
 
@@ -159,7 +159,10 @@ def test_how_a_table_of_verdicts_is_read():
     claims = {**rule, "claims": [one | {"seeds": 3}, two, {"id": "virl-0", "test": "gap"}]}
     said = prose.how_decided([{"claim": "gp-0"}], claims)
     assert "90 % intervals: from repetitions and hands drawn anew" in said and "from 3 repetitions on" in said
-    assert "below 2 % or above 95 % there is no room" in said and "a share" not in said
+    assert "Below 2 % there is nothing to lose, above 95 % little to gain" in said and "a share" not in said
     level = prose.how_decided([{"claim": "gp-1"}], claims)
     assert "A number is a share" in level and "from 5 repetitions on" in level and "Init" not in level
-    assert "success on routes of the training" in prose.how_decided([{"claim": "virl-0"}], claims)
+    assert "success on other routes" in prose.how_decided([{"claim": "virl-0"}], claims)
+    mixed = prose.how_decided([{"claim": "gp-0"}, {"claim": "gp-1"}], claims)
+    assert "Of a level the number is a share" in mixed and "Of a comparison the number is a diff" in mixed
+    assert "3 repetitions on (as planned)" in mixed and "planned" not in level

@@ -80,7 +80,7 @@ def runs(results: Results) -> pd.DataFrame:
 
 def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
     """`claims.verdicts` as a table, one row a claim: by each measure the state, the estimate, both of its
-    intervals (over seeds and cases; Student's over seeds), Init where headroom is read, and what was
+    intervals (over seeds and cases; Student's over seeds), Init where headroom is read ("room"), and what was
     measured where that is not the same in all rows."""
     said, shown = {claim["id"]: claim["statement"] for claim in claims["claims"]}, {}
     what = [(one["measure"], f"{one['metric'].replace('_', ' ')}, {one['decoding']}") for one in rows]
@@ -93,7 +93,7 @@ def decided(rows: Sequence[Mapping], claims: Mapping) -> pd.DataFrame:
         if one["seeds_low"] is not None:
             low, high = (number(one[key]).replace("%", " %") for key in ("seeds_low", "seeds_high"))
             cell += f", over repetitions [{low}, {high}]"
-        cell += "" if one["init"] is None else f"; Init {one['init']:.0%}"
+        cell += "" if one["init"] is None else f"; room {one['init']:.0%}"
         head, note = (measure, f" ({words})") if measure in several else (f"{measure}: {words}", "")
         row[head] = (cell + note).replace("-", "−")
     return pd.DataFrame(shown.values()).fillna("")
@@ -106,25 +106,26 @@ def how_decided(rows: Sequence[Mapping], claims: Mapping) -> str:
     levels = [claim for claim in about if claim["test"] == "level"]
     cases = "routes" if any("virl" in claim["id"] for claim in about) else "hands"
     seeds = min((claim.get("seeds", rule["seeds"]) for claim in about), default=rule["seeds"])
+    planned = " (as planned)" if seeds < rule["seeds"] else ""
     said = (
         "A claim holds, or is reversed, only where both lie on one side of its bound (zero, or the number "
-        f"that it names), and from {seeds} repetitions on; nothing is corrected for the number of claims. "
+        f"that it names), and from {seeds} repetitions on{planned}, uncorrected for their number. "
     )
+    both, level = 0 < len(levels) < len(about), f"{rule['level']:.0%} intervals"
     if levels:
         said = (
-            f"A number is a share, of all repetitions together. Brackets are its {rule['level']:.0%} "
-            f"intervals: from its {cases}, then from the repetitions alone. {said}"
+            f"{'Of a level the' if both else 'A'} number is a share, of all repetitions together. Brackets "
+            f"are its {level}: from its {cases}, then from the repetitions alone. {said}"
         )
     if len(levels) < len(about):
         said = (
-            "A number is a difference in percentage points, the arm named first minus the other, or minus "
-            "Init where no other is named, so *lowers* and *loses* hold where it is negative. Brackets are "
-            f"its {rule['level']:.0%} intervals: from repetitions and {cases} drawn anew, then from the "
-            f"repetitions alone. {said}"
-            f"*Init*: its success on {cases} of the training, or under a rule or with actions that are kept "
-            f"for calibration, which decide nothing; below {room['floor']:.0%} or above "
-            f"{room['ceiling']:.0%} there is no room to lose or to gain, and the claim gets no verdict "
-            "(*no headroom*)."
+            f"{'Of a comparison the' if both else 'A'} number is a difference in percentage points, the arm "
+            "named first minus the other, or Init where no other is named: *lowers* and *loses* hold where "
+            f"it is negative. Brackets are its {level}: from repetitions and {cases} drawn anew, then from "
+            f"the repetitions alone. {said}*Room*: Init's success on other {cases}, of the training or of a "
+            "calibration that decides nothing; it tells whether a difference has room, and is not what it "
+            f"starts from. Below {room['floor']:.0%} there is nothing to lose, above {room['ceiling']:.0%} "
+            "little to gain: either way the claim gets no verdict (*no headroom*)."
         )
     return said.strip().replace("%", " %")
 

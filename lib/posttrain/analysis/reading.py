@@ -1,7 +1,7 @@
 """What the foundation read, and what becomes of the arms: ends against the share of its writers who heeded
 the list of actions that they showed, against what was gained and how far the arm moved, and against the rate.
 
-    heed(levels(Book("cpu"), "virl-l-h"), {"first_turns": "turns right"})
+    heed(levels(Book("cpu"), "virl-l-h"), {"first_turns": "correct turns"})
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def other_rates(book: Book, studies: Mapping[Level, Study]) -> dict[Level, tuple
 
 
 def values(studies: Mapping[Level, Study]) -> dict[str, float]:
-    """Numbers for the prose: turns right at the end, first answers sampled, means of the seeds; `low` and
+    """Numbers for the prose: correct turns at the end, first answers sampled, means of the seeds; `low` and
     `high` are the least and the most heedful levels of those with most invented lists, `worst` is the one
     where RL lost most, `few` the most heedful of those with fewest; `_fell` counts the runs of all levels
     that lost more than FALLEN points, `count_` the seeds by which arm ends above the other (`compared`)."""
