@@ -76,4 +76,5 @@ def matrix(rows: Iterable[Mapping[str, Any]]) -> str:
 def legend() -> str:
     """What the signs mean, as a sentence."""
     signs = ", ".join(f"{sign} {state}" for state, sign in SIGNS.items())
-    return f"{signs}; an empty field: not asked. Of two signs the first is by the paper's measure, the second by the stricter one."
+    told = "Of two signs the first is by the paper's measure, the second by the stricter one."
+    return f"{signs}; an empty field: not asked. {told}"
