@@ -74,9 +74,9 @@ def test_failures_are_counted_by_kind_with_the_first_of_the_most_frequent():
         "0 of 3",
     ]
     assert counted["for instance"].tolist()[1] == "``(1+2)``"
-    odd = TOLD.assign(outcome="wrong value", correct=False, text="a|b`c\n" + "x" * 200)
+    odd = TOLD.assign(outcome="wrong value", correct=False, text="a|b`c\n" + "x" * 400)
     text = failures(odd)["for instance"][0]
-    assert text.startswith("``a\\|b'c xx") and "x … x" in text and len(text) < 130
+    assert text.startswith("``a\\|b'c xx") and "x … x" in text and len(text) < 260
     assert failures(TOLD.assign(outcome="correct", correct=True)).empty
 
 

@@ -67,7 +67,7 @@ def telling(table: pd.DataFrame) -> str:
     return (right[differ] if differ.any() else right).index[0]
 
 
-def failures(table: pd.DataFrame, longest: int = 110) -> pd.DataFrame:
+def failures(table: pd.DataFrame, longest: int = 240) -> pd.DataFrame:
     """First answers that were wrong, by what the verifier found wrong with them: how many of each arm, of how
     many, the most frequent kind first; and the first such answer of the arm that has most of them, without
     its middle if it has more than `longest` characters."""
