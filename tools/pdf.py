@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "book" / "_build" / "html"
 OUT = HTML.parent / "sft-memorizes-rl-generalizes.pdf"
-ON_SCREEN = ("book/api", "book/execution-status")
+ON_SCREEN = ("book/api", "book/api-models", "book/api-results", "book/execution-status")
 PAPER = {"format": "A4", "margin": dict.fromkeys(("top", "bottom", "left", "right"), "16mm")}
 # What only a screen needs; code is printed where the page shows it, and its folded cells stay folded.
 PRINTED = """
