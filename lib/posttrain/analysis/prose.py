@@ -109,7 +109,7 @@ def how_decided(rows: Sequence[Mapping], claims: Mapping) -> str:
     planned = " (as planned)" if seeds < rule["seeds"] else ""
     said = (
         "A claim holds, or is reversed, only where both lie on one side of its bound (zero, or the number "
-        f"that it names), and from {seeds} repetitions on{planned}, uncorrected for their number. "
+        f"that it names), and from {seeds} repetitions on{planned}; many claims, no correction for it. "
     )
     both, level = 0 < len(levels) < len(about), f"{rule['level']:.0%} intervals"
     if levels:
