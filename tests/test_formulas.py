@@ -170,6 +170,16 @@ def test_solve_lists_every_formula_once_shortest_first():
     assert solve([1, 2, 3, 4]), "a caller cannot spoil the cache"
 
 
+@pytest.mark.parametrize("target", [24, 10, 0, 1])
+def test_solvable_says_for_which_hands_there_is_a_formula(target):
+    hands = HANDS if target == 24 else HANDS[::7] + [(0, 0, 1, 2), (0, 3, 5, 8), (0, 0, 0, 24)]
+    assert formulas.solvable(hands, target).tolist() == [bool(solve(list(hand), target)) for hand in hands]
+    pairs = list(product(range(4), repeat=2))
+    assert formulas.solvable(pairs, target).tolist() == [bool(solve(list(pair), target)) for pair in pairs]
+    five = [(0, 0, 0, 0, 0), (1, 1, 1, 1, 1), (1, 2, 3, 4, 5), (13, 13, 13, 13, 13)]
+    assert formulas.solvable(five, target).tolist() == [bool(solve(list(hand), target)) for hand in five]
+
+
 @pytest.mark.parametrize("hand", [[], [1] * 6, [1.0], [True], [-1], ["1"]])
 def test_solve_refuses_other_hands(hand):
     with pytest.raises(ValueError, match="one to five whole numbers"):

@@ -12,8 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cache
+from itertools import combinations
 from operator import add, mul, sub, truediv
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 MAX_LENGTH = 200  # characters; the longest formula of four two-digit numbers has 17
 MAX_DEPTH = 20  # nested brackets
@@ -177,19 +181,10 @@ def _values(hand: tuple[int, ...]) -> dict[Fraction, set[Entry]]:
     for left, right in _splits(hand):
         for x, xs in _values(left).items():
             for y, ys in _values(right).items():
-                results = [
-                    (x + y, "+", xs, ys),
-                    (x + y, "+", ys, xs),
-                    (x - y, "-", xs, ys),
-                    (y - x, "-", ys, xs),
-                    (x * y, "*", xs, ys),
-                    (x * y, "*", ys, xs),
-                ]
-                results += [(x / y, "/", xs, ys)] if y else []
-                results += [(y / x, "/", ys, xs)] if x else []
-                for result, operator, firsts, seconds in results:
-                    found = table.setdefault(result, set())
-                    found.update(join(operator, a, b) for a in firsts for b in seconds)
+                for first, second, firsts, seconds in ((x, y, xs, ys), (y, x, ys, xs)):
+                    for operator in "+-*/" if second else "+-*":
+                        found = table.setdefault(OPERATORS[operator](first, second), set())
+                        found.update(join(operator, a, b) for a in firsts for b in seconds)
     return table
 
 
@@ -238,6 +233,30 @@ def solve(hand: list[int], target: int = 24) -> list[str]:
     if not hand or len(hand) > 5 or any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in hand):
         raise ValueError(f"a hand is one to five whole numbers >= 0, not {hand!r}")
     return list(_solve(tuple(sorted(hand)), Fraction(target)))
+
+
+Ratio = tuple[np.ndarray, np.ndarray]  # numerators and denominators, 0 where something was divided by 0
+
+
+def solvable(hands: ArrayLike, target: int = 24) -> np.ndarray:
+    """For which hands, whole numbers [hands, numbers], `solve` finds a formula: bool [hands], exact."""
+    columns = np.asarray(hands, np.int64).T
+    return _makes([(column, np.ones_like(column)) for column in columns], target)
+
+
+def _makes(numbers: list[Ratio], target: int) -> np.ndarray:
+    if len(numbers) == 1:
+        ((over, under),) = numbers
+        return (over == target * under) & (under != 0)
+    able = np.zeros(len(numbers[0][0]), bool)
+    for i, j in combinations(range(len(numbers)), 2):
+        (a, b), (c, d) = numbers[i], numbers[j]
+        left, right, both = a * d, b * c, b * d
+        made = [(left + right, both), (left - right, both), (right - left, both), (a * c, both)]
+        made += [(left * d, right * d), (right * b, left * b)]  # a second d, b: what is undefined stays so
+        for one in made:
+            able |= _makes([*numbers[:i], *numbers[i + 1 : j], *numbers[j + 1 :], one], target)
+    return able
 
 
 # --- canonical forms (sympy never sees model text: only trees that `parse` made) and typesetting ------------

@@ -19,7 +19,7 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
-from itertools import accumulate, combinations_with_replacement, permutations, product
+from itertools import accumulate, combinations_with_replacement, compress, permutations, product
 from math import comb, factorial, prod
 from typing import Any
 
@@ -53,8 +53,8 @@ _style = cache(Style.of)
 @cache
 def _held_out(target: int) -> frozenset[tuple[int, ...]]:
     """The number-multisets of 1 to 10 that are held out: a fixed fifth of those that can make `target`."""
-    multisets = combinations_with_replacement(range(1, 11), 4)
-    solvable = [numbers for numbers in multisets if formulas.solve(list(numbers), target)]
+    multisets = list(combinations_with_replacement(range(1, 11), 4))
+    solvable = [*compress(multisets, formulas.solvable(multisets, target))]
     order = np.random.default_rng(np.random.SeedSequence([SPLIT_SEED])).permutation(len(solvable))
     return frozenset(solvable[i] for i in order[: round(TEST_SHARE * len(solvable))])
 
@@ -93,11 +93,11 @@ def hands(
 
 @cache
 def _hands(rule: Rule, target: int, split: str, faces: bool) -> tuple[Hand, ...]:
+    every = list(combinations_with_replacement(RANKS, 4))
     return tuple(
         hand
-        for hand in combinations_with_replacement(RANKS, 4)
+        for hand in compress(every, formulas.solvable([rule.numbers(hand) for hand in every], target))
         if (not faces or not set(FACES).isdisjoint(hand))
-        and formulas.solve(list(rule.numbers(hand)), target)
         and split in ("all", *_splits(hand, rule, target, split))
     )
 

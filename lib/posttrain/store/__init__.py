@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from posttrain.config import ROOT, Profile, Run
+from posttrain.store import files
 from posttrain.store.files import StoreError, Tables, edits, hashes, locked, read_record, seal, shown, write
 from posttrain.store.hub import held, named
 
@@ -58,6 +59,7 @@ __all__ = [
     "write",
 ]
 RECORD, CARD = "run.json", "card.json"
+TABLES = ("checkpoints.csv", "training.csv", "hands.parquet")
 # In tables of a few kilobytes schemas of Arrow's and statistics of columns are a third of the file.
 PACKED = {"index": False, "compression": "zstd", "compression_level": 19}
 PACKED |= {"store_schema": False, "write_statistics": False}
@@ -108,10 +110,14 @@ def homes(profile: Profile, run: Run) -> list[Path]:
 def find(profile: Profile, run: Run, among: dict[str, Path] | None = None) -> Path | None:
     """The folder that holds `run`, whatever the study and arm it was made for; None where it must be made.
     `among`: `listed`, for whoever asks for many runs."""
-    for place in homes(profile, run):  # where it is nearly always
-        if _identity(place / RECORD) == run.identity:
-            return place
+    if place := _at_home(profile, run):
+        return place
     return (listed(profile) if among is None else among).get(run.identity)
+
+
+def _at_home(profile: Profile, run: Run) -> Path | None:
+    """The folder of its own name, where it is nearly always."""
+    return next((place for place in homes(profile, run) if _identity(place / RECORD) == run.identity), None)
 
 
 def foundation_home(profile: Profile, name: str, seed: int) -> Path:
@@ -187,12 +193,6 @@ def replacing(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _place(profile: Profile, run: Run, stale: bool) -> Path | None:
-    """Where a run is read: where it lies; with `stale`, if it lies nowhere, what lies in its place."""
-    places = (place for place in homes(profile, run) if place.is_dir())
-    return find(profile, run) or (next(places, None) if stale else None)
-
-
 class Stored(NamedTuple):
     """A finished run as it is read; `note` says where it is shown although it was "superseded" or
     "edited"."""
@@ -207,32 +207,39 @@ class Stored(NamedTuple):
 def read(profile: Profile, run: Run, stale: bool = False) -> Stored:
     """A finished run. StoreError where there is none or it was edited; with `stale` what lies in its place is
     read all the same."""
-    folder = _place(profile, run, stale)
-    note = "superseded" if stale and folder and _identity(folder / RECORD) != run.identity else ""
+    folder, record, note = _opened(*_place(profile, run, stale))
+    return Stored(record, *(files.joined([folder / name]) for name in TABLES), note)
+
+
+def _place(
+    profile: Profile, run: Run, stale: bool, among: dict[str, Path] | None = None
+) -> tuple[Path, bool, str]:
+    """What `_opened` takes of a run: it is read where it lies; with `stale`, if it lies nowhere, what lies in
+    its place."""
+    places = (place for place in homes(profile, run) if stale and place.is_dir())
+    folder = find(profile, run, among) or next(places, None)
     if folder is None:
         command = f"posttrain train --profile {profile.name} --run {run.name}"
         raise StoreError(f"run {run.name} has no results; carry it out with: {command}")
-    return _opened(folder, stale, note)
+    return folder, stale, "superseded" if stale and _identity(folder / RECORD) != run.identity else ""
 
 
-def _opened(folder: Path, stale: bool = False, note: str = "") -> Stored:
-    """The run that lies in `folder`. StoreError where it was edited; with `stale` it is read all the same."""
+def _opened(folder: Path, stale: bool = False, note: str = "") -> tuple[Path, dict[str, Any], str]:
+    """A run's folder, record and note. StoreError where it was edited; with `stale` it is read all the
+    same."""
     if problems := edits(folder, RECORD):
         if not stale or _identity(folder / RECORD) is None:  # then there is nothing to show
             raise StoreError(problems[0])
         note = "edited"
-    tables = [pd.read_csv(folder / f"{name}.csv") for name in ("checkpoints", "training")]
-    return Stored(
-        json.loads((folder / RECORD).read_bytes()), *tables, pd.read_parquet(folder / "hands.parquet"), note
-    )
+    return folder, json.loads((folder / RECORD).read_bytes()), note
 
 
 def dialogues(profile: Profile, run: Run, stale: bool = False) -> pd.DataFrame:
     """What a finished run said at its end, a row an answer: set, decoding, hand, dialogue, answer, text,
     message (the verifier's), correct, outcome. Empty where nothing was kept; `stale` and StoreError as in
     `read`."""
-    read(profile, run, stale)
-    path = _place(profile, run, stale) / "dialogues.parquet"
+    folder, _, _ = _opened(*_place(profile, run, stale))
+    path = folder / "dialogues.parquet"
     return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
 
 
@@ -245,7 +252,8 @@ def collect(profile: Profile, study: str, stale: bool = False) -> Collected:
     wanted = [run for run in profile.runs() if run.study == study]
     if not wanted:
         raise StoreError(f"profile {profile.name} has no study {study!r}")
-    return _tidy(study, [(run.arm, run.seed, read(profile, run, stale)) for run in wanted])
+    among = {} if all(_at_home(profile, run) for run in wanted) else listed(profile)
+    return _tidy(study, [(run.arm, run.seed, _opened(*_place(profile, run, stale, among))) for run in wanted])
 
 
 def shelved(folder: Path) -> Collected:
@@ -257,13 +265,15 @@ def shelved(folder: Path) -> Collected:
     return _tidy(folder.name, [(place.parent.name, int(place.name), _opened(place)) for place in places])
 
 
-def _tidy(study: str, runs: list[tuple[str, int, Stored]]) -> Collected:
-    parts: list[list] = [[], [], [], []]
-    for arm, seed, (record, *tables, note) in runs:
-        parts[0].append({**record, "arm": arm, "study": study, "note": note})
-        for part, table in zip(parts[1:], tables):
-            part.append(table.assign(arm=arm, seed=seed, run=f"{study}/{arm}/{seed}"))
-    return parts[0], *(pd.concat(part, ignore_index=True) for part in parts[1:])
+def _tidy(study: str, runs: list[tuple[str, int, tuple]]) -> Collected:
+    records, folders, keys = [], [], []
+    for arm, seed, (folder, record, note) in runs:
+        records.append({**record, "arm": arm, "study": study, "note": note})
+        keys.append({"arm": arm, "seed": seed, "run": f"{study}/{arm}/{seed}"})
+        folders.append(folder)
+    keys = pd.DataFrame(keys)
+    tables = (files.joined([folder / name for folder in folders]).join(keys) for name in TABLES)
+    return records, *(table.reset_index(drop=True) for table in tables)
 
 
 def commit() -> str | None:

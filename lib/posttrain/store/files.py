@@ -3,6 +3,7 @@ grow by steps."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -12,8 +13,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 from filelock import FileLock, Timeout
+from pyarrow import parquet
 
 from posttrain.config import ROOT
 
@@ -87,6 +91,30 @@ def _remedy(folder: Path) -> str:
     if folder.is_relative_to(ROOT / "data"):
         return f"bring it back with: git checkout -- {shown(folder)} (or remove it, to make it anew)"
     return f"remove {shown(folder)}, and the next build makes it again"
+
+
+def joined(paths: list[Path]) -> pd.DataFrame:
+    """Tables of the same kind, .csv or .parquet, as one; its index says in which of `paths` a row stands.
+
+    One by one, hundreds of small ones take twice as long, and most of a chapter's time."""
+    if paths[0].suffix == ".parquet":
+        parts = [_arrow(path) for path in paths]
+        rows = pa.concat_tables(parts, promote_options="permissive").to_pandas()
+        return rows.set_axis(np.repeat(np.arange(len(parts)), [len(part) for part in parts]))
+    alike: dict[bytes, dict[int, bytes]] = {}
+    for number, path in enumerate(paths):
+        header, _, body = path.read_bytes().partition(b"\n")
+        alike.setdefault(header, {})[number] = body
+    frames = []
+    for header, bodies in alike.items():
+        rows = pd.read_csv(io.BytesIO(b"\n".join([header, b"".join(bodies.values())])))
+        frames.append(rows.set_axis(np.repeat([*bodies], [body.count(b"\n") for body in bodies.values()])))
+    return pd.concat(frames).sort_index(kind="stable")
+
+
+def _arrow(path: Path) -> pa.Table:
+    with parquet.ParquetFile(path, memory_map=True) as file:
+        return file.read(use_threads=False)
 
 
 def shown(path: Path) -> Path:
