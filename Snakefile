@@ -54,7 +54,7 @@ def judged(profile, study):
 
 THERE = [study for study in PROFILE.studies if study not in HEADLINE or judged(PROFILE, study) >= judged(PUBLISHED, study)]
 ABSENT = sorted(chapter for chapter, needed in NEEDS.items() if not set(THERE) >= set(needed.split()))
-LONG = ("rule-generalization", "navigation-pictures", "rl-without-sft", "pictures", "visual-generalization")  # begun first
+LONG = ("rule-generalization", "new-task", "rates-and-parts", "method", "navigation-pictures", "pictures", "foundation", "navigation")  # begun first
 FIGURE = config.get("figure", "")
 WANTED = [chapter for chapter, figures in CHAPTERS.items() if chapter not in ABSENT and (not FIGURE or FIGURE in figures)]
 if not WANTED:

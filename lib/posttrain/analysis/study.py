@@ -150,10 +150,8 @@ class Results:
         asked = hands[times == times.groupby(hands["seed"]).transform("max")]
         if len(asked) == len(hands):
             return rows
-        keys = ["arm", "seed", "step"]
-        judge = TASKS[self.task].sets[set_].summary
-        again = {key: {"n": len(cases), **judge(cases)} for key, cases in asked.groupby(keys)}
-        found = pd.DataFrame.from_dict(again, orient="index").rename_axis(keys)
+        each = asked.groupby(keys := ["arm", "seed", "step"])
+        found = pd.DataFrame({"n": each.size(), **TASKS[self.task].sets[set_].summary(each)})
         return rows.drop(columns=found.columns).merge(found.reset_index(), on=keys).set_axis(rows.index)
 
     def end(self, arm: str, set_: str, decoding: str, metric: str) -> pd.Series:

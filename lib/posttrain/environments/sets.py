@@ -93,9 +93,9 @@ class Hands:
         }
 
     def summary(self, table: pd.DataFrame) -> dict[str, float]:
-        """Means over hands; per_step: right answers / all answers."""
+        """Means over hands, of each group if the table is grouped; per_step: right answers / all answers."""
         columns = ["first_try", "within", "rule_following", "valid", "strict", "fake"]
-        means = {c: float(table[c].mean()) for c in columns + ["recognized"] * bool(self.suits)}
+        means = {c: table[c].mean() for c in columns + ["recognized"] * bool(self.suits)}
         return {**means, "per_step": table["within"].sum() / table["answers"].sum()}
 
 
@@ -186,7 +186,7 @@ class Routes:
         seen = {"recognized": total["named"] / total["sights"]} if self.vision else {}
         return {
             **seen,
-            **{c: float(table[c].mean()) for c in ("first_try", "within", "first_route")},
+            **{c: table[c].mean() for c in ("first_try", "within", "first_route")},
             "rule_following": total["listed"] / total["turns"],
             **{c: total[c] / total["turns"] for c in ("first_turns", "valid", "fake")},
             "strict": total["strict"] / total["points"],
