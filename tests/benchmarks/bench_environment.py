@@ -2,7 +2,7 @@
 every reset."""
 
 from fractions import Fraction
-from itertools import permutations, product
+from itertools import combinations_with_replacement, permutations, product
 from time import perf_counter
 
 import numpy as np
@@ -53,6 +53,21 @@ def play_by_brute_force(rng: np.random.Generator, count: int) -> float:
     while count:
         count -= bool(brute_force(tuple(int(n) for n in np.minimum(rng.integers(1, 14, 4), 10))))
     return perf_counter() - start
+
+
+def test_which_hands_make_24(record):
+    """All hands at once against the solver that lists every formula."""
+    hands, ratios = list(combinations_with_replacement(range(1, 14), 4)), []
+    for _ in range(5):
+        formulas._solve.cache_clear()
+        formulas._values.cache_clear()
+        start = perf_counter()
+        one_by_one = [bool(formulas.solve(list(hand))) for hand in hands]
+        middle = perf_counter()
+        assert formulas.solvable(hands).tolist() == one_by_one
+        ratios.append((middle - start) / (perf_counter() - middle))
+    record("hands-that-make-24", ratio=np.median(ratios))
+    assert np.median(ratios) >= 3
 
 
 def test_hands_per_second(record):
