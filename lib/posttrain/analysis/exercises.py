@@ -19,7 +19,7 @@ from posttrain.config import ROOT, Profile, Run
 from posttrain.tasks import TASKS
 
 FILE = ROOT / "data" / "exercises.csv"
-MEASURES = ("first_try", "within", "strict", "recognized", "first_turns", "per_step")
+MEASURES = ("first_try", "within", "strict", "rule_following", "recognized", "first_turns", "per_step")
 MEASURED = [*MEASURES, *(f"chapter_{name}" for name in MEASURES)]
 COLUMNS = ["exercise", "study", "arm", "seed", "identity", "gflops", "seconds", "set", "cases", *MEASURED]
 
@@ -32,9 +32,10 @@ def kept() -> pd.DataFrame:
 
 
 def compared(exercise: str, profile: Profile, run: Run) -> pd.DataFrame:
-    """A finished run's rows. StoreError where it is not finished."""
+    """A finished run's rows, beside the run of this name in the profile that its own extends. StoreError
+    where it is not finished."""
     mine, gflops, record = _sampled(profile, run)
-    book = config.load("cpu")
+    book = config.load(profile.extends or "cpu")
     theirs, _, _ = _sampled(book, book.run(run.name), gflops)
     rows = []
     for set_, cases in mine.groupby("set", sort=False):
