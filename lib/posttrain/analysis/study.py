@@ -42,17 +42,23 @@ class Book:
 
     def __init__(self, profile: str, fresh: bool = False):
         self.profile, self.stale = config.load(profile, fresh), os.environ.get("STALE") == "show"
-        self.figures = self.profile.root / "figures"
+        self.figures, self._read = self.profile.root / "figures", {}
         files = (config.ROOT / "data" / f"{name}.yaml" for name in ("paper", "claims"))
         self.paper, self.claims = (yaml.load(file.read_text(), LOADER) for file in files)
 
     def results(self, study: str) -> Results:
         """All finished runs of a study. `StoreError` says how to carry out one that is missing."""
-        return Results(study, *store.collect(self.profile, study, self.stale), self)
+        return Results(study, *self._collected(study), self)
 
     def study(self, study: str) -> Study:
         """The same of a study with the arms init, sft and ppo. ValueError names one that is missing."""
-        return Study(study, *store.collect(self.profile, study, self.stale), self)
+        return Study(study, *self._collected(study), self)
+
+    def _collected(self, study: str) -> store.Collected:
+        """Read once: what a chapter draws and what decides its claims are often the same tables."""
+        if study not in self._read:
+            self._read[study] = store.collect(self.profile, study, self.stale)
+        return self._read[study]
 
     def shelved(self, study: str) -> Results:
         """All runs of a study that lie in a folder of data/ (`smollm/results/gp-l`), of whatever profile."""

@@ -208,7 +208,8 @@ def read(profile: Profile, run: Run, stale: bool = False) -> Stored:
     """A finished run. StoreError where there is none or it was edited; with `stale` what lies in its place is
     read all the same."""
     folder, record, note = _opened(*_place(profile, run, stale))
-    return Stored(record, *(files.joined([folder / name]) for name in TABLES), note)
+    tables = (files.joined([folder / name]).reset_index(drop=True) for name in TABLES)
+    return Stored(record, *tables, note)
 
 
 def _place(
