@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from posttrain import config, foundation, store
+from posttrain import config, foundation, numerics, store
 from posttrain.analysis import exercises as kept
 from posttrain.foundation import corpus, documents
 from posttrain.store import status
@@ -44,7 +44,9 @@ def profiles(tmp_path, monkeypatch):
     (tmp_path / "build/models/smollm2-135m/config.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config, "PROFILES", shutil.copytree(config.PROFILES, tmp_path / "profiles"))
-    return config.PROFILES
+    numerics.model_identity.cache_clear()
+    yield config.PROFILES
+    numerics.model_identity.cache_clear()  # a real folder of that name may lie where other tests look
 
 
 @pytest.mark.parametrize(("lines", "told"), blocks("a profile"))

@@ -1,5 +1,7 @@
 """What came of an exercise is read beside the chapter's own run, on the same cases, and quoted by name."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,6 +40,14 @@ def test_other_cases_are_not_compared(run, monkeypatch):
         return table.assign(hand="other " + table["hand"]) if gflops else table, *others
 
     monkeypatch.setattr(exercises, "_sampled", elsewhere)
+    table = exercises.compared("some-1", *run)
+    assert measures(table, "chapter_").isna().all(axis=None) and not measures(table).isna().all(axis=None)
+
+
+def test_an_arm_that_the_chapter_has_not_stands_alone(run, monkeypatch):
+    profile, mine = run
+    without = SimpleNamespace(runs=lambda: [one for one in profile.runs() if one.name != mine.name])
+    monkeypatch.setattr(exercises.config, "load", lambda _: without)
     table = exercises.compared("some-1", *run)
     assert measures(table, "chapter_").isna().all(axis=None) and not measures(table).isna().all(axis=None)
 

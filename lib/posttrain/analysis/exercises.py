@@ -3,7 +3,7 @@
 data/exercises.csv has a row for each set of an exercise's run (sampled answers, at the run's end): exercise,
 study, arm, seed, identity, gflops, seconds, set, cases, then the measures of MEASURES, and beside each, with
 ``chapter_`` before its name, the same of the chapter's arm, at its checkpoint nearest in compute. Empty where
-the task has no such measure or the chapter's arm was not asked any of these cases.
+the task has no such measure, the chapter no such arm, or its arm was not asked any of these cases.
 
     values("rule-generalization")["exercise_1_sft_ood_first_try"]
 """
@@ -32,11 +32,12 @@ def kept() -> pd.DataFrame:
 
 
 def compared(exercise: str, profile: Profile, run: Run) -> pd.DataFrame:
-    """A finished run's rows, beside the run of this name in the profile that its own extends. StoreError
-    where it is not finished."""
+    """A finished run's rows, beside the run of this name in the profile that its own extends, if it has one.
+    StoreError where it is not finished."""
     mine, gflops, record = _sampled(profile, run)
     book = config.load(profile.extends or "cpu")
-    theirs, _, _ = _sampled(book, book.run(run.name), gflops)
+    beside = next((one for one in book.runs() if one.name == run.name), None)
+    theirs = _sampled(book, beside, gflops)[0] if beside else mine.iloc[:0]
     rows = []
     for set_, cases in mine.groupby("set", sort=False):
         other = theirs[theirs["set"] == set_]

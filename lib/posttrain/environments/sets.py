@@ -179,9 +179,9 @@ class Routes:
         }
 
     def summary(self, table: pd.DataFrame) -> dict[str, float]:
-        """first_try: mean over routes of the share of points right at once; within: route success;
-        first_route: every point right at once; per_step: the paper's, right / answers; at turns: first_turns
-        (right at once), rule_following (a listed action), valid, fake."""
+        """Of each group if the table is grouped. first_try: mean over routes of the share of points right at
+        once; within: route success; first_route: every point right at once; per_step: the paper's, right /
+        answers; at turns: first_turns (right at once), rule_following (a listed action), valid, fake."""
         total = table.sum(numeric_only=True)
         seen = {"recognized": total["named"] / total["sights"]} if self.vision else {}
         return {
