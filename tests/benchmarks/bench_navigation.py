@@ -29,3 +29,17 @@ def bench_navigation(record):
     routes = ROUTES / (perf_counter() - start)
     record("navigation", steps_per_second=np.median(rates), routes_per_second=routes)
     assert np.median(rates) > 20_000 and routes > 500
+
+
+def bench_places_on_routes_met_before(record):
+    """What stands around the places of a training's routes: the first time, and from then on."""
+    env, seconds = NavigationEnv(vision=True), []
+    for _ in range(2):
+        start = perf_counter()
+        for route in range(len(env.routes)):
+            env.reset(seed=0, options={"route": route})
+            for place in env.places:
+                env._scene(place)
+        seconds.append(perf_counter() - start)
+    record("places", first_seconds=seconds[0], times_as_fast_again=seconds[0] / seconds[1])
+    assert seconds[1] < seconds[0] / 1.5

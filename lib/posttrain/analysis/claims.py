@@ -77,16 +77,23 @@ class Outcomes:
 
     def counts(self, arm: str, seed: int, set_: str, measure: Measure, step: int = END) -> pd.DataFrame:
         """Columns count and of, a row a case: its label is the index."""
+        cases, count, of = self._counts(arm, seed, set_, measure, step)
+        return pd.DataFrame({"count": count, "of": of}, index=cases)
+
+    def _counts(self, arm: str, seed: int, set_: str, measure: Measure, step: int) -> list[np.ndarray]:
+        """Labels of the cases, what is counted, and of how many."""
         steps = self._by_step(arm, seed, set_, measure)
         rows = steps[max(steps) if step == END else step]
         count, of = study.RATIOS.get(measure.metric, (measure.metric, None))
-        columns = {"count": self._column(count)[rows], "of": self._column(of)[rows] if of else 1.0}
-        return pd.DataFrame(columns, index=self._cases[rows])
+        columns = self._cases, self._column(count), self._column(of) if of else np.ones(len(self._cases))
+        return [column[rows] for column in columns]
 
     def level(self, arm: str, seed: int, set_: str, measure: Measure, step: int = END, among=None) -> float:
         """Success, over the cases `among`."""
-        counts = self.counts(arm, seed, set_, measure, step)
-        sums = (counts if among is None else counts.loc[among]).sum()
+        if among is None:
+            _, count, of = self._counts(arm, seed, set_, measure, step)
+            return float(count.sum() / of.sum())
+        sums = self.counts(arm, seed, set_, measure, step).loc[among].sum()
         return float(sums["count"] / sums["of"])
 
 

@@ -262,8 +262,9 @@ def by_step(hands: pd.DataFrame) -> dict[tuple, dict[int, np.ndarray]]:
     order, cases = np.argsort(key, kind="stable"), len(columns[-1][1])
     ends = np.flatnonzero(np.diff(key[order] // cases)) + 1
     found: dict[tuple, dict[int, np.ndarray]] = {}
+    named = [(codes, labels.tolist()) for codes, labels in columns[:-1]]
     for rows in np.split(order, ends):
-        *group, step = (labels[codes[rows[0]]] for codes, labels in columns[:-1])
+        *group, step = (labels[codes[rows[0]]] for codes, labels in named)
         found.setdefault(tuple(group), {})[step] = rows
     return found
 

@@ -168,6 +168,12 @@ def city(name: str) -> City:
     return City(name)
 
 
+@cache  # routes lead to the same places again and again
+def around(name: str, point: Point) -> Scene:
+    """What stands around a point of a city."""
+    return city(name).around(point)
+
+
 @cache
 def _drawn(name: str) -> tuple[Route, ...]:
     """All routes of a city; the splits are consecutive parts. No two read the same, wherever they are: a text

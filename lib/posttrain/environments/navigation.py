@@ -271,7 +271,7 @@ class NavigationEnv(RevisionEnv):
         """What stands around the point, as the text would tell it: what the route passes by is not shown."""
         route = self.routes[self._route]
         heading = route.legs[place.instruction // 2].heading
-        scene = cities.city(route.city).around(self.standpoint(place))
+        scene = cities.around(route.city, self.standpoint(place))
         if not place.intersection:
             scene = scene._replace(streets=(heading, (heading + 180) % 360), crossing=False)
         return scene if place.landmark != NOTHING else scene._replace(landmark=None)
