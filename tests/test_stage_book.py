@@ -81,6 +81,11 @@ def test_pictures_are_read_out_as_what_they_say(staged):
     notebook = json.loads(page.read_text())
     drawn = notebook["cells"][-1]
     assert drawn["metadata"]["mystnb"]["image"] == {"alt": "RL ends above SFT.", "classes": "chart"}
+    drawn["outputs"] *= 2
+    page.write_text(json.dumps(notebook))
+    with pytest.raises(ValueError, match=r"first\.ipynb: a cell with 2 pictures"):
+        stage_book.dress(page)
+    del drawn["outputs"][1]
     drawn["outputs"][0]["metadata"] = {}
     page.write_text(json.dumps(notebook))
     with pytest.raises(ValueError, match=r"first\.ipynb: a picture without an alt"):

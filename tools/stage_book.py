@@ -44,13 +44,15 @@ def mirror(source: Path, target: Path, keep: tuple[Path, ...] = ()) -> None:
 def dress(path: Path) -> dict:
     """Mark papermill's own cell of one executed notebook as hidden, let pictures be read out as their text,
     and mark drawings, whose light and dark change places on a dark page; returns the notebook. ValueError if
-    a picture has no text."""
+    a picture has no text, or a cell two of them: MyST would read out the first one's text for both."""
     notebook = json.loads(path.read_text())
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags", [])
         if "injected-parameters" in tags and "remove-cell" not in tags:
             tags.append("remove-cell")
         drawn = [out for out in cell.get("outputs", ()) if "image/png" in out.get("data", ())]
+        if len(drawn) > 1:
+            raise ValueError(f"{path.name}: a cell with {len(drawn)} pictures; give each a cell of its own")
         if drawn:
             said = drawn[0]["metadata"].get("image/png", {}).get("alt")
             if not said:

@@ -88,12 +88,12 @@ def test_recognition_beside_the_format(toy):
     study = toy(
         {("SFT", "id"): {"recognized": 0.2, "strict": 0.3}, ("RL", "id"): {"recognized": 0, "first_try": 0}}
     )
-    table = prose.lowest_recognition(study, "id").set_index(["arm", "seed"])
-    assert table.loc[("SFT", 1), "checkpoint"] == "1 of 1"
+    table = prose.lowest_recognition(study, "id").set_index(["arm", "repetition"])
+    assert table.loc[("SFT", 2), "checkpoint"] == "1 of 1"
     assert (
-        table.loc[("SFT", 1), "recognized then"] == "20.0%" == table.loc[("SFT", 1), "recognized at the end"]
+        table.loc[("SFT", 2), "recognized then"] == "20.0%" == table.loc[("SFT", 2), "recognized at the end"]
     )
-    assert table.loc[("SFT", 0), "in the format at the end"] == "30.0%"
+    assert table.loc[("SFT", 1), "in the format at the end"] == "30.0%"
     among = prose.among_recognized(study, {"id": "held out"}).set_index("arm")
     assert among.loc["Init", "right, of those recognized"] == 1 and among.loc["SFT", "recognized"] == 0.2
     assert among.loc["RL"].isna()["right, of those recognized"]

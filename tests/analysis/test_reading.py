@@ -81,5 +81,6 @@ def test_numbers_for_the_prose(toy):
     assert values["heed_worst"] == 1.0 and values["ppo_ood_worst"] == pytest.approx(0.4)
     assert values["sft_fake_low"] == pytest.approx(0.1)
     assert (values["invented_few"], values["heed_few"], values["sft_ood_few"]) == (0.05, 0.5, 0.0)
+    assert values["heed_twin"] == 0.7, "no other level is as heedful: the nearest one"
     assert (values["sft_fell"], values["rl_fell"], values["repetitions"]) == (2, 0, 6)
     assert values["sft_per_step_high"] == 0.5

@@ -156,7 +156,7 @@ def test_policies_stand_beside_the_arms(walks, book):
     assert (oracle["first try"], oracle["turns"], oracle["route"]) == ("100.0%", "", "100.0%")
     routes = prose.benchmark(walks, book.printed("fig07", "virl-vl"))
     done = walks.outcomes("RL", "benchmark", "sampled", "within")[0]
-    assert routes["seed 0"].tolist()[-1].startswith(f"{int(done.sum())} of 18 (")
+    assert routes["repetition 1"].tolist()[-1].startswith(f"{int(done.sum())} of 18 (")
     assert routes["paper (one run)"].tolist() == ["16.7%", "11.1%", "77.8%"] * 2
 
 

@@ -109,7 +109,8 @@ def how_decided(rows: Sequence[Mapping], claims: Mapping) -> str:
     planned = " (as planned)" if seeds < rule["seeds"] else ""
     said = (
         "A claim holds, or is reversed, only where both lie on one side of its bound (zero, or the number "
-        f"that it names), and from {seeds} repetitions on{planned}; many claims, no correction for it. "
+        f"that it names), and from {seeds} repetitions on{planned}; nothing is corrected for the number of "
+        "claims. "
     )
     both, level = 0 < len(levels) < len(about), f"{rule['level']:.0%} intervals"
     if levels:
@@ -215,14 +216,16 @@ def _of(counts: np.ndarray) -> str:
 
 
 def benchmark(study: Study, printed: Mapping[str, float]) -> pd.DataFrame:
-    """Navigation: the benchmark's finished routes by seed with Wilson's interval, and the paper's share."""
+    """Navigation: the benchmark's finished routes by repetition with Wilson's interval; the paper's share."""
     rows = []
     for decoding in ("greedy", "sampled"):
         for arm in ARMS.values():
             row = {"policy": f"{arm}, {decoding}"}
             for seed, routes in zip(study.seeds, study.outcomes(arm, "benchmark", decoding, "within")):
                 _, low, high = statistics.wilson(int(routes.sum()), len(routes))
-                row[f"seed {seed}"] = f"{int(routes.sum())} of {len(routes)} ({low:.0%} to {high:.0%})"
+                row[f"repetition {seed + 1}"] = (
+                    f"{int(routes.sum())} of {len(routes)} ({low:.0%} to {high:.0%})"
+                )
             rows.append(row | {"paper (one run)": f"{printed[arm]:.1%}"})
     return pd.DataFrame(rows)
 
@@ -235,7 +238,7 @@ def lowest_recognition(study: Study, set_: str) -> pd.DataFrame:
         for seed, run in table[(table["arm"] == arm) & (table["step"] > 0)].groupby("seed"):
             lowest, end = run.loc[run["recognized"].idxmin()], run.loc[run["step"].idxmax()]
             of = f"{lowest['checkpoint'] - 1:.0f} of {end['checkpoint'] - 1:.0f}"
-            row = {"arm": arm, "seed": seed, "checkpoint": of}
+            row = {"arm": arm, "repetition": seed + 1, "checkpoint": of}
             for checkpoint, when in ((lowest, "then"), (end, "at the end")):
                 row |= {f"{head} {when}": f"{checkpoint[column]:.1%}" for column, head in heads.items()}
             rows.append(row)
