@@ -58,7 +58,10 @@ LONG = ("rule-generalization", "new-task", "rates-and-parts", "method", "navigat
 FIGURE = config.get("figure", "")
 WANTED = [chapter for chapter, figures in CHAPTERS.items() if chapter not in ABSENT and (not FIGURE or FIGURE in figures)]
 if not WANTED:
-    raise WorkflowError(f"no chapter draws {FIGURE!r}: figures are {', '.join(sorted({f for fs in CHAPTERS.values() for f in fs}))}")
+    needed = {study for chapter in ABSENT if FIGURE in CHAPTERS[chapter] for study in NEEDS[chapter].split()} - set(THERE)
+    there = sorted({figure for chapter, figures in CHAPTERS.items() if chapter not in ABSENT for figure in figures})
+    lacks = f"profile {NAME} has no {FIGURE}: it needs {', '.join(sorted(needed))}, with all of its sets"
+    raise WorkflowError(f"{lacks if needed else f'no chapter draws {FIGURE!r}'}: figures are {', '.join(there)}")
 
 
 def reads(chapter):
@@ -154,7 +157,7 @@ rule chapter:
     message: 'chapter "{wildcards.chapter}"'
     input:
         source="notebooks/{chapter}.ipynb",
-        profiles=[f"notebooks/profiles/{name}.yaml" for name in (NAME, PROFILE.extends) if name],
+        profiles=[str(path) for path in sorted(Path("notebooks/profiles").glob("*.yaml"))],  # some chapters read others' too
         library=[str(path.relative_to(ROOT)) for path in sorted((ROOT / "lib").rglob("*.py"))],
         tables=[str(path.relative_to(ROOT)) for path in sorted((ROOT / "data").glob("*.*"))],  # what is tested, published, practised
         trained=stamps(*TO_PRETRAIN, *TO_TRAIN),

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from posttrain import cli, config, numerics, store
 
 LIB = Path(cli.__file__).parents[1]
@@ -62,6 +63,20 @@ def test_verify_names_what_is_missing(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(config, "load", lambda name, fresh=False: profile)
     assert cli.main(["verify", "--profile", "smoke"]) == 1
     assert "gp-l/init/0" in capsys.readouterr().out
+
+
+def test_a_finished_reproduction_is_cleared_unless_it_is_being_built(monkeypatch, tmp_path, capsys):
+    profile = config.load("smoke", fresh=True).model_copy(update={"root": tmp_path / "smoke"})
+    monkeypatch.setattr(config, "load", lambda name, fresh: profile)
+    page = profile.root / "book/_build/html/index.html"
+    (profile.root / "build").mkdir(parents=True)
+    assert cli.main(["clear"]) == 0 and profile.root.is_dir(), "one that was cut off goes on"
+    page.parent.mkdir(parents=True)
+    page.write_text("done")
+    with FileLock(profile.root / "build" / "book.lock"):
+        assert cli.main(["clear"]) == 2 and page.is_file()
+    assert "another build of it is going on" in capsys.readouterr().err
+    assert cli.main(["clear"]) == 0 and not any(tmp_path.iterdir())
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------------

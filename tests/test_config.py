@@ -498,7 +498,7 @@ def test_rules_are_those_of_the_verifier_in_one_spelling(rule):
     )
 
 
-def test_only_a_profile_that_extends_another_shares_its_folder(profiles):
+def test_only_a_profile_that_extends_another_and_says_so_shares_its_folder(profiles):
     profiles(
         base={"extends": "cpu", "kept": "base"},
         more={"extends": "base"},
@@ -510,7 +510,9 @@ def test_only_a_profile_that_extends_another_shares_its_folder(profiles):
         free={"extends": "cpu", "kept": "results-of-mine"},
     )
     kept = {name: config.load(name).kept for name in ("base", "more", "same", "own", "none")}
-    assert kept == {"base": "base", "more": "base", "same": "base", "own": "own", "none": None}
+    assert kept == {"base": "base", "more": None, "same": "base", "own": "own", "none": None}
+    guards = {name: config.load(name).guard for name in ("base", "same", "none")}
+    assert guards["base"] == guards["same"] == config.ROOT != guards["none"]
     for name, said in (("other", "other"), ("last", "other"), ("free", "free")):
         with pytest.raises(
             config.ConfigError, match=f"^profile {said}: kept: must be {said}, its own name, .*"

@@ -79,24 +79,25 @@ def main(names: list[str]) -> int:
     if unknown := [name for name in names if name not in every]:
         print(f"no exercise {unknown[0]}; there are {', '.join(every)}", file=sys.stderr)
         return 2
-    kept = exercises.kept()
     for name in names or every:
         try:
             profile = profile_of(every[name])
         except config.ConfigError as error:  # its model is not on this machine
             print(f"{name} is left out: {error}", file=sys.stderr, flush=True)
             continue
-        runs = new_runs(profile)
+        runs, kept = new_runs(profile), exercises.kept()
         if set(kept.loc[kept["exercise"] == name, "identity"]) == {run.identity for run in runs}:
             continue
         for run in runs:
             if store.find(profile, run) is None:
                 arm.check(profile, run)
                 arm.carry_out(profile, run)
-        rows = pd.concat([exercises.compared(name, profile, run) for run in runs], ignore_index=True)
-        kept = pd.concat([kept[kept["exercise"] != name], rows], ignore_index=True)
-        kept = kept.sort_values(["exercise", "arm"], kind="stable").reset_index(drop=True)
-        store.write(exercises.FILE, kept.to_csv(index=False, float_format="%.5g"))
+        rows = [exercises.compared(name, profile, run) for run in runs]
+        with store.locked(ROOT, "exercises", "data/exercises.csv"):  # another process may have written since
+            kept = exercises.kept()
+            kept = pd.concat([kept[kept["exercise"] != name], *rows], ignore_index=True)
+            kept = kept.sort_values(["exercise", "arm"], kind="stable").reset_index(drop=True)
+            store.write(exercises.FILE, kept.to_csv(index=False, float_format="%.5g"))
         print(f"{name}: {', '.join(run.name for run in runs)}", flush=True)
     return 0
 

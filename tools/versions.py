@@ -20,12 +20,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NEED_TORCH = {"torch", "trl", "peft", "accelerate"}
-# A test file that imports one of these, or has a test that asks for such a fixture, needs torch.
+# A test file that imports one of these (`exercises`: the tool), or has a test that asks for such a fixture,
+# needs torch.
 TORCH = re.compile(
     r"(torch|transformers|safetensors|trl|peft|accelerate)\b"
     r"|posttrain\.(policy|decoding|rollouts|compute|evaluation|trainers|hardware)\b"
     r"|posttrain\.foundation\.(gates|pretraining|training|vision)\b"
-    r"|(checkpoints|seeing|plain_llama|policy)$"
+    r"|(checkpoints|seeing|plain_llama|policy|exercises)$"
 )
 # Tests with Sphinx or Snakemake, which are not installed here.
 BOOK = {"hover", "preview", "val_role", "workflow"}

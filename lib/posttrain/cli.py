@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from posttrain import config, store
 from posttrain.config import Profile, Run
 from posttrain.store import hub, shown, status
@@ -146,9 +148,18 @@ def settings(options: argparse.Namespace) -> int:
 def clear(options: argparse.Namespace) -> int:
     """remove what a finished reproduction of a profile left; one that was cut off is kept, to go on"""
     profile = config.load(options.profile, fresh=True)
-    if (profile.root / "book/_build/html/index.html").is_file():
-        shutil.rmtree(profile.root)
-        print(f"removed {shown(profile.root)}")
+    if not (profile.root / "book/_build/html/index.html").is_file():
+        return 0
+    try:
+        with FileLock(profile.root / "build" / "book.lock", timeout=0):  # the Snakefile holds it
+            # First out of its name: half a folder would be gone on with as if it had been cut off.
+            gone = profile.root.with_name(f".{profile.root.name}.old")
+            shutil.rmtree(gone, ignore_errors=True)
+            os.replace(profile.root, gone)
+    except Timeout:
+        raise OSError(f"{shown(profile.root)}: another build of it is going on; wait for its end") from None
+    shutil.rmtree(gone)
+    print(f"removed {shown(profile.root)}")
     return 0
 
 

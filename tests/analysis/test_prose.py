@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 from posttrain.analysis import prose
@@ -97,6 +98,13 @@ def test_recognition_beside_the_format(toy):
     among = prose.among_recognized(study, {"id": "held out"}).set_index("arm")
     assert among.loc["Init", "right, of those recognized"] == 1 and among.loc["SFT", "recognized"] == 0.2
     assert among.loc["RL"].isna()["right, of those recognized"]
+
+
+def test_of_hands_that_are_recognized_in_some_draws_those_draws_count():
+    shares = {"strict": [1, 1], "recognized": [1, 0.25], "first_try": [0.5, 0.125]}
+    study = SimpleNamespace(outcomes=lambda arm, set_, decoding, column: np.array([shares[column]], float))
+    among = prose.among_recognized(study, {"id": "held out"})
+    assert among["right, of those recognized"].tolist() == [0.5] * 3
 
 
 def test_runs_are_listed(toy):

@@ -72,12 +72,12 @@ def test_what_was_found(said):
     text = values["found"]
     assert text.startswith("2 routes under each list of actions, 2 repetitions of each model")
     assert "up to 2 answers a point" in text
-    assert "Init finishes 100%, SFT 0% and RL 100% of the routes" in text and "SFT of repetition 2." in text
+    assert "Init finishes 100%, SFT 0% and RL 100% of the routes" in text and "SFT of repetition 5." in text
     assert ", SFT 50% and RL " in text and re.search(
         r"fails there, SFT has [1-9]\d?% answered rightly, but in the trained", text
     )
-    assert text.endswith("Never once stopping at the end of a route: SFT of repetition 2.")
-    assert values["shown"] == "It is of relative actions, repetition 1, likeliest answers (greedy)."
+    assert text.endswith("Never once stopping at the end of a route: SFT of repetition 5.")
+    assert values["shown"] == "It is of relative actions, repetition 4, likeliest answers (greedy)."
     fewer = said[(said["set"] == "id") | (said["hand"] == "Alderby, held_out, 7")]
     assert walked.found(fewer, SETS)["found"].startswith("1 to 2 routes")
 

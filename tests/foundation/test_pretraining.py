@@ -33,6 +33,13 @@ def test_batches_learn_completions_only():
         assert not batch.learned[:, 0].any()
 
 
+def test_a_batch_may_be_larger_than_a_pool_of_documents(monkeypatch):
+    monkeypatch.setattr(pretraining, "POOL", 16)
+    large = CONFIG.model_copy(update={"batch_tokens": 10**6})
+    sizes = [len(batch.ids) for batch in itertools.islice(pretraining.batches(large, tokenizer.build()), 3)]
+    assert sizes == [16, 16, 16]
+
+
 def test_padding_does_not_matter():
     tokens = tokenizer.build()
     batch = next(pretraining.batches(CONFIG, tokens))
@@ -90,8 +97,16 @@ def test_a_profile_provides_what_it_has_not_and_then_leaves_it_alone(tmp_path, m
     card = foundation.provide(profile, "eyes", 3)  # and the text foundation before which it stands
     folders = [store.find_foundation(profile, name, 3) for name in ("text", "eyes")]
     assert folders == [profile.models / "text-3", profile.models / "eyes-3"]
+    # Another tower, whose text foundation is the same one under another name.
+    said["foundations"] = {
+        "words": text,
+        "eyes": {**towers, "steps": 3, "heads": 2, "mlp": 16, "language": "words"},
+    }
+    other = settings.check("tiny", said, True, root=tmp_path)
+    assert foundation.provide(other, "eyes", 3)["text"] == card["text"]
+    assert store.edits(other.models / "words-3", store.CARD) == []
     monkeypatch.setattr(foundation, "make", lambda *a: pytest.fail("made again"))
-    assert foundation.provide(profile, "eyes", 3) == card and not list(profile.state.glob("*"))
+    assert foundation.provide(other, "eyes", 3)["text"] == card["text"] and not list(profile.state.glob("*"))
 
 
 def test_of_some_foundations_only_the_card_is_kept(tmp_path):

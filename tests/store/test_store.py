@@ -505,6 +505,48 @@ def test_tables_of_a_study(tmp_path):
         store.collect(profile, "two")
 
 
+def test_tables_whose_columns_differ_are_joined(tmp_path):
+    """An arm that answers once has flags, one that answers often has shares."""
+    flags = pd.DataFrame({"hand": ["a", "b"], "right": [True, False]})
+    parts = [flags, flags.assign(right=[0.25, 1.0]), flags.assign(more=[1, 2])]
+    paths = [tmp_path / f"{number}.parquet" for number in range(3)]
+    for part, path in zip(parts, paths):
+        part.to_parquet(path)
+    rows = store.files.joined(paths)
+    assert rows["right"].tolist() == [1, 0, 0.25, 1, 1, 0] and rows.index.tolist() == [0, 0, 1, 1, 2, 2]
+    assert rows["more"].dropna().tolist() == [1, 2]
+
+
+def test_tables_that_were_edited_by_hand_are_read(tmp_path):
+    """`STALE=show` shows them: without the last end of a line, with others' ends, with empty lines."""
+    texts = ["a,b\n1,2\n3,4\n", "a,b\r\n5,6\r\n7,8", "a,b\n\n9,10\n\n"]
+    paths = [tmp_path / f"{number}.csv" for number in range(3)]
+    for text, path in zip(texts, paths):
+        path.write_bytes(text.encode())
+    rows = store.files.joined(paths)
+    assert rows["a"].tolist() == [1, 3, 5, 7, 9] and rows.index.tolist() == [0, 0, 1, 1, 2]
+
+
+def test_a_run_that_lost_a_table_is_not_shown_either(tmp_path):
+    profile = tiny(tmp_path)
+    (published(profile) / "hands.parquet").unlink()
+    for stale in (False, True):
+        with pytest.raises(store.StoreError, match="hands.parquet: missing"):
+            store.read(profile, profile.run("one/init/0"), stale)
+
+
+def test_what_other_profiles_keep_is_in_what_a_book_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr(status, "ROOT", tmp_path)
+    monkeypatch.setattr("posttrain.config.profiles.ROOT", tmp_path)
+    beside, own = tiny(tmp_path / "x", kept="tuning", fresh=False), tiny(tmp_path, fresh=False)
+    (tmp_path / "data").mkdir()
+    seen = [status.digest(own)]
+    for make in (lambda: published(beside), lambda: card(beside), lambda: published(own)):
+        make()
+        seen.append(status.digest(own))
+    assert len(set(seen)) == 4
+
+
 def test_tables_of_a_folder_whose_profile_is_not_asked(tmp_path):
     profile = tiny(tmp_path)
     for run in profile.runs():

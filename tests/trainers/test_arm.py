@@ -133,8 +133,9 @@ def test_an_init_that_comes_out_otherwise_is_refused(whole, tmp_path):
     losses.assign(loss=losses["loss"] * 1.1).to_csv(folder / "training.csv", index=False)
     record = store.read_record(folder / store.RECORD)
     store.seal(folder, store.RECORD, {k: v for k, v in record.items() if k not in ("files", "seal")})
-    with pytest.raises(store.StoreError, match="made again its loss is off by"):
-        arms.adapter(made, made.run("tiny/init/0"))
+    for _ in range(2):  # what failed the comparison is not kept as the adapter
+        with pytest.raises(store.StoreError, match="made again its loss is off by"):
+            arms.adapter(made, made.run("tiny/init/0"))
 
 
 def test_an_export_trains_where_its_profile_says(whole, tmp_path, monkeypatch):

@@ -222,10 +222,9 @@ def benchmark(study: Study, printed: Mapping[str, float]) -> pd.DataFrame:
         for arm in ARMS.values():
             row = {"policy": f"{arm}, {decoding}"}
             for seed, routes in zip(study.seeds, study.outcomes(arm, "benchmark", decoding, "within")):
-                _, low, high = statistics.wilson(int(routes.sum()), len(routes))
-                row[f"repetition {seed + 1}"] = (
-                    f"{int(routes.sum())} of {len(routes)} ({low:.0%} to {high:.0%})"
-                )
+                done, n = routes.sum(), len(routes)  # halves, where one of two walks of a route was finished
+                _, low, high = statistics.wilson(round(done), n)
+                row[f"repetition {seed + 1}"] = f"{done:g} of {n} ({low:.0%} to {high:.0%})"
             rows.append(row | {"paper (one run)": f"{printed[arm]:.1%}"})
     return pd.DataFrame(rows)
 
@@ -256,7 +255,7 @@ def among_recognized(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
             )
             row = {"hands": name, "arm": arm, "in the format": strict.mean(), "recognized": seen.mean()}
             row |= {"right": right.mean()}
-            row["right, of those recognized"] = right[seen > 0].mean() if seen.any() else float("nan")
+            row["right, of those recognized"] = right.sum() / seen.sum() if seen.any() else float("nan")
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -111,7 +111,7 @@ def fragment(data: Mapping[str, Any]) -> str:
     def choice(label: str, name: str, options: Mapping[Any, str]) -> str:
         return f"<label>{label} <select id='replay-{name}'>{explorer.options(options)}</select></label> "
 
-    seeds = {seed: str(number) for number, seed in enumerate(data["seeds"], 1)}
+    seeds = {seed: str(seed + 1) for seed in data["seeds"]}
     sets = {name: one["title"] for name, one in data["sets"].items()}
     legend = " ".join(
         f"<span><span class='replay-end {end}'>{SYMBOLS[end]}</span> {text}</span>"

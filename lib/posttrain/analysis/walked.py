@@ -177,7 +177,7 @@ def found(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, str]:
     stops. `shown`: what `first_look` is of."""
     ends, decoding, look = points(said), decodings(said)[0], first_look(said, sets)
     seeds, routes = sorted(said["seed"].unique()), sorted(said.groupby("set")["hand"].nunique())
-    actions, number = TASK.sets[look["set"]].actions, seeds.index(look["seed"]) + 1
+    actions, number = TASK.sets[look["set"]].actions, look["seed"] + 1
     shown = f"It is of {actions} actions, repetition {number}, {DECODINGS[look['decoding']]}."
     many = f"{len(seeds)} repetitions" if len(seeds) > 1 else "one repetition"
     most = said.loc[said["decoding"] == decoding, "answer"].max()
@@ -203,7 +203,7 @@ def found(said: pd.DataFrame, sets: Mapping[str, Any]) -> dict[str, str]:
             )
     endless = unstopping(ends[ends["decoding"] == decoding])
     chains = dict.fromkeys(zip(endless["arm"], endless["seed"]))
-    if who := ", ".join(f"{arm} of repetition {seeds.index(seed) + 1}" for arm, seed in chains):
+    if who := ", ".join(f"{arm} of repetition {seed + 1}" for arm, seed in chains):
         clauses.append(f"Never once stopping at the end of a route: {who}.")
     return {"found": " ".join(clauses), "shown": shown}
 

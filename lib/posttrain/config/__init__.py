@@ -55,7 +55,8 @@ def load(name: str, fresh: bool = False) -> Profile:
 
 
 def read(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What the profile's file says, laid over the profile that it extends."""
+    """What the profile's file says, laid over the profile that it extends; but for `kept`, which would put
+    its results in that one's place."""
     at = f"profile {extending[-1]}: extends: " if extending else ""
     path = PROFILES / f"{name}.yaml"
     if not re.fullmatch(NAME, str(name)) or not path.is_file():
@@ -72,4 +73,6 @@ def read(name: str, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     if kept not in (name, below.get("kept"), *RESERVED) and re.fullmatch(NAME, kept):
         must = f"must be {name}, its own name, or that of a profile that it extends, not {brief(kept)}"
         raise ConfigError(f"profile {name}: kept: {must}: results of two profiles would lie in one folder")
+    if not extending:
+        below.pop("kept", None)
     return merged(below, said)

@@ -117,11 +117,14 @@ class Profile(Settings):
     def _check_model(self) -> None:
         if self.model.startswith(FOLDERS):
             try:
-                said = json.loads((Path(self.model).expanduser() / "config.json").read_text())
+                said = json.loads((Path(_expanded(self.model)) / "config.json").read_text())
             except (OSError, ValueError, RuntimeError, RecursionError):  # RuntimeError: of nobody's home
                 said = None
             if not isinstance(said, dict):
-                raise Problem(f"must be a folder with a config.json, not {brief(self.model)}", "model")
+                made = "`make book PROFILE=smollm` makes build/models/smollm2-135m"
+                raise Problem(
+                    f"must be a folder with a config.json, not {brief(self.model)} ({made})", "model"
+                )
             tasks = {arm.task for study in self.studies.values() for arm in study.arms.values()}
             if any(TASKS[task].shown for task in tasks) and "vision_config" not in said:
                 raise Problem(
@@ -140,6 +143,11 @@ class Profile(Settings):
     def data(self) -> Path:
         """The folder of foundations and results."""
         return ROOT / "data" / self.kept if self.published and self.kept else self.root / "data"
+
+    @property
+    def guard(self) -> Path:
+        """The root whose build/locks guard what it makes: profiles that keep it in one place have one."""
+        return ROOT if self.published else self.root
 
     @property
     def models(self) -> Path:
@@ -198,7 +206,8 @@ class Profile(Settings):
 
 
 def _expanded(model: str) -> str:
-    return str(Path(model).expanduser()) if model.startswith(FOLDERS) else model
+    """A hub's name as it is, and a folder where it lies: below the repository's, unless it says another."""
+    return str(ROOT / Path(model).expanduser()) if model.startswith(FOLDERS) else model
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def provide(profile: Profile, name: str, seed: int) -> dict[str, Any]:
     """The card of a profile's foundation, which is made if no store has it; a tower's text foundation too."""
     config = profile.foundation(name, seed)
     home = store.foundation_home(profile, name, seed)
-    with store.locked(profile.root, config.identity, f"foundation {name}-{seed}"):
+    with store.locked(profile.guard, config.identity, f"foundation {name}-{seed}"):
         if folder := store.find_foundation(profile, name, seed):
             if folder == home:  # a kill may have come before its card was kept
                 _keep_card(home, profile.models / home.name)
@@ -29,8 +29,9 @@ def provide(profile: Profile, name: str, seed: int) -> dict[str, Any]:
         if isinstance(config, VisionConfig):  # it reads with the text foundation that lies beside it
             provide(profile, config.language, seed)
             text = store.find_foundation(profile, config.language, seed)
-            if text.parent != home.parent:
-                shutil.copytree(text, home.with_name(text.name), dirs_exist_ok=True)
+            if text != (beside := home.with_name(f"{config.language}-{seed}")):
+                with store.replacing(beside) as partial:
+                    shutil.copytree(text, partial, dirs_exist_ok=True)
         card = make(config, home, profile.gate_hands, profile.state / config.identity)
         _keep_card(home, profile.models / home.name)
         return card

@@ -68,6 +68,7 @@ def batches(
             if (len(rows) + 1) * length[rows[0]] > config.batch_tokens:  # the first row sets the width
                 cuts.append(rows)
                 rows = []
+        cuts = cuts or [rows]  # a pool that fits into one batch
         order = rng.permutation(len(cuts)).tolist()
         for k in order[max(0, step - before) :]:
             pairs = [(prompts[i], completions[i]) for i in cuts[k]]

@@ -229,7 +229,8 @@ def _opened(folder: Path, stale: bool = False, note: str = "") -> tuple[Path, di
     """A run's folder, record and note. StoreError where it was edited; with `stale` it is read all the
     same."""
     if problems := edits(folder, RECORD):
-        if not stale or _identity(folder / RECORD) is None:  # then there is nothing to show
+        whole = _identity(folder / RECORD) and all((folder / name).is_file() for name in TABLES)
+        if not (stale and whole):  # then there is nothing to show
             raise StoreError(problems[0])
         note = "edited"
     return folder, json.loads((folder / RECORD).read_bytes()), note

@@ -98,13 +98,13 @@ def joined(paths: list[Path]) -> pd.DataFrame:
 
     One by one, hundreds of small ones take twice as long, and most of a chapter's time."""
     if paths[0].suffix == ".parquet":
-        parts = [_arrow(path) for path in paths]
+        parts = _as_numbers([_arrow(path) for path in paths])
         rows = pa.concat_tables(parts, promote_options="permissive").to_pandas()
         return rows.set_axis(np.repeat(np.arange(len(parts)), [len(part) for part in parts]))
     alike: dict[bytes, dict[int, bytes]] = {}
     for number, path in enumerate(paths):
-        header, _, body = path.read_bytes().partition(b"\n")
-        alike.setdefault(header, {})[number] = body
+        header, *lines = filter(bytes.strip, path.read_bytes().splitlines())
+        alike.setdefault(header, {})[number] = b"".join(line + b"\n" for line in lines)
     frames = []
     for header, bodies in alike.items():
         rows = pd.read_csv(io.BytesIO(b"\n".join([header, b"".join(bodies.values())])))
@@ -115,6 +115,20 @@ def joined(paths: list[Path]) -> pd.DataFrame:
 def _arrow(path: Path) -> pa.Table:
     with parquet.ParquetFile(path, memory_map=True) as file:
         return file.read(use_threads=False)
+
+
+def _as_numbers(parts: list[pa.Table]) -> list[pa.Table]:
+    """The same, with flags as numbers where other parts have numbers: a case was played once, or often."""
+    fields = [field for part in parts for field in part.schema]
+    mixed = {field.name for field in fields if field.type == pa.float64()}
+    mixed &= {field.name for field in fields if field.type == pa.bool_()}
+    if not mixed:
+        return parts
+    numbers = [
+        pa.schema([field.with_type(pa.float64()) if field.name in mixed else field for field in part.schema])
+        for part in parts
+    ]
+    return [part.cast(schema) for part, schema in zip(parts, numbers)]
 
 
 def shown(path: Path) -> Path:

@@ -25,7 +25,7 @@ def status(profile: Profile, run: Run, listed: dict[str, Path] | None = None) ->
     """Whether a run is there; `listed` (`store.listed`) spares looking through all of them for each of many
     runs."""
     if folder := store.find(profile, run, listed):
-        return Status("current", "", _field(folder, "seconds", 0) / 60)
+        return Status("current", "", _field(folder / RECORD, "seconds", 0) / 60)
     place = store.home(profile, run)
     try:
         why = differences(read_record(place / RECORD), run.record())
@@ -40,9 +40,9 @@ def every(profile: Profile) -> list[tuple[Run, Status]]:
     return [(run, status(profile, run, listed)) for run in profile.runs()]
 
 
-def _field(folder: Path, name: str, default: Any) -> Any:
+def _field(record: Path, name: str, default: Any) -> Any:
     try:
-        return json.loads((folder / RECORD).read_bytes()).get(name, default)
+        return json.loads(record.read_bytes()).get(name, default)
     except (OSError, ValueError, AttributeError):
         return default
 
@@ -52,9 +52,9 @@ def _expected(run: Run) -> float | None:
     for a real model, of which they tell nothing."""
     minutes, now = [], run.resolved()
     for folder in sorted(ROOT.glob(f"data/results/{run.study}/{run.arm}/[!.]*")) if run.foundation else ():
-        before = _field(folder, "settings", {})
+        before = _field(folder / RECORD, "settings", {})
         size = next((name for name in ("budget_gflop", "steps") if before.get(name) and now.get(name)), None)
-        minutes.append(_field(folder, "seconds", 0) / 60 * (now[size] / before[size] if size else 1))
+        minutes.append(_field(folder / RECORD, "seconds", 0) / 60 * (now[size] / before[size] if size else 1))
     return sum(minutes) / len(minutes) if minutes else None
 
 
@@ -208,8 +208,10 @@ def there(profile: Profile, run: Run, stale: bool = False) -> bool:
 
 
 def digest(profile: Profile) -> str:
-    """One value for everything that a profile's book reads from the store: other results, another value."""
-    runs = profile.runs()
-    return numerics.digest(
-        [_field(store.find(profile, run) or store.home(profile, run), "seal", "") for run in runs]
-    )
+    """One value for everything that a profile's book reads from the store, what other profiles keep there
+    too: other results, another value."""
+    beside = (path for path in sorted((ROOT / "data").iterdir()) if path.is_dir())
+    shelves = dict.fromkeys([profile.data, ROOT / "data", *beside])
+    runs = [folder / RECORD for shelf in shelves for folder in sorted(_folders(shelf))]
+    cards = [folder / CARD for shelf in shelves for folder in _models(shelf)]
+    return numerics.digest([_field(path, "seal", "") for path in runs + cards])

@@ -155,9 +155,9 @@ def adapter(profile: Profile, run: Run, threads: int = 1, device: str = "cpu") -
         state = profile.state / f"{run.identity}-again"
         state.mkdir(parents=True, exist_ok=True)
         work = Work(profile, run, start(profile, run, threads, device), state, judged=False)
-        work.train()
+        published = store.read(profile, run).training
+        work.train(lambda: _compare(published, work.tables.get("training"), run))
         if work.main:
-            _compare(store.read(profile, run).training, work.tables.get("training"), run)
             shutil.rmtree(state)
         PartialState().wait_for_everyone()
         return kept[0]
@@ -230,7 +230,7 @@ def _alone(profile: Profile, key: str, name: str, device: str) -> Iterator[None]
     # The first call decides: without `cpu` it sees no other process on a CPU.
     processes = PartialState(cpu=device == "cpu")
     if processes.is_main_process:
-        with store.locked(profile.root, key, name):
+        with store.locked(profile.guard, key, name):
             processes.wait_for_everyone()
             yield
     else:

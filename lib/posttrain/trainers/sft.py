@@ -77,10 +77,16 @@ def _played(environment, chat: Chat, rng: np.random.Generator) -> Iterator[Examp
 
 
 def with_errors(
-    policy: Policy, environments: list, chat: Chat, rng: np.random.Generator, errors: int
+    policy: Policy,
+    environments: list,
+    chat: Chat,
+    rng: np.random.Generator,
+    errors: int,
+    max_tokens: int = 48,
 ) -> Iterator[Example]:
     """Demonstrations behind failed tries: up to `errors` wrong answers that `policy` itself gives, drawn at
-    temperature 1, each with the verifier's message, then an expert's answer, which alone carries the loss.
+    temperature 1 and of at most `max_tokens`, each with the verifier's message, then an expert's answer,
+    which alone carries the loss.
 
     environments: of GeneralPoints, with `verify_steps` of at least `errors` + 1; played side by side. Where a
     right answer comes before the drawn number of wrong ones, the expert's stands in its place.
@@ -91,7 +97,7 @@ def with_errors(
     while True:
         infos = [environment.reset()[1] for environment in environments]
         with policy.merged():
-            games = play(policy, environments, infos, Sampling(generator=generator))
+            games = play(policy, environments, infos, Sampling(max_tokens=max_tokens, generator=generator))
         for environment, info, (dialogue,) in zip(environments, infos, games):
             wrong = min(int(rng.integers(errors + 1)), len(dialogue.ask) - 1)
             answer = [*chat.encode(environment.expert(rng)), chat.end]

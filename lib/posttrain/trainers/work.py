@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium
@@ -60,12 +61,14 @@ class Work:
     def spent_gflops(self) -> float:
         return float(self.tables.get("checkpoints")["gflops"].max())
 
-    def train(self) -> None:
+    def train(self, check: Callable[[], None] = lambda: None) -> None:
+        """Train to the end, then keep the adapter, unless `check` raises."""
         if self.judged and 0 not in self.tables.steps("checkpoints"):
             self.begin()
         (self._ppo if self.run.algorithm == "ppo" else self._sft)()
         self.curves.close()
         if self.main:
+            check()
             folder = self.profile.root / "build" / "adapters" / self.run.identity
             with store.replacing(folder) as partial:
                 self.policy.save_adapter(partial)
@@ -128,7 +131,8 @@ class Work:
         chat = Chat(self.policy.tokenizer, self.policy.processor)
         if config.errors:
             tries = [environment(self.run, verify_steps=config.errors + 1) for _ in range(PLAYED)]
-            stream = sft.with_errors(self.policy, tries, chat, rng, config.errors)
+            most = max(48, self.run.settings.census.max_tokens)  # tokens; of a pocket model's answers 48
+            stream = sft.with_errors(self.policy, tries, chat, rng, config.errors, most)
         else:
             stream = sft.examples(environment(self.run), chat, rng, config.shuffle)
         data, counts = sft.take(stream, settings.steps, tokens, config.batch_size)
