@@ -79,6 +79,7 @@ def test_numbers_for_the_prose(toy):
     assert (values["heed_low"], values["heed_high"]) == (0.7, 1.0)
     assert (values["sft_ood_low"], values["sft_ood_high"]) == pytest.approx((0.7, 0.9))
     assert values["heed_worst"] == 1.0 and values["ppo_ood_worst"] == pytest.approx(0.4)
+    assert (values["ppo_ood_least"], values["ppo_ood_most"]) == pytest.approx((0.4, 0.5))
     assert values["sft_fake_low"] == pytest.approx(0.1)
     assert (values["invented_few"], values["heed_few"], values["sft_ood_few"]) == (0.05, 0.5, 0.0)
     assert values["heed_twin"] == 0.7, "no other level is as heedful: the nearest one"

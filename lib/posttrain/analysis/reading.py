@@ -47,8 +47,8 @@ def values(studies: Mapping[Level, Study]) -> dict[str, float]:
     """Numbers for the prose: correct turns at the end, first answers sampled, means of the seeds; `low` and
     `high` are the least and the most heedful levels of those with most invented lists, `worst` is the one
     where RL lost most, `few` the most heedful of those with fewest, `twin` the nearest to it with most;
-    `_fell` counts the runs of all levels that lost more than FALLEN points, `count_` the seeds by which arm
-    ends above the other (`compared`)."""
+    `least` and `most` are means of a level. `_fell` counts the runs of all levels that lost more than FALLEN
+    points, `count_` the seeds by which arm ends above the other (`compared`)."""
     share = max(invented for _, invented in studies)
     heeds = [heed for heed, invented in studies if invented == share]
     ends = {"levels": len(studies), "repetitions": sum(len(study.seeds) for study in studies.values())}
@@ -60,6 +60,9 @@ def values(studies: Mapping[Level, Study]) -> dict[str, float]:
     twin = min(heeds, key=lambda heed_: abs(heed_ - few[0]))
     named = {"low": min(heeds), "high": max(heeds), "worst": min(heeds, key=change.get), "twin": twin}
     ends["invented_few"] = few[1]
+    for arm, name in ARMS.items():
+        means = [study.end(name, "ood", "sampled", "first_turns").mean() for study in studies.values()]
+        ends |= {f"{arm}_ood_least": float(min(means)), f"{arm}_ood_most": float(max(means))}
     for word, level in {**{word: (heed_, share) for word, heed_ in named.items()}, "few": few}.items():
         ends[f"heed_{word}"] = level[0]
         for arm, name in ARMS.items():
