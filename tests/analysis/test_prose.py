@@ -73,6 +73,13 @@ def test_lost_names_are_explained_only_if_they_are_lost(toy, end, lost):
     assert text.endswith(f"{end:.0%} (in the format: 100%), {end:.0%} (in the format: 50%).")
 
 
+def test_no_line_ends_between_a_number_and_its_sign(monkeypatch):
+    said = []
+    monkeypatch.setattr("IPython.display.display", said.append)
+    prose.show(pd.DataFrame({"claim": ["holds 5.1 % [4.0 %, 6.5 %], and a % alone"]}))
+    assert "5.1\u00a0% [4.0\u00a0%, 6.5\u00a0%], and a % alone" in said[0].data
+
+
 def test_ends_show_mean_and_range_of_the_last_checkpoints(toy):
     study = toy({("Init", "id"): {"first_try": 0.1}, ("SFT", "id"): {"first_try": [0.2, 0.4]}})
     table = prose.ends(study, {"id": "held out"}, [("greedy", "first_try", "first")], "hands")

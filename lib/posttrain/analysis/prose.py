@@ -24,7 +24,7 @@ def show(content: str | pd.DataFrame, **options) -> None:
     from IPython.display import Markdown, display
 
     text = content if isinstance(content, str) else content.to_markdown(index=False, **options)
-    display(Markdown(text))
+    display(Markdown(re.sub(r"(?<=\d) %", "\u00a0%", text)))  # no line ends between a number and its sign
 
 
 def number(x: float, spec: str = ".1%") -> str:
