@@ -37,6 +37,7 @@ def test_it_covers_what_pyproject_declares_and_every_test_without_torch(versions
     assert versions.supported() == ["3.11", "3.12", "3.13"]
     found = versions.tests()
     assert "tests/test_exercises.py" not in found, "the tool that it imports trains"
+    assert "tests/trainers/test_processes.py" not in found, "what it takes from the file beside it does"
     assert {"tests/test_config.py", "tests/verifiers/test_released.py", "tests/analysis/test_study.py"} <= {
         *found
     }

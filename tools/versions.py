@@ -73,20 +73,28 @@ def profiles() -> list[str]:
     return [name for name in said if not folder(name).startswith(".") or (ROOT / folder(name)).is_dir()]
 
 
+def needed(path: Path) -> list[str]:
+    """What a test file imports, or a file beside it that it imports from, and the fixtures its tests ask
+    for."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+            beside = path.parent / f"{node.module}.py"
+            names += needed(beside) if node.level == 1 and beside.is_file() else []
+        elif isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            names += [argument.arg for argument in node.args.args]
+    return names
+
+
 def tests() -> list[str]:
     """The files of all tests that need neither torch nor what builds the book."""
     found = []
     for path in sorted(ROOT.glob("tests/**/test_*.py")):
-        names = []
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                names += [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names += [f"{node.module}.{alias.name}" for alias in node.names]
-            elif isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                names += [argument.arg for argument in node.args.args]
         skipped = {"pages", "invariant"} & set(path.parts) or path.stem.removeprefix("test_") in BOOK
-        if not skipped and not any(map(TORCH.match, names)):
+        if not skipped and not any(map(TORCH.match, needed(path))):
             found.append(str(path.relative_to(ROOT)))
     return found
 
