@@ -42,8 +42,9 @@ def profiles(tmp_path, monkeypatch):
     """A copy of the folder of profiles, and the folder of the language model that one of them names."""
     (tmp_path / "build/models/smollm2-135m").mkdir(parents=True)
     (tmp_path / "build/models/smollm2-135m/config.json").write_text("{}")
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(config, "PROFILES", shutil.copytree(config.PROFILES, tmp_path / "profiles"))
+    smollm = config.PROFILES / "smollm.yaml"
+    smollm.write_text(smollm.read_text().replace("./build/models", f"{tmp_path}/build/models"))
     numerics.model_identity.cache_clear()
     yield config.PROFILES
     numerics.model_identity.cache_clear()  # a real folder of that name may lie where other tests look

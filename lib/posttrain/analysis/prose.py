@@ -109,8 +109,7 @@ def how_decided(rows: Sequence[Mapping], claims: Mapping) -> str:
     planned = " (as planned)" if seeds < rule["seeds"] else ""
     said = (
         "A claim holds, or is reversed, only where both lie on one side of its bound (zero, or the number "
-        f"that it names), and from {seeds} repetitions on{planned}; nothing is corrected for the number of "
-        "claims. "
+        f"that it names), and from {seeds} repetitions on{planned}; not corrected for many claims. "
     )
     both, level = 0 < len(levels) < len(about), f"{rule['level']:.0%} intervals"
     if levels:
@@ -254,9 +253,8 @@ def among_recognized(study: Study, sets: Mapping[str, str]) -> pd.DataFrame:
                 for column in ("strict", "recognized", "first_try")
             )
             row = {"hands": name, "arm": arm, "in the format": strict.mean(), "recognized": seen.mean()}
-            row |= {"right": right.mean()}
-            row["right, of those recognized"] = right.sum() / seen.sum() if seen.any() else float("nan")
-            rows.append(row)
+            share = right.sum() / seen.sum() if seen.any() else float("nan")
+            rows.append(row | {"right": right.mean(), "right, of those recognized": share})
     return pd.DataFrame(rows)
 
 
