@@ -133,6 +133,7 @@ def wrong_types(path, value):
     return [True, ["id"], {"a": 1}, "no such name"]
 
 
+@pytest.mark.no_cover  # others run the same lines, and it runs them a thousand times
 def test_every_leaf_of_the_published_profile_refuses_a_wrong_type(refusal):
     refused = list(tried((path, wrong_types(path, value)) for path, value in leaves(CPU)))
     for path, wrong in refused:
@@ -141,6 +142,7 @@ def test_every_leaf_of_the_published_profile_refuses_a_wrong_type(refusal):
     assert len(refused) > 400
 
 
+@pytest.mark.no_cover  # others run the same lines, and it runs them a thousand times
 def test_every_number_of_the_published_profile_has_bounds(refusal):
     numbers = [
         p for p, value in leaves(CPU) if isinstance(value, int | float) and not isinstance(value, bool)
@@ -151,6 +153,7 @@ def test_every_number_of_the_published_profile_has_bounds(refusal):
     assert len(numbers) >= 80
 
 
+@pytest.mark.no_cover  # others run the same lines, and it runs them a thousand times
 def test_every_key_of_the_published_profile_misspelt_is_named_and_the_right_one_suggested(refusal):
     keys = [path for path, _ in leaves(CPU)]
     for path in keys:

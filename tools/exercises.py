@@ -15,6 +15,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,10 +69,16 @@ def profile_of(exercise: Exercise) -> Profile:
     return config.check(f"exercise-{exercise.name}", config.merged(below, said))
 
 
+@cache
+def _published(name: str) -> set[str]:
+    """Identities of the runs that a profile has, looked for once."""
+    return set(store.listed(config.load(name)))
+
+
 def new_runs(profile: Profile) -> list[Run]:
     """The runs of an exercise that the book has not, each once."""
-    published = store.listed(config.load(profile.extends))
-    return list({run.identity: run for run in profile.runs() if run.identity not in published}.values())
+    there = _published(profile.extends)
+    return list({run.identity: run for run in profile.runs() if run.identity not in there}.values())
 
 
 def main(names: list[str]) -> int:

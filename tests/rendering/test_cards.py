@@ -25,6 +25,7 @@ def test_the_papers_layout():
     assert starts == [5, 302, 599, 896] and columns[-1] == 896 + 269
 
 
+@pytest.mark.no_cover  # others run the same lines, and it runs them a thousand times
 @pytest.mark.parametrize("layout", [PAPER, POCKET, Layout.square(224), Layout.square(40)])
 def test_every_card_differs_from_every_other_at_every_size(layout):
     keys = [(rank, suit) for rank in RANKS for suit in SUITS]
