@@ -54,6 +54,7 @@ def judged(profile, study):
 
 THERE = [study for study in PROFILE.studies if study not in HEADLINE or judged(PROFILE, study) >= judged(PUBLISHED, study)]
 ABSENT = sorted(chapter for chapter, needed in NEEDS.items() if not set(THERE) >= set(needed.split()))
+READ_TOO = ("cpu", "gpu", "second", "smollm", "tuning")  # profiles of which chapters tell, whatever the book's is
 LONG = ("rule-generalization", "new-task", "rates-and-parts", "method", "navigation-pictures", "pictures", "foundation", "navigation")  # begun first
 FIGURE = config.get("figure", "")
 WANTED = [chapter for chapter, figures in CHAPTERS.items() if chapter not in ABSENT and (not FIGURE or FIGURE in figures)]
@@ -157,7 +158,7 @@ rule chapter:
     message: 'chapter "{wildcards.chapter}"'
     input:
         source="notebooks/{chapter}.ipynb",
-        profiles=[str(path) for path in sorted(Path("notebooks/profiles").glob("*.yaml"))],  # some chapters read others' too
+        profiles=[f"notebooks/profiles/{name}.yaml" for name in sorted({NAME, PROFILE.extends or NAME, *READ_TOO})],
         library=[str(path.relative_to(ROOT)) for path in sorted((ROOT / "lib").rglob("*.py"))],
         tables=[str(path.relative_to(ROOT)) for path in sorted((ROOT / "data").glob("*.*"))],  # what is tested, published, practised
         trained=stamps(*TO_PRETRAIN, *TO_TRAIN),

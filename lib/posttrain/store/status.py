@@ -210,8 +210,7 @@ def there(profile: Profile, run: Run, stale: bool = False) -> bool:
 def digest(profile: Profile) -> str:
     """One value for everything that a profile's book reads from the store, what other profiles keep there
     too: other results, another value."""
-    beside = (path for path in sorted((ROOT / "data").iterdir()) if path.is_dir())
-    shelves = dict.fromkeys([profile.data, ROOT / "data", *beside])
+    shelves = dict.fromkeys([profile.data, ROOT / "data", *sorted((ROOT / "data").iterdir())])
     runs = [folder / RECORD for shelf in shelves for folder in sorted(_folders(shelf))]
     cards = [folder / CARD for shelf in shelves for folder in _models(shelf)]
     return numerics.digest([_field(path, "seal", "") for path in runs + cards])

@@ -82,7 +82,7 @@ def with_errors(
     chat: Chat,
     rng: np.random.Generator,
     errors: int,
-    max_tokens: int = 48,
+    max_tokens: int = Sampling.max_tokens,
 ) -> Iterator[Example]:
     """Demonstrations behind failed tries: up to `errors` wrong answers that `policy` itself gives, drawn at
     temperature 1 and of at most `max_tokens`, each with the verifier's message, then an expert's answer,

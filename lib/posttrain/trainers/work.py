@@ -16,6 +16,7 @@ from posttrain.config import ALGORITHMS, Profile, Run
 from posttrain.evaluation import census
 from posttrain.policy import Chat, Policy
 from posttrain.progress import Progress
+from posttrain.rollouts import Sampling
 from posttrain.tasks import TASKS
 from posttrain.trainers import ppo, sft
 from posttrain.trainers.curves import Curves
@@ -131,7 +132,7 @@ class Work:
         chat = Chat(self.policy.tokenizer, self.policy.processor)
         if config.errors:
             tries = [environment(self.run, verify_steps=config.errors + 1) for _ in range(PLAYED)]
-            most = max(48, self.run.settings.census.max_tokens)  # tokens; of a pocket model's answers 48
+            most = max(Sampling.max_tokens, self.run.settings.census.max_tokens)
             stream = sft.with_errors(self.policy, tries, chat, rng, config.errors, most)
         else:
             stream = sft.examples(environment(self.run), chat, rng, config.shuffle)
