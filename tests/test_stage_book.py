@@ -10,6 +10,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import stage_book  # noqa: E402
 
+KINDS = {"first": "image/svg+xml", "second": "image/png"}  # of a chapter's picture
+
 
 @pytest.fixture
 def staged(tmp_path):
@@ -39,8 +41,8 @@ def staged(tmp_path):
             "outputs": [
                 {
                     "output_type": "display_data",
-                    "metadata": {"image/png": {"alt": "RL ends above SFT."}},
-                    "data": {"image/png": "aGk="},
+                    "metadata": {KINDS[name]: {"alt": "RL ends above SFT."}},
+                    "data": {KINDS[name]: "aGk="},
                 }
             ],
         }
@@ -76,19 +78,20 @@ def test_injected_parameters_are_hidden_once(staged):
     assert cell["metadata"]["tags"] == ["injected-parameters", "remove-cell"]
 
 
-def test_pictures_are_read_out_as_what_they_say(staged):
-    page = staged[1] / "notebooks" / "first.ipynb"
+@pytest.mark.parametrize("name", KINDS)
+def test_pictures_are_read_out_as_what_they_say(staged, name):
+    page = staged[1] / "notebooks" / f"{name}.ipynb"
     notebook = json.loads(page.read_text())
     drawn = notebook["cells"][-1]
     assert drawn["metadata"]["mystnb"]["image"] == {"alt": "RL ends above SFT.", "classes": "chart"}
     drawn["outputs"] *= 2
     page.write_text(json.dumps(notebook))
-    with pytest.raises(ValueError, match=r"first\.ipynb: a cell with 2 pictures"):
+    with pytest.raises(ValueError, match=rf"{name}\.ipynb: a cell with 2 pictures"):
         stage_book.dress(page)
     del drawn["outputs"][1]
     drawn["outputs"][0]["metadata"] = {}
     page.write_text(json.dumps(notebook))
-    with pytest.raises(ValueError, match=r"first\.ipynb: a picture without an alt"):
+    with pytest.raises(ValueError, match=rf"{name}\.ipynb: a picture without an alt"):
         stage_book.dress(page)
 
 

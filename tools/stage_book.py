@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "site"
+PICTURES = ("image/svg+xml", "image/png")
 STATUS_PAGE = Path("book/execution-status.md")
 
 
@@ -50,11 +51,13 @@ def dress(path: Path) -> dict:
         tags = cell["metadata"].get("tags", [])
         if "injected-parameters" in tags and "remove-cell" not in tags:
             tags.append("remove-cell")
-        drawn = [out for out in cell.get("outputs", ()) if "image/png" in out.get("data", ())]
+        outputs = cell.get("outputs", ())
+        drawn = [(out, kind) for out in outputs for kind in PICTURES if kind in out.get("data", ())]
         if len(drawn) > 1:
             raise ValueError(f"{path.name}: a cell with {len(drawn)} pictures; give each a cell of its own")
         if drawn:
-            said = drawn[0]["metadata"].get("image/png", {}).get("alt")
+            out, kind = drawn[0]
+            said = out["metadata"].get(kind, {}).get("alt")
             if not said:
                 raise ValueError(
                     f"{path.name}: a picture without an alt, what it says for those who do not see it"

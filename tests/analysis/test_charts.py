@@ -7,6 +7,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_a_figure_is_written_with_the_same_bytes_each_time(draw, tmp_path):
     for folder in ("one", "two"):
         fig = draw()
         charts.footer(fig, "smoke", [0, 1, 2], 7543)
-        svg, png = charts.save(fig, "fig05-test", tmp_path / folder)
+        svg, png = charts.save(fig, "fig05-test", tmp_path / folder, png=True)
         written.append((svg.read_bytes(), png.read_bytes()))
         assert sorted(path.name for path in svg.parent.iterdir()) == ["fig05-test.png", "fig05-test.svg"], (
             "no drafts"
@@ -78,7 +79,7 @@ def test_pictures_in_a_figure_are_packed_unless_one_sees_through_them(tmp_path):
     for image in (colours, hidden):
         fig, ax = plt.subplots()
         ax.imshow(image)
-        svg, _ = charts.save(fig, "ext-picture", tmp_path)
+        (svg,) = charts.save(fig, "ext-picture", tmp_path)
         (data,) = saving.PIXELS.findall(svg.read_text())
         with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
             modes.append(picture.mode)
@@ -97,7 +98,9 @@ def test_a_bad_name_is_refused(name, tmp_path):
 
 def test_a_notebook_shows_the_saved_picture_with_its_footer(tmp_path, monkeypatch):
     shown, drawn = [], []
-    monkeypatch.setattr("IPython.display.display", lambda what, metadata=None: shown.append((what, metadata)))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda what, metadata=None, **_: shown.append((what, metadata))
+    )
     monkeypatch.setattr(charts, "footer", lambda *args: drawn.append(args[1:]))
     book = SimpleNamespace(
         profile=SimpleNamespace(name="cpu", results=ROOT / "data/results"), figures=tmp_path
@@ -107,8 +110,8 @@ def test_a_notebook_shows_the_saved_picture_with_its_footer(tmp_path, monkeypatc
     fig = draw_bars()
     charts.show(fig, "ext-shown", book, one, other, alt="up and down")
     (picture, metadata), (text, _) = shown
-    assert picture.data == (tmp_path / "ext-shown.png").read_bytes()
-    assert metadata == {"image/png": {"alt": "up and down"}}
+    assert picture == {"image/svg+xml": (tmp_path / "ext-shown.svg").read_text(), "text/plain": "up and down"}
+    assert metadata == {"image/svg+xml": {"alt": "up and down"}} and len(list(tmp_path.iterdir())) == 1
     assert "<../figures/ext-shown.svg>" in text.data and "3 runs" in text.data
     assert "tables in `data/results/gp-l`, `data/results/gp-vl`" in text.data
     assert not plt.fignum_exists(fig.number)
@@ -147,12 +150,17 @@ def test_footer(seeds, seconds, note, text):
 
 def test_a_failed_save_leaves_the_old_figure(tmp_path, monkeypatch):
     fig = draw_bars()
-    svg, _ = charts.save(fig, "ext-kept", tmp_path)
-    before = svg.read_bytes()
-    monkeypatch.setattr(fig, "savefig", lambda path, **_: (path.write_text("half"), 1 / 0))
-    with pytest.raises(ZeroDivisionError):
-        charts.save(fig, "ext-kept", tmp_path)
-    assert svg.read_bytes() == before and len(list(tmp_path.iterdir())) == 2
+    before = {path: path.read_bytes() for path in charts.save(fig, "ext-kept", tmp_path, png=True)}
+
+    def fails(path, *_, **__):
+        (path.write if owner is fig else path.write_text)("half")
+        raise ZeroDivisionError
+
+    for owner, name in ((fig, "savefig"), (Path, "write_bytes")):  # a fault in drawing; a full disk
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            patch.setattr(owner, name, fails)
+            charts.save(fig, "ext-kept", tmp_path, png=True)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 4])
@@ -247,7 +255,7 @@ def test_what_a_killed_process_left_of_a_figure_goes_with_the_next_one(tmp_path)
     other = tmp_path / ".ext-some-words-more.svg.123"
     for file in (*left, other):
         file.write_text("half")
-    charts.save(plt.figure(), "ext-some-words", tmp_path)
+    charts.save(plt.figure(), "ext-some-words", tmp_path, png=True)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         other.name,
         "ext-some-words.png",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from posttrain.analysis.statistics import Interval
     from posttrain.analysis.study import Book, Results, Study
 
+SVG = "image/svg+xml"
 INK, QUIET = "#222222", "#6b6b6b"
 MINUS = "\N{MINUS SIGN}"
 INIT = "Init"
@@ -230,13 +231,12 @@ def source(name: str, book: Book, studies: Sequence[Results]) -> str:
     return f"```{{div}} figure-source\n{'; '.join(said)}\n```"
 
 
-def show(fig: Figure, name: str, book: Book, *studies: Results, alt: str) -> None:
-    """`save` with a footer on the studies read, show the saved picture in the notebook, close the figure.
+def show(fig: Figure, name: str, book: Book, *studies: Results, alt: str, png: bool = False) -> None:
+    """`save` with a footer on the studies read, show the saved drawing in the notebook, close the figure.
 
     To draw it again would cost as much as the rest of a cell. alt: what the picture says, for those who do
     not see it, the result and not only what is drawn. `ValueError` if it says nothing.
     """
-    from IPython.display import Image as Picture
     from IPython.display import Markdown, display
 
     if not alt.strip():
@@ -245,7 +245,7 @@ def show(fig: Figure, name: str, book: Book, *studies: Results, alt: str) -> Non
         seeds = sorted({seed for study in studies for seed in study.seeds})
         note = "; ".join(dict.fromkeys(study.note for study in studies if study.note))
         footer(fig, book.profile.name, seeds, sum(study.seconds for study in studies), note)
-    _, png = save(fig, name, book.figures)
-    display(Picture(data=png.read_bytes(), format="png"), metadata={"image/png": {"alt": alt}})
+    drawing = {SVG: save(fig, name, book.figures, png)[0].read_text(), "text/plain": alt}
+    display(drawing, metadata={SVG: {"alt": alt}}, raw=True)
     display(Markdown(source(name, book, studies)))
     plt.close(fig)

@@ -1,4 +1,4 @@
-"""A figure as two small files, the same bytes for the same figure on one machine.
+"""A figure as a small file, the same bytes for the same figure on one machine.
 
 save(fig, "fig05-success", "figures")
 """
@@ -21,42 +21,48 @@ POINTS = re.compile(r'^(?: *<path [^>]*?d="| *)[MLCQ] [-\d. ]+', re.MULTILINE)  
 PIXELS = re.compile(r'(?<=data:image/png;base64,)[^"]*')  # of its pictures
 
 
-def save(fig: Figure, name: str, folder: str | Path = "figures") -> tuple[Path, Path]:
-    """Write `<folder>/<name>.svg` and `.png` (150 dpi), each whole or not at all; returns both paths.
+def save(fig: Figure, name: str, folder: str | Path = "figures", png: bool = False) -> list[Path]:
+    """Write `<folder>/<name>.svg` and, if asked for, `.png` (150 dpi), each whole or not at all; returns
+    the paths.
 
     `name` starts with the paper's figure ("fig05-rule-gp-l") or "ext-"; `ValueError` if it does not. The
-    layout, which costs as much as drawing, is made once for both and stays; the figure is not laid out again.
+    layout, which costs as much as drawing, is made once and stays; the figure is not laid out again.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f'a figure is called "fig05-some-words" or "ext-some-words", not {name!r}')
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
     for left in folder.glob(f".{name}.*"):  # by a process that was killed
         left.unlink(missing_ok=True)
     fig.set_dpi(150)
-    fig.draw_without_rendering()
-    options = {"dpi": 150, "bbox_inches": fig.get_tightbbox().padded(0.08), "facecolor": PAPER}
-    drafts = [path.with_name(f".{path.name}.{os.getpid()}") for path in (svg, png)]
+    if engine := fig.get_layout_engine():
+        engine.execute(fig)
+    options = {"bbox_inches": fig.get_tightbbox().padded(0.08), "facecolor": PAPER, "dpi": 150}
     # With any layout engine, also a "none" one, every file is drawn twice; and saving puts the style's back.
     still = {"figure.constrained_layout.use": False, "figure.autolayout": False}
-    try:
-        with mpl.rc_context(still | {"svg.fonttype": "none", "svg.hashsalt": "posttrain"}):
-            fig.set_layout_engine(None)
-            fig.savefig(drafts[0], format="svg", metadata={"Date": None, "Creator": None}, **options)
-            options["pil_kwargs"] = {"compress_level": 1}  # packed again below
-            fig.savefig(drafts[1], format="png", metadata={"Software": None}, **options)
+    with mpl.rc_context(still | {"svg.fonttype": "none", "svg.hashsalt": "posttrain"}):
+        fig.set_layout_engine(None)
+        drawn = io.StringIO()
+        fig.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None}, **options)
         # A hundredth of a point is enough.
-        drawn = POINTS.sub(lambda line: re.sub(r"(\.\d\d)\d+", r"\1", line[0]), drafts[0].read_text())
-        drawn = PIXELS.sub(lambda found: base64.b64encode(_few(base64.b64decode(found[0]))).decode(), drawn)
-        drafts[0].write_text(re.sub(r"\n +(?=<)", "\n", drawn))
-        drafts[1].write_bytes(_few(drafts[1].read_bytes()))
-        for draft, path in zip(drafts, (svg, png)):
-            os.replace(draft, path)
-    finally:
-        for draft in drafts:
+        text = POINTS.sub(lambda line: re.sub(r"(\.\d\d)\d+", r"\1", line[0]), drawn.getvalue())
+        text = PIXELS.sub(lambda found: base64.b64encode(_few(base64.b64decode(found[0]))).decode(), text)
+        contents = {"svg": re.sub(r"\n +(?=<)", "\n", text).encode()}
+        if png:
+            dots = io.BytesIO()
+            quick = {"compress_level": 1}  # packed again
+            fig.savefig(dots, format="png", metadata={"Software": None}, pil_kwargs=quick, **options)
+            contents["png"] = _few(dots.getvalue())
+    paths = []
+    for kind, content in contents.items():
+        draft = folder / f".{name}.{kind}.{os.getpid()}"
+        try:
+            draft.write_bytes(content)
+            os.replace(draft, path := folder / f"{name}.{kind}")
+        finally:
             draft.unlink(missing_ok=True)
-    return svg, png
+        paths.append(path)
+    return paths
 
 
 def _few(png: bytes) -> bytes:
