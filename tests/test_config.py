@@ -41,7 +41,7 @@ SMALL = {
 }
 
 
-class Plain(yaml.SafeDumper):
+class Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
     """YAML without aliases, which no profile may hold."""
 
     def ignore_aliases(self, data):
@@ -65,8 +65,9 @@ def profiles(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def refusal(profiles, capsys):
+def refusal(profiles, capsys, monkeypatch):
     """refusal(content): what `posttrain plan` says of a profile "mine", after it refused it in one line."""
+    monkeypatch.setattr(cli, "_parser", functools.cache(cli._parser))  # a third of each of a thousand calls
 
     def refuse(content):
         profiles(mine=content)
