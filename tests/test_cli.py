@@ -1,11 +1,15 @@
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 from posttrain import cli, config, numerics, store
+
+from tests import processes
 
 LIB = Path(cli.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(LIB)}
@@ -129,27 +133,22 @@ def test_an_export_that_failed_leaves_nothing(monkeypatch, tmp_path, capsys):
     assert "is there already: name a new folder" in capsys.readouterr().err and (tmp_path / "mine").is_dir()
 
 
-CANNOT_WRITE = """
-import resource, sys
-from pathlib import Path
-import torch
-from safetensors.torch import save_file
-from posttrain import cli
-from posttrain.trainers import processes
-tensors = {"a": torch.zeros(100_000)}
-tried = {
-    "state": lambda options: processes.save(tensors, Path(sys.argv[2])),
-    "weights": lambda options: save_file(tensors, sys.argv[2]),
-    "memory": lambda options: torch.empty(10**15),
-}
-cli.COMMANDS = (lambda options: 0,)
-cli.COMMANDS[0].__name__ = cli.COMMANDS[0].__doc__ = "plan"
-made = cli._parser()
-made.parse_args = lambda words: type("Options", (), {"function": tried[sys.argv[1]], "command": "plan"})
-cli._parser = lambda: made
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-sys.exit(cli.main([]))
-"""
+def fails(what, path):
+    """A command that writes or asks for more than there is, where no file may grow beyond 4,096 bytes."""
+    import torch
+    from posttrain.trainers.processes import save
+    from safetensors.torch import save_file
+
+    tensors = {"a": torch.zeros(100_000)}
+    tried = {
+        "state": lambda _: save(tensors, path),
+        "weights": lambda _: save_file(tensors, path),
+        "memory": lambda _: torch.empty(10**15),
+    }
+    options = SimpleNamespace(function=tried[what], command="plan")
+    cli._parser = lambda: SimpleNamespace(parse_args=lambda words: options)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+    sys.exit(cli.main([]))
 
 
 @pytest.mark.parametrize(
@@ -157,11 +156,12 @@ sys.exit(cli.main([]))
     [("state", "disk full"), ("weights", "disk full"), ("memory", "memory is full: ask for less")],
 )
 def test_a_full_disk_and_a_full_memory_are_one_line(what, said, tmp_path):
-    """With the errors that torch and safetensors raise, where no file may grow beyond 4,096 bytes."""
-    command = [sys.executable, "-c", CANNOT_WRITE, what, str(tmp_path / "x")]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
-    (line,) = done.stderr.splitlines()
-    assert done.returncode == 2 and said in line, done.stderr
+    """With the errors that torch and safetensors raise."""
+    told = tmp_path / "told"
+    process = processes.start(fails, what, tmp_path / "x", told=str(told))
+    process.join(120)
+    (line,) = told.read_text().splitlines()
+    assert process.exitcode == 2 and said in line
 
 
 def test_a_full_card_is_one_line_and_a_fault_of_ours_is_not(monkeypatch, capsys):

@@ -1,10 +1,9 @@
 """The loop that trains foundations: who is killed goes on, to the same bit."""
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -12,6 +11,8 @@ import torch
 from posttrain import foundation, store
 from posttrain.foundation import pretraining, training, vision
 from safetensors.torch import load_file
+
+from tests import processes
 
 TINY = {
     "batch_tokens": 1024,
@@ -27,23 +28,19 @@ SIGHT = {
     **{"corpus": "streets", "language": "pocket-directions", "seed": 3, "steps": 12, "reading_steps": 5},
     **{"batch": 4, "size": 28, "hidden": 16, "layers": 1, "heads": 2, "mlp": 16, "warmup": 2},
 }
-# Saves each step, and waits behind it so that the kill finds it alive.
-CHILD = """
-import json, sys, time
-from pathlib import Path
-from posttrain import config, foundation
-from posttrain.foundation import training
-training.SAVE_SECONDS = 0
-write = training.write_state
-def slowly(path, state):
-    write(path, state)
-    print(state["step"], flush=True)
-    time.sleep(0.2)
-training.write_state = slowly
-settings, folder, state = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-kind = config.VisionConfig if "language" in settings else config.FoundationConfig
-foundation.make(kind(**settings), folder, 3, state)
-"""
+
+
+def make_slowly(settings, folder, state, saved):
+    """Makes a foundation, saves each step, tells `saved` of it and waits, so that the kill finds it alive."""
+    write, training.SAVE_SECONDS = training.write_state, 0
+
+    def slowly(path, at):
+        write(path, at)
+        saved.send(at["step"])
+        time.sleep(0.2)
+
+    training.write_state = slowly
+    foundation.make(config(settings), folder, 3, state)
 
 
 def config(settings):
@@ -66,16 +63,16 @@ def test_a_killed_pretraining_goes_on_to_the_same_bits(tmp_path, models, setting
     whole, killed = models / f"whole-{len(kills)}", models / f"killed-{len(kills)}"
     card = foundation.make(config(settings), whole, 3, state)
     assert not state.exists()
-    command = [sys.executable, "-c", CHILD, json.dumps(settings), str(killed), str(state)]
     for step in kills:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-            steps = []
-            while not steps or steps[-1] < step:
-                line = child.stdout.readline()
-                assert line, "the child ended before it was killed"
-                steps.append(int(line))
-            child.send_signal(signal.SIGKILL)
-        assert child.returncode == -signal.SIGKILL and not killed.exists()
+        told, saved = multiprocessing.Pipe(duplex=False)
+        child = processes.start(make_slowly, settings, killed, state, saved)
+        saved.close()
+        steps = []
+        while not steps or steps[-1] < step:
+            steps.append(told.recv())  # EOFError if the child ended before it was killed
+        child.kill()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL and not killed.exists()
         assert steps == list(range(steps[0], step + 1))
     assert len(list(state.glob("*.state"))) == 1
     resumed = foundation.make(config(settings), killed, 3, state)

@@ -14,6 +14,8 @@ from posttrain.store import status
 from posttrain.trainers import arm as arms
 from posttrain.trainers import work
 
+from tests import processes
+
 CLOCKS = [
     "evaluation_seconds",
     "rollout_seconds",
@@ -233,32 +235,20 @@ def test_two_processes_carry_out_one_run(whole, tmp_path, checkpoints):
         assert checkpoints_[checkpoints_.arm == arm].gflops.max() >= 0.35
 
 
-TWINS = """
-import json, os, sys
-from pathlib import Path
-import torch
-from posttrain import config
-from posttrain.trainers import arm as arms
-
-settings, root = json.loads(sys.argv[1])
-torch.set_num_threads(1)
-made = config.check("tiny", settings, True, root=Path(root))
-children = []
-for study in ("tiny", "other"):
-    if not (child := os.fork()):
-        arms.carry_out(made, made.run(f"{study}/init/0"))
-        os._exit(0)
-    children.append(child)
-assert not any(os.waitpid(child, 0)[1] for child in children)
-"""
-
-
 def test_a_run_that_two_studies_share_is_carried_out_once(tmp_path, checkpoints):
     study = SETTINGS["studies"]["tiny"]
     shared = {**SETTINGS, "studies": {"tiny": study, "other": study}, "model": checkpoints["pocket"]}
-    command = [sys.executable, "-c", TWINS, json.dumps([shared, str(tmp_path)])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0 and "another process is making it" in done.stderr, done.stderr[-3000:]
+    told = tmp_path / "told"
+    twins = [
+        processes.start(processes.carry_out, shared, f"{study}/init/0", str(tmp_path), told=str(told))
+        for study in ("tiny", "other")
+    ]
+    for twin in twins:
+        twin.join(280)
+    assert [twin.exitcode for twin in twins] == [
+        0,
+        0,
+    ] and "another process is making it" in told.read_text(), told.read_text()[-3000:]
     made = config.check("tiny", shared, True, root=tmp_path)
     found = {store.find(made, made.run(f"{study}/init/0")) for study in ("tiny", "other")}
     assert len(found) == 1 and None not in found and not list(made.state.iterdir())
@@ -268,53 +258,6 @@ def test_a_run_that_two_studies_share_is_carried_out_once(tmp_path, checkpoints)
 
 # --- killed -------------------------------------------------------------------------------------------------
 
-# What a process runs that imports the library once, then forks one child after another that kills itself.
-DYING = """
-import json, os, signal, socket, sys, time
-from pathlib import Path
-import torch
-from posttrain import config, policy, tasks
-from posttrain.environments import hands
-from posttrain.trainers import arm as arms
-from posttrain.trainers import ppo, sft
-
-OWNERS = {"PPO": ppo.PPO, "os": os, "SFTTrainer": sft._Trainer}
-settings, jobs = json.loads(sys.argv[1])
-# What every child would have to do again: lazy imports, and solving the hands of each set.
-torch.set_num_threads(1)
-policy.load(settings["model"])
-for each in tasks.TASKS['general-points'].sets.values():
-    hands(each.rule, split=each.split, faces=each.faces)
-
-def dying(owner, name, calls, word=""):
-    '''The process kills itself in call number `calls` of owner.name whose arguments have `word` in them.'''
-    owner = OWNERS[owner]
-    real, count = getattr(owner, name), [0]
-    def counted(*arguments, **keywords):
-        count[0] += not word or word in str(arguments)
-        if count[0] == calls:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **keywords)
-    setattr(owner, name, counted)
-
-def carry_out(arm, root):
-    made = config.check("tiny", settings, True, root=Path(root))
-    arms.carry_out(made, made.run(f"tiny/{arm}/0"))
-"""
-KILLER = (
-    DYING
-    + """
-endings = []
-for arm, root, how in jobs:
-    child = os.fork()
-    if not child:
-        dying(*how)
-        carry_out(arm, root)
-        os._exit(0)
-    endings.append(os.WTERMSIG(os.waitpid(child, 0)[1]))
-print(json.dumps(endings))
-"""
-)
 KILLS = {  # arm, and where the kill comes
     "ppo-in-an-iteration": ("ppo", ("PPO", "iterate", 6)),
     "ppo-while-saving": ("ppo", ("os", "replace", 11)),
@@ -325,23 +268,18 @@ KILLS = {  # arm, and where the kill comes
 
 @pytest.fixture(scope="module")
 def killed(whole, tmp_path_factory, checkpoints):
-    """Roots in which an arm was killed, all from one process that imports the library once."""
+    """Roots in which an arm was killed."""
     roots = {}
     for case in KILLS:
         roots[case] = tmp_path_factory.mktemp(case)
         init = store.home(whole, whole.run("tiny/init/0"))
         for part in (init, whole.root / "build" / "adapters"):
             shutil.copytree(part, roots[case] / part.relative_to(whole.root))
-    jobs = [[arm, str(roots[case]), how] for case, (arm, how) in KILLS.items()]
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, json.dumps([{"model": checkpoints["pocket"], **SETTINGS}, jobs])],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == [signal.SIGKILL] * len(KILLS)
+    settings = {"model": checkpoints["pocket"], **SETTINGS}
+    for case, (arm, how) in KILLS.items():
+        process = processes.start(processes.carry_out, settings, f"tiny/{arm}/0", str(roots[case]), [how])
+        process.join(300)
+        assert process.exitcode == -signal.SIGKILL
     return roots
 
 

@@ -3,11 +3,8 @@ processes."""
 
 import io
 import itertools
-import os
 import pickle
 import socket
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -15,12 +12,16 @@ from unittest import mock
 
 import pytest
 import torch
+from accelerate import PartialState
+from posttrain import policy as models
 from posttrain.environments import NavigationEnv, prompts
 from posttrain.environments.general_points import GeneralPointsEnv
 from posttrain.policy import Chat
 from posttrain.rollouts import Dialogue
 from posttrain.trainers.batch import collate
 from posttrain.trainers.ppo import PPO, PPOConfig, gae
+
+from tests import conftest, processes
 
 
 def changed(config, **changes):
@@ -576,43 +577,29 @@ def test_a_trainer_needs_a_value_head_and_its_environments(policy):
 
 # --- several processes --------------------------------------------------------------------------------------
 
-RANK = """
-import os, pickle, sys
-sys.path[:0] = sys.argv[3:]
-import torch
-from accelerate import PartialState
-torch.set_num_threads(1)
-import conftest
-from posttrain import policy as models
-from trainers import test_ppo
 
-folder, checkpoint = sys.argv[1:3]
-base = models.load(checkpoint)
-children = []
-for rank in range(2):
-    children.append(os.fork())
-    if not children[-1]:
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-        os.environ["ACCELERATE_USE_CPU"] = "true"
-        PartialState(cpu=True)
-        chosen = models.add_lora(base, models.LoraSettings(rank=4, alpha=8), seed=1, value=True)
-        conftest.stir(chosen)
-        made = test_ppo.trainer(chosen, test_ppo.PAIR, seed=4)
-        rollout, seen = made.rollout, []
-        made.rollout = lambda: seen.append(rollout()) or seen[-1]
-        made.iterate()
-        first = test_ppo.gradients(chosen)
-        made.iterate()
-        counters = made.iteration, made.trained, made.processed
-        episodes = [vars(e) for game in seen[0] for e in game]
-        lengths = [len(e.ids) for part in seen for game in part for e in game]
-        final, head = test_ppo.adapter(chosen), chosen.value_head.state_dict()
-        with open(f"{folder}/{rank}", "wb") as file:
-            pickle.dump([episodes, first, final, head, counters, made.processes.num_processes, lengths], file)
-        PartialState().destroy_process_group()
-        os._exit(0)
-sys.exit(any(os.waitpid(child, 0)[1] for child in children))
-"""
+def rank(number, folder, checkpoint):
+    """One of two processes: two iterations, and what it holds behind the first and in the end."""
+    PartialState(cpu=True)
+    chosen = models.add_lora(
+        models.load(checkpoint), models.LoraSettings(rank=4, alpha=8), seed=1, value=True
+    )
+    conftest.stir(chosen)
+    made = trainer(chosen, PAIR, seed=4)
+    rollout, seen = made.rollout, []
+    made.rollout = lambda: seen.append(rollout()) or seen[-1]
+    made.iterate()
+    first = gradients(chosen)
+    made.iterate()
+    counters = made.iteration, made.trained, made.processed
+    episodes = [vars(e) for game in seen[0] for e in game]
+    lengths = [len(e.ids) for part in seen for game in part for e in game]
+    final, head = adapter(chosen), chosen.value_head.state_dict()
+    told = [episodes, first, final, head, counters, made.processes.num_processes, lengths]
+    (folder / str(number)).write_bytes(pickle.dumps(told))
+    PartialState().destroy_process_group()
+
+
 PAIR = PPOConfig(
     episodes=4, max_tokens=6, minibatches=1, microbatch_tokens=60, max_grad_norm=1e9
 )  # no clipping: it would hide a wrong scale
@@ -622,21 +609,21 @@ def test_two_processes_train_as_one_on_the_episodes_of_both(policy, checkpoints,
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    done = subprocess.run(
-        [sys.executable, "-c", RANK, str(tmp_path), checkpoints["pocket"], tests],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "told": str(tmp_path / "told")}
+    ranks = [
+        processes.start(rank, n, tmp_path, checkpoints["pocket"], RANK=str(n), LOCAL_RANK=str(n), **common)
+        for n in range(2)
+    ]
+    for process in ranks:
+        process.join(240)
+    assert [process.exitcode for process in ranks] == [0, 0], (tmp_path / "told").read_text()[-3000:]
     results = [pickle.loads((tmp_path / str(rank)).read_bytes()) for rank in range(2)]
     (
-        (episodes, gradient, final, head, counters, processes, lengths),
+        (episodes, gradient, final, head, counters, world, lengths),
         (others, gradient2, final2, head2, counters2, _, lengths2),
     ) = results
-    assert processes == 2 and [e["ids"] for e in episodes] != [e["ids"] for e in others]
+    assert world == 2 and [e["ids"] for e in episodes] != [e["ids"] for e in others]
     for a, b in ((gradient, gradient2), (final, final2), (head, head2)):
         assert all(torch.equal(a[n], b[n]) for n in a)
     assert counters == counters2 == (2, sum(lengths + lengths2), sum(lengths + lengths2))
