@@ -47,7 +47,8 @@ def values(studies: Mapping[Level, Study]) -> dict[str, float]:
     """Numbers for the prose: correct turns at the end, first answers sampled, means of the seeds; `low` and
     `high` are the least and the most heedful levels of those with most invented lists, `worst` is the one
     where RL lost most, `few` the most heedful of those with fewest, `twin` the nearest to it with most;
-    `least` and `most` are means of a level. `_fell` counts the runs of all levels that lost more than FALLEN
+    `least` and `most` are means of a level; `fewer_` ones what a level with fewest has more than the one with
+    most and the same heed (`pairs`), in points of a percentage. `_fell` counts the runs of all levels that lost more than FALLEN
     points, `count_` the seeds by which arm ends above the other (`compared`)."""
     share = max(invented for _, invented in studies)
     heeds = [heed for heed, invented in studies if invented == share]
@@ -72,6 +73,18 @@ def values(studies: Mapping[Level, Study]) -> dict[str, float]:
             steps = studies[level].end(name, "ood", "sampled", "per_step")
             ends[f"{arm}_per_step_{word}"] = float(steps.mean())
             ends[f"{arm}_fake_{word}"] = float(studies[level].end(name, "ood", "sampled", "fake").mean())
+    pairs = [((h, few[1]), (h, share)) for h in heeds if (h, few[1]) in studies] or [(few, few)]
+    ends["pairs"] = len(pairs)
+    for arm, name in ARMS.items():
+        for set_ in ("ood", "calibration"):
+            turns = {
+                level: one.end(name, set_, "sampled", "first_turns").mean() for level, one in studies.items()
+            }
+            more = [100 * (turns[a] - turns[b]) for a, b in pairs]
+            ends |= {
+                f"{arm}_{set_}_fewer_least": float(min(more)),
+                f"{arm}_{set_}_fewer_most": float(max(more)),
+            }
     counts = compared(studies)[["RL above", "alike", "SFT above"]].sum()
     return ends | {f"count_{name.lower().replace(' ', '_')}": int(count) for name, count in counts.items()}
 
