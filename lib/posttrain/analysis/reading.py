@@ -48,8 +48,8 @@ def values(studies: Mapping[Level, Study]) -> dict[str, float]:
     `high` are the least and the most heedful levels of those with most invented lists, `worst` is the one
     where RL lost most, `few` the most heedful of those with fewest, `twin` the nearest to it with most;
     `least` and `most` are means of a level; `fewer_` ones what a level with fewest has more than the one with
-    most and the same heed (`pairs`), in points of a percentage. `_fell` counts the runs of all levels that lost more than FALLEN
-    points, `count_` the seeds by which arm ends above the other (`compared`)."""
+    most and the same heed (`pairs`), in points of a percentage. `_fell` counts the runs of all levels that
+    lost more than FALLEN points, `count_` the seeds by which arm ends above the other (`compared`)."""
     share = max(invented for _, invented in studies)
     heeds = [heed for heed, invented in studies if invented == share]
     ends = {"levels": len(studies), "repetitions": sum(len(study.seeds) for study in studies.values())}
