@@ -41,7 +41,7 @@ def test_what_the_foundation_read(toy):
     assert [round(x) for x in means["RL"].get_xdata()] == [0, 1, 2]
     assert means["RL"].get_ydata() == pytest.approx([0.25, 0.85, 0.5])
     ticks = [tick.get_text() for tick in axes.get_xticklabels()]
-    assert ticks == ["70 %", "100 %", "100 %\n5 % invented"]
+    assert ticks == ["70 %", "100 %", "100 %\n(5 %)"]
     plt.close(figure)
     figure = reading.price(studies, {"gained": ("ood", "within")}, ("ood", "first_try"), "points")
     (axes,) = figure.axes
@@ -85,3 +85,10 @@ def test_numbers_for_the_prose(toy):
     assert values["heed_twin"] == 0.7, "no other level is as heedful: the nearest one"
     assert (values["sft_fell"], values["rl_fell"], values["repetitions"]) == (2, 0, 6)
     assert values["sft_per_step_high"] == 0.5
+    assert (values["pairs"], values["sft_ood_fewer_least"]) == (1, 0), (
+        "none is as heedful: it has no more than itself"
+    )
+    values = reading.values(studies | {(0.7, 0.05): level(0.9, 0), (1.0, 0.05): level(0.8, 0, 0.6)})
+    assert (values["pairs"], values["heed_few"]) == (2, 1.0)
+    assert (values["sft_ood_fewer_least"], values["sft_ood_fewer_most"]) == pytest.approx((-10, 20))
+    assert (values["ppo_ood_fewer_least"], values["ppo_ood_fewer_most"]) == pytest.approx((0, 20))

@@ -98,7 +98,7 @@ def heed(
     size = (3.2 * len(metrics) + 0.4, 3.4)
     fig, axes = plt.subplots(1, len(metrics), figsize=size, sharex=True, layout="constrained", squeeze=False)
     most = max(invented for _, invented in studies)
-    names = [f"{100 * h:g} %" + f"\n{100 * i:g} % invented" * (i < most) for h, i in studies]
+    names = [f"{100 * h:g} %" + f"\n({100 * i:g} %)" * (i < most) for h, i in studies]
     for ax, (metric, title) in zip(axes[0], metrics.items()):
         ends = {
             arm: [study.end(arm, set_, decoding, metric).to_numpy() for study in studies.values()]
@@ -116,7 +116,7 @@ def heed(
         ax.set_title(title)
         ax.set_xticks(range(len(studies)), names)
         ax.set_xlim(-0.5, len(studies) - 0.5)
-        ax.set_xlabel("writers who heed the list")
+        ax.set_xlabel("writers who heed (lists invented)")
         charts.value_axis(ax)
         ax.set_ylim(-0.02, 1.02)
     charts.legend(fig)
