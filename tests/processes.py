@@ -4,6 +4,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -12,8 +13,8 @@ FORKS.set_forkserver_preload(["tests.preloaded"])
 
 def start(function, *arguments, told=None, **environment):
     """A process that calls a function of a module, in this environment; told: a file that takes what it
-    says on stderr. Its exit code is below 0 if a signal ended it."""
-    process = FORKS.Process(target=_run, args=(function, arguments, told, environment))
+    says on stderr. Its exit code is below 0 if a signal ended it; it ends with the tests at the latest."""
+    process = FORKS.Process(target=_run, args=(function, arguments, told, environment), daemon=True)
     process.start()
     return process
 
@@ -23,6 +24,19 @@ def _run(function, arguments, told, environment):
     if told:
         os.dup2(os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
     function(*arguments)
+
+
+def ranks(function, each, told):
+    """Processes that find each other, as torchrun starts them, one for each tuple of arguments in `each`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    common |= {name: str(len(each)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
+    return [
+        start(function, *arguments, told=told, RANK=str(rank), LOCAL_RANK=str(rank), **common)
+        for rank, arguments in enumerate(each)
+    ]
 
 
 def dying(owner, name, calls, word=""):

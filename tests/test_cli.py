@@ -158,10 +158,10 @@ def fails(what, path):
 def test_a_full_disk_and_a_full_memory_are_one_line(what, said, tmp_path):
     """With the errors that torch and safetensors raise."""
     told = tmp_path / "told"
-    process = processes.start(fails, what, tmp_path / "x", told=str(told))
+    process = processes.start(fails, what, tmp_path / "x", told=told)
     process.join(120)
     (line,) = told.read_text().splitlines()
-    assert process.exitcode == 2 and said in line
+    assert process.exitcode == 2 and said in line, line
 
 
 def test_a_full_card_is_one_line_and_a_fault_of_ours_is_not(monkeypatch, capsys):

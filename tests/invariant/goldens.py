@@ -9,8 +9,8 @@ exactly where the make of
         processor and torch are the recorded ones, elsewhere not at all
 after   series of numbers that follow from `here`: compared where `here` came out as recorded
 
-A number's drift is its distance from the recorded one, less what is rounding in single precision, divided by
-the recorded size plus the series' mean size.
+A number's drift is its distance from the recorded one, divided by the recorded size plus the series' mean
+size; on other machines than the recorded one less what is rounding in single precision.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _short(text: str) -> str:
     return re.sub(r"\[(?:[\s\d,.eE+-]|NaN|Infinity)*\]", lambda m: re.sub(r"\s+", "", m[0]), text)
 
 
-def drift(recorded: list[float], got: list[float]) -> tuple[float, float]:
+def drift(recorded: list[float], got: list[float], noise: float = 0) -> tuple[float, float]:
     """Largest and mean drift; infinite where a value is missing or not finite on one side only."""
     a, b = np.array(recorded, float), np.array(got, float)
     if a.shape != b.shape or (np.isnan(a) != np.isnan(b)).any():
@@ -102,7 +102,7 @@ def drift(recorded: list[float], got: list[float]) -> tuple[float, float]:
     a, b = a[~np.isnan(a)], b[~np.isnan(b)]
     if not len(a) or (a == b).all():
         return 0.0, 0.0
-    apart = (np.abs(a - b) - NOISE).clip(0) / (np.abs(a) + np.abs(a).mean() + 1e-12)
+    apart = (np.abs(a - b) - noise).clip(0) / (np.abs(a) + np.abs(a).mean() + 1e-12)
     return float(apart.max()), float(apart.mean())
 
 
@@ -135,7 +135,7 @@ def moved(
     for kind in ("floats", "after") if not here else ("floats",):
         series = recorded.get(kind, {}), got.get(kind, {})
         for name in dict.fromkeys([*series[0], *series[1]]):
-            largest, mean = drift(*(s.get(name, []) for s in series))
+            largest, mean = drift(*(s.get(name, []) for s in series), 0 if strict else NOISE)
             allowed = HERE if strict else (golden.largest, golden.mean)
             if largest > allowed[0] or mean > allowed[1]:
                 lines.append(

@@ -240,15 +240,13 @@ def test_a_run_that_two_studies_share_is_carried_out_once(tmp_path, checkpoints)
     shared = {**SETTINGS, "studies": {"tiny": study, "other": study}, "model": checkpoints["pocket"]}
     told = tmp_path / "told"
     twins = [
-        processes.start(processes.carry_out, shared, f"{study}/init/0", str(tmp_path), told=str(told))
+        processes.start(processes.carry_out, shared, f"{study}/init/0", str(tmp_path), told=told)
         for study in ("tiny", "other")
     ]
     for twin in twins:
         twin.join(280)
-    assert [twin.exitcode for twin in twins] == [
-        0,
-        0,
-    ] and "another process is making it" in told.read_text(), told.read_text()[-3000:]
+    said = told.read_text()
+    assert all(twin.exitcode == 0 for twin in twins) and "another process is making it" in said, said[-3000:]
     made = config.check("tiny", shared, True, root=tmp_path)
     found = {store.find(made, made.run(f"{study}/init/0")) for study in ("tiny", "other")}
     assert len(found) == 1 and None not in found and not list(made.state.iterdir())

@@ -4,7 +4,6 @@ processes."""
 import io
 import itertools
 import pickle
-import socket
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -606,18 +605,11 @@ PAIR = PPOConfig(
 
 
 def test_two_processes_train_as_one_on_the_episodes_of_both(policy, checkpoints, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    common |= {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "told": str(tmp_path / "told")}
-    ranks = [
-        processes.start(rank, n, tmp_path, checkpoints["pocket"], RANK=str(n), LOCAL_RANK=str(n), **common)
-        for n in range(2)
-    ]
+    told = tmp_path / "told"
+    ranks = processes.ranks(rank, [(n, tmp_path, checkpoints["pocket"]) for n in range(2)], told)
     for process in ranks:
         process.join(240)
-    assert [process.exitcode for process in ranks] == [0, 0], (tmp_path / "told").read_text()[-3000:]
+    assert [process.exitcode for process in ranks] == [0, 0], told.read_text()[-3000:]
     results = [pickle.loads((tmp_path / str(rank)).read_bytes()) for rank in range(2)]
     (
         (episodes, gradient, final, head, counters, world, lengths),

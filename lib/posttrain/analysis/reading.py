@@ -61,30 +61,24 @@ def values(studies: Mapping[Level, Study]) -> dict[str, float]:
     twin = min(heeds, key=lambda heed_: abs(heed_ - few[0]))
     named = {"low": min(heeds), "high": max(heeds), "worst": min(heeds, key=change.get), "twin": twin}
     ends["invented_few"] = few[1]
-    for arm, name in ARMS.items():
-        means = [study.end(name, "ood", "sampled", "first_turns").mean() for study in studies.values()]
-        ends |= {f"{arm}_ood_least": float(min(means)), f"{arm}_ood_most": float(max(means))}
+
+    def mean(level: Level, arm: str, set_: str, metric: str = "first_turns") -> float:
+        return float(studies[level].end(ARMS[arm], set_, "sampled", metric).mean())
+
+    for arm in ARMS:
+        means = [mean(level, arm, "ood") for level in studies]
+        ends |= {f"{arm}_ood_least": min(means), f"{arm}_ood_most": max(means)}
     for word, level in {**{word: (heed_, share) for word, heed_ in named.items()}, "few": few}.items():
         ends[f"heed_{word}"] = level[0]
-        for arm, name in ARMS.items():
-            for set_ in ("id", "ood"):
-                turns = studies[level].end(name, set_, "sampled", "first_turns")
-                ends[f"{arm}_{set_}_{word}"] = float(turns.mean())
-            steps = studies[level].end(name, "ood", "sampled", "per_step")
-            ends[f"{arm}_per_step_{word}"] = float(steps.mean())
-            ends[f"{arm}_fake_{word}"] = float(studies[level].end(name, "ood", "sampled", "fake").mean())
+        for arm in ARMS:
+            ends |= {f"{arm}_{set_}_{word}": mean(level, arm, set_) for set_ in ("id", "ood")}
+            ends |= {f"{arm}_{of}_{word}": mean(level, arm, "ood", of) for of in ("per_step", "fake")}
     pairs = [((h, few[1]), (h, share)) for h in heeds if (h, few[1]) in studies] or [(few, few)]
     ends["pairs"] = len(pairs)
-    for arm, name in ARMS.items():
+    for arm in ARMS:
         for set_ in ("ood", "calibration"):
-            turns = {
-                level: one.end(name, set_, "sampled", "first_turns").mean() for level, one in studies.items()
-            }
-            more = [100 * (turns[a] - turns[b]) for a, b in pairs]
-            ends |= {
-                f"{arm}_{set_}_fewer_least": float(min(more)),
-                f"{arm}_{set_}_fewer_most": float(max(more)),
-            }
+            more = [100 * (mean(a, arm, set_) - mean(b, arm, set_)) for a, b in pairs]
+            ends |= {f"{arm}_{set_}_fewer_least": min(more), f"{arm}_{set_}_fewer_most": max(more)}
     counts = compared(studies)[["RL above", "alike", "SFT above"]].sum()
     return ends | {f"count_{name.lower().replace(' ', '_')}": int(count) for name, count in counts.items()}
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from PIL import Image
+
+from posttrain import store
 
 PAPER = "#ffffff"
 NAME = re.compile(r"(fig\d\d|ext)-[a-z0-9-]+")
@@ -31,7 +32,6 @@ def save(fig: Figure, name: str, folder: str | Path = "figures", png: bool = Fal
     if not NAME.fullmatch(name):
         raise ValueError(f'a figure is called "fig05-some-words" or "ext-some-words", not {name!r}')
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f".{name}.*"):  # by a process that was killed
         left.unlink(missing_ok=True)
     fig.set_dpi(150)
@@ -53,15 +53,9 @@ def save(fig: Figure, name: str, folder: str | Path = "figures", png: bool = Fal
             quick = {"compress_level": 1}  # packed again
             fig.savefig(dots, format="png", metadata={"Software": None}, pil_kwargs=quick, **options)
             contents["png"] = _few(dots.getvalue())
-    paths = []
-    for kind, content in contents.items():
-        draft = folder / f".{name}.{kind}.{os.getpid()}"
-        try:
-            draft.write_bytes(content)
-            os.replace(draft, path := folder / f"{name}.{kind}")
-        finally:
-            draft.unlink(missing_ok=True)
-        paths.append(path)
+    paths = [folder / f"{name}.{kind}" for kind in contents]
+    for path, content in zip(paths, contents.values()):
+        store.write(path, content)
     return paths
 
 

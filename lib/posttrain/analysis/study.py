@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from posttrain import config, store
 from posttrain.analysis import statistics
@@ -29,7 +28,6 @@ from posttrain.tasks import TASKS
 ARMS = {"init": "Init", "sft": "SFT", "ppo": "RL"}
 MAIN = ("gp-l", "gp-vl", "virl-l", "virl-vl")  # the studies that decide the claims about the four tasks
 RATIOS = {"per_step": ("right", "answers"), "first_turns": ("first_turns", "turns")}  # of a route's counts
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time, where PyYAML was built with it
 SEED = 0  # every interval draws anew from it, so one quantity has one interval
 
 
@@ -43,8 +41,8 @@ class Book:
     def __init__(self, profile: str, fresh: bool = False):
         self.profile, self.stale = config.load(profile, fresh), os.environ.get("STALE") == "show"
         self.figures, self._read = self.profile.root / "figures", {}
-        files = (config.ROOT / "data" / f"{name}.yaml" for name in ("paper", "claims"))
-        self.paper, self.claims = (yaml.load(file.read_text(), LOADER) for file in files)
+        tables = (config.ROOT / "data" / f"{name}.yaml" for name in ("paper", "claims"))
+        self.paper, self.claims = map(config.files.read, tables)
 
     def results(self, study: str) -> Results:
         """All finished runs of a study. `StoreError` says how to carry out one that is missing."""
